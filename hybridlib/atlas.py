@@ -1,0 +1,169 @@
+"""The embedded corpus: questions and answer passages in 21 languages about facts of the Unicode CLDR.
+
+The names of territories, cities, languages, currencies and scripts, and the facts about them, come from the CLDR as the package Babel ships
+it; the sentences around the names are ours (`frames/<language>.yaml`, several for each relation). So real multilingual text, with
+entities that are written alike in some languages and in foreign scripts in others, is at hand without a download.
+
+| relation | entity -> answer | domain |
+| --- | --- | --- |
+| `territory.currency` | Kenya -> Kenyan Shilling | money |
+| `city.currency` | Nairobi -> Kenyan Shilling | money |
+| `territory.language` | Kenya -> Swahili | languages |
+| `language.territory` | Amharic -> Ethiopia | languages |
+| `city.territory` | Nairobi -> Kenya | places |
+| `language.script` | Amharic -> Ethiopic | writing |
+
+Each entity has two relations, so its two passages are each other's hard rivals. Questions and passages share little but the entity. Held-out
+splits hold facts whose entity and whose relation both occur in training, but never together: they ask for composition, not recall.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from babel import Locale
+from babel.core import get_global
+from babel.languages import get_official_languages
+from babel.numbers import get_territory_currencies
+
+LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())
+DOMAINS = {
+    "territory.currency": "money",
+    "city.currency": "money",
+    "territory.language": "languages",
+    "language.territory": "languages",
+    "city.territory": "places",
+    "language.script": "writing",
+}
+SPLITS = ("train", "validation", "test")
+# Of the entities that have two facts, the shares that give one of them to a held-out split.
+_HELD_OUT = {"validation": 0.15, "test": 0.4}
+# CLDR names cities where it names time zones; a few large territories have dozens.
+_MOST_CITIES = 8
+
+
+def atlas_facts(seed: int = 0) -> pd.DataFrame:
+    """The facts and their splits: `fact`, `relation`, `domain`, `entity`, `answer` (CLDR codes) and `split`, a row each.
+
+    The same Babel version and seed give the same rows.
+    """
+    names = _names()
+    facts = [(relation, entity, answer) for relation, entity, answer in _candidates() if entity in names.index and answer in names.index]
+    table = pd.DataFrame(facts, columns=["relation", "entity", "answer"])
+    table = table[table.entity.isin(_tellable(names, table.entity.unique()))]
+    table = table.sort_values(["relation", "entity"], ignore_index=True)
+    table.insert(0, "fact", table.relation + "/" + table.entity)
+    table.insert(2, "domain", table.relation.map(DOMAINS))
+    return table.assign(split=_splits(table, np.random.default_rng([seed, 0])))
+
+
+def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """A question and a passage for every fact in every language: `fact`, `language`, `query`, `passage`, fact by fact.
+
+    Frames are drawn for every fact and language apart, so their choice says nothing about the fact.
+    """
+    names = _names().to_dict()
+    rng = np.random.default_rng([seed, 1])
+    frames = {language: _frames(language) for language in LANGUAGES}
+    rows = []
+    for fact in facts.itertuples():
+        for language in LANGUAGES:
+            entity, answer = names[language][fact.entity], names[language][fact.answer]
+            texts = frames[language][fact.relation]
+            question, passage = (texts[kind][rng.integers(len(texts[kind]))] for kind in ("questions", "passages"))
+            rows.append((fact.fact, language, question.format(entity=entity), passage.format(entity=entity, answer=answer)))
+    return pd.DataFrame(rows, columns=["fact", "language", "query", "passage"])
+
+
+def atlas_names() -> pd.DataFrame:
+    """What CLDR calls every territory, city, language, currency and script of the atlas: a row for each, a column for each language."""
+    return _names().copy()
+
+
+@cache
+def _frames(language: str) -> dict[str, dict[str, list[str]]]:
+    return yaml.safe_load((Path(__file__).parent / "frames" / f"{language}.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def _names() -> pd.DataFrame:
+    """Names that exist in all languages. Codes carry their kind, as `territory:KE`, since CLDR's own codes are not unique across kinds."""
+    columns = {}
+    for language in LANGUAGES:
+        locale = Locale.parse(language)
+        columns[language] = {
+            **{f"territory:{code}": name for code, name in locale.territories.items() if len(code) == 2 and code.isalpha()},
+            **{f"currency:{code}": name for code, name in locale.currencies.items()},
+            **{f"language:{code}": name for code, name in locale.languages.items() if "_" not in code},
+            **{f"script:{code}": name for code, name in locale.scripts.items()},
+            **{f"city:{zone}": name for zone in _zones() if (name := _city_name(locale, zone))},
+        }
+    return pd.DataFrame(columns).dropna().sort_index()
+
+
+def _zones() -> list[str]:
+    """The first few time zones of each territory that are named `Continent/City`."""
+    zones = pd.Series(get_global("zone_territories"), name="territory").rename_axis("zone").reset_index().sort_values("zone")
+    zones = zones[(zones.zone.str.count("/") == 1) & ~zones.zone.str.contains("^(?:Antarctica|Etc)/")]
+    return zones.groupby("territory", sort=True).head(_MOST_CITIES).zone.tolist()
+
+
+def _city_name(locale: Locale, zone: str) -> str | None:
+    """The zone's city; where CLDR leaves it out in a language of Latin script, it stands for the last part of the zone's own name.
+
+    https://www.unicode.org/reports/tr35/tr35-dates.html#Time_Zone_Format_Terminology (exemplar city)
+    """
+    name = locale.time_zones.get(zone, {}).get("city")
+    if name is None and get_global("likely_subtags")[locale.language].split("_")[1] == "Latn":
+        name = zone.rpartition("/")[2].replace("_", " ")
+    return name
+
+
+def _candidates() -> list[tuple[str, str, str]]:
+    """All facts that CLDR states, of every relation, as (relation, entity, answer)."""
+    currency = {t: codes[0] for t in _territories() if len(codes := get_territory_currencies(t)) == 1}
+    official = {t: codes[0] for t in _territories() if (codes := get_official_languages(t, de_facto=True))}
+    facts = [("territory.currency", f"territory:{t}", f"currency:{c}") for t, c in currency.items()]
+    facts += [("territory.language", f"territory:{t}", f"language:{code}") for t, code in official.items()]
+    for zone in _zones():
+        territory = get_global("zone_territories")[zone]
+        facts.append(("city.territory", f"city:{zone}", f"territory:{territory}"))
+        if territory in currency:
+            facts.append(("city.currency", f"city:{zone}", f"currency:{currency[territory]}"))
+    for language, tag in get_global("likely_subtags").items():
+        parts = tag.split("_")
+        # Hundreds of small languages are written in Latin script, which would make its question trivial: those kept are official somewhere.
+        if "_" not in language and len(parts) == 3 and (parts[1] != "Latn" or language in official.values()):
+            facts.append(("language.script", f"language:{language}", f"script:{parts[1]}"))
+            facts.append(("language.territory", f"language:{language}", f"territory:{parts[2]}"))
+    return facts
+
+
+def _territories() -> list[str]:
+    return sorted(code for code in Locale.parse("en").territories if len(code) == 2 and code.isalpha())
+
+
+def _tellable(names: pd.DataFrame, entities: np.ndarray) -> set[str]:
+    """Entities whose name means nothing else in any language: a city called like its country would make two facts one question."""
+    names = names.loc[entities]
+    shared = pd.Series(False, index=names.index)
+    for language in LANGUAGES:
+        shared |= names[language].str.casefold().duplicated(keep=False)
+    return set(names.index[~shared])
+
+
+def _splits(facts: pd.DataFrame, rng: np.random.Generator) -> list[str]:
+    """Give one fact of some of the entities that have two to a held-out split, and the rest to training."""
+    split = pd.Series("train", index=facts.index)
+    rows_of = facts.groupby("entity", sort=True).indices
+    for rows in rows_of.values():
+        if len(rows) < 2:
+            continue
+        draw, which = rng.random(), rng.integers(len(rows))
+        for name, share in _HELD_OUT.items():
+            if 0 <= draw < share:
+                split[rows[which]] = name
+            draw -= share
+    return split.tolist()

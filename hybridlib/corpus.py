@@ -1,0 +1,174 @@
+"""Training data: items that exist, question and passage, in several languages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import datasets
+import numpy as np
+import pandas as pd
+
+from hybridlib.atlas import DOMAINS, LANGUAGES, SPLITS, atlas_facts, atlas_names, atlas_texts
+from hybridlib.availability import Availability
+from hybridlib.lareqa import read_xquad_r, split_articles
+from hybridlib.permutation import permute
+
+CORPORA = ("atlas", "atlas-names", "xquad-r")
+_COLUMNS = ("item", "language", "query", "passage", "passage_group", "domain", "dataset")
+
+
+@dataclass(frozen=True)
+class ParallelCorpus:
+    """Parallel questions and passages: items by languages, an item may be missing in some.
+
+    Attributes:
+        table: a row for every item and language, item by item, languages in the same order for each; `query` and `passage` are empty
+            where the item is missing. Columns `item`, `language`, `query`, `passage`, `passage_group` (items that share a passage in
+            any language share a group), `domain`, `dataset`. Text stays in Arrow and may be memory-mapped.
+    """
+
+    table: datasets.Dataset
+
+    @cached_property
+    def availability(self) -> Availability:
+        """Which items exist in which language."""
+        return Availability.from_table(self.table)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self.availability.languages
+
+    def __len__(self) -> int:
+        return self.availability.items
+
+    def sizes(self) -> pd.Series:
+        """Items in each language."""
+        number = np.arange(len(self.languages))
+        counts = sum(segment.count(number, number) for segment in self.availability.segments)
+        return pd.Series(counts, index=pd.Index(self.languages, name="language"), name="items")
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, languages: Sequence[str]) -> "ParallelCorpus":
+        """Build the grid from a row for every item and language that exist.
+
+        Args:
+            frame: the columns of `table`; `item` may be of any type, its order of appearance is kept.
+            languages: the languages of the grid, in order.
+
+        Raises:
+            ValueError: no item exists, or one comes twice in a language.
+        """
+        frame = frame[frame.language.isin(languages)]
+        if frame.empty:
+            raise ValueError(f"the corpus has no item in any of the languages {', '.join(languages)}")
+        twice = frame[frame.duplicated(["item", "language"])]
+        if len(twice):
+            raise ValueError(f"item {twice.iloc[0]['item']!r} comes twice in language {twice.iloc[0].language!r}")
+        items = frame.drop_duplicates("item")
+        grid = items.drop(columns=["language", "query", "passage"]).merge(pd.Series(list(languages), name="language"), how="cross")
+        grid = grid.merge(frame[["item", "language", "query", "passage"]], on=["item", "language"], how="left", validate="1:1")
+        grid["item"] = pd.factorize(grid["item"])[0]
+        grid["passage_group"] = pd.factorize(grid["passage_group"])[0]
+        features = datasets.Features(
+            {name: datasets.Value("int64" if name in ("item", "passage_group") else "string") for name in _COLUMNS}
+        )
+        grid = grid.fillna({"query": "", "passage": ""})
+        return cls(datasets.Dataset.from_dict({name: grid[name].tolist() for name in _COLUMNS}, features=features))
+
+    def thin(self, share: Mapping[str, float], seed: int = 0) -> "ParallelCorpus":
+        """Take items away from some languages, so that these become low-resource.
+
+        The same items stay in all languages with the same share, and those of a smaller share are among those of a larger: as with data that
+        is translated in one order, further in some languages than in others.
+
+        Args:
+            share: the share of the items, 0 to 1, that stays available, for each language to thin.
+            seed: another seed keeps other items.
+        """
+        unknown = sorted(set(share) - set(self.languages))
+        if unknown:
+            raise ValueError(f"available: unknown language {unknown[0]!r}; the corpus has {', '.join(self.languages)}")
+        for language, value in share.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"available: {language} is {value}; allowed: 0 to 1")
+        kept = np.ceil(np.array([share.get(code, 1.0) for code in self.languages]) * len(self))  # (L,)
+        order = permute(np.arange(len(self)), len(self), np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+        present = (order[:, None] < kept).ravel()  # (items * L,)
+        columns = self.table.to_dict()
+        for name in ("query", "passage"):
+            columns[name] = [text if stays else "" for text, stays in zip(columns[name], present, strict=True)]
+        return ParallelCorpus(datasets.Dataset.from_dict(columns, features=self.table.features))
+
+
+def load_corpus(
+    name: str,
+    split: str = "train",
+    *,
+    languages: Sequence[str] | None = None,
+    available: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """Load a training corpus.
+
+    Args:
+        name: `atlas` (embedded), `atlas-names` (its names alone, as translation pairs) or `xquad-r` (held-out articles).
+        split: `train`, or another split of the corpus.
+        languages: those to take; all of them unless given.
+        available: share of the items that stays available in a language; all of them where not given (see `ParallelCorpus.thin`).
+        seed: chooses the split, the sentence frames and the items that stay.
+
+    Raises:
+        ValueError: an argument names something that does not exist; the message lists what does.
+        FileNotFoundError: a data file is missing.
+
+    >>> corpus = load_corpus("atlas", languages=["en", "sw"], available={"sw": 0.1})
+    >>> corpus.sizes().to_dict() == {"en": len(corpus), "sw": math.ceil(len(corpus) / 10)}
+    True
+    """
+    if name not in CORPORA:
+        raise ValueError(f"corpus is {name!r}; allowed: {', '.join(CORPORA)}")
+    frame = {"atlas": _atlas, "atlas-names": _atlas_names, "xquad-r": _xquad_r}[name](split, seed)
+    known = [code for code in LANGUAGES if code in set(frame.language)]
+    chosen = list(languages) if languages is not None else known
+    for language in chosen:
+        if language not in known:
+            raise ValueError(f"languages: {language!r} is not in {name}; allowed: {', '.join(known)}")
+    corpus = ParallelCorpus.from_frame(frame.assign(dataset=name), chosen)
+    return corpus.thin(available, seed) if available else corpus
+
+
+def _atlas(split: str, seed: int) -> pd.DataFrame:
+    check_split(split, SPLITS)
+    facts = atlas_facts(seed)
+    # Texts are made for all facts before the split is taken, since what a fact reads like must not depend on the split.
+    frame = atlas_texts(facts, seed).merge(facts.loc[facts.split == split, ["fact", "domain"]], on="fact")
+    return frame.rename(columns={"fact": "item"}).assign(passage_group=frame.fact)
+
+
+def _atlas_names(split: str, seed: int) -> pd.DataFrame:
+    """Names as question and passage alike: a cross-lingual pair of them is a translation pair."""
+    check_split(split, ("train",))
+    names = atlas_names().rename_axis("item").reset_index()
+    frame = names.melt(id_vars="item", var_name="language", value_name="query").sort_values("item", kind="stable", ignore_index=True)
+    kind = frame["item"].str.partition(":")[0]
+    return frame.assign(passage=frame["query"], passage_group=frame["item"], domain=kind)
+
+
+def _xquad_r(split: str, seed: int) -> pd.DataFrame:
+    data = read_xquad_r()
+    data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
+    relevant = data.qrels.merge(data.queries, on="query_id").rename(columns={"question": "item", "text": "query"})
+    own = relevant.merge(data.passages[["passage_id", "language", "text"]], on=["passage_id", "language"])
+    relevant = own.drop_duplicates("query_id").rename(columns={"text": "passage"})
+    groups = data.passage_groups()
+    return relevant.assign(passage_group=relevant["item"].map(groups), domain="wikipedia")
+
+
+def check_split(split: str, allowed: Sequence[str]) -> str:
+    """Refuse a split that does not exist."""
+    if split not in allowed:
+        raise ValueError(f"split is {split!r}; allowed: {', '.join(allowed)}")
+    return split
+
+
+__all__ = ["CORPORA", "DOMAINS", "ParallelCorpus", "check_split", "load_corpus"]

@@ -1,0 +1,161 @@
+"""Evaluation: an encoder and a task become one tidy table of results, for all settings at once.
+
+Settings, for a query in one language:
+
+- *monolingual*: the passages of its own language;
+- *cross-lingual*: the passages of one other language, for each;
+- *multilingual*: the passages of all languages in one pool.
+
+A query without a relevant passage in a pool takes no part in it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sentence_transformers import SentenceTransformer
+
+from hybridlib.measures import DEFAULT_MEASURES, Rankings, parse_measure
+from hybridlib.ranks import Embeddings, Ranks, relevant_ranks
+from hybridlib.task import RetrievalTask
+
+SETTINGS = ("monolingual", "cross-lingual", "multilingual")
+ALL_LANGUAGES = "all"
+COLUMNS = ("query_id", "query_language", "setting", "passage_language", "measure", "value")
+
+
+def evaluate(
+    encoder: SentenceTransformer,
+    task: RetrievalTask,
+    *,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    batch_size: int = 512,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Evaluate an encoder on a task, in every setting that the task has.
+
+    The encoder's own prompts and similarity are used, and nothing is added.
+
+    Args:
+        encoder: any SentenceTransformer whose similarity is the cosine or the dot product.
+        task: what to retrieve.
+        measures: see `hybridlib.measures.parse_measure`.
+        batch_size: texts encoded at a time.
+        progress: show progress bars while encoding.
+
+    Returns:
+        Results: a row for every (query, setting, passage language, measure), with the columns of `COLUMNS`. The passage language of
+        the multilingual setting is `all`; `rank_distance` exists in that setting only.
+    """
+    encode = {"batch_size": batch_size, "show_progress_bar": progress, "convert_to_numpy": True}
+    queries = encoder.encode_query(task.queries.text.tolist(), **encode)
+    passages = encoder.encode_document(task.passages.text.tolist(), **encode)
+    similarity = str(encoder.similarity_fn_name)
+    return evaluate_embeddings(queries, passages, task, similarity=similarity, measures=measures)
+
+
+def evaluate_embeddings(
+    query_embeddings: Embeddings,
+    passage_embeddings: Embeddings,
+    task: RetrievalTask,
+    *,
+    similarity: str = "cosine",
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    threads: int | None = None,
+) -> pd.DataFrame:
+    """Evaluate embeddings made elsewhere.
+
+    Args:
+        query_embeddings: rows in the order of `task.queries`. (Q, D)
+        passage_embeddings: rows in the order of `task.passages`. (P, D)
+        task: what to retrieve.
+        similarity: `cosine` or `dot`.
+        measures: see `hybridlib.measures.parse_measure`.
+        threads: worker threads; all cores unless given. Results do not depend on it.
+
+    Returns:
+        Results, as of `evaluate`.
+
+    Raises:
+        ValueError: the embeddings do not fit the task or each other, or are not finite.
+    """
+    functions = {name: parse_measure(name) for name in measures}
+    for name, rows, expected in (
+        ("query_embeddings", len(query_embeddings), len(task.queries)),
+        ("passage_embeddings", len(passage_embeddings), len(task.passages)),
+    ):
+        if rows != expected:
+            raise ValueError(f"{name} has {rows} rows; the task has {expected}")
+    ranks = relevant_ranks(
+        query_embeddings, passage_embeddings, task.pairs, task.passage_languages, similarity=similarity, threads=threads
+    )
+    return _results(ranks, task, functions)
+
+
+def _results(ranks: Ranks, task: RetrievalTask, functions: dict) -> pd.DataFrame:
+    codes = [*task.languages, ALL_LANGUAGES]
+    query_codes = sorted(task.queries.language.unique())
+    query_language = pd.Index(query_codes).get_indexer(task.queries.language)  # (Q,)
+    passage_language = task.passage_languages[ranks.passage]  # (N,)
+    # A query's language is no pool of its own if no passage is in it.
+    own = pd.Index(task.languages).get_indexer(task.queries.language)[ranks.query] == passage_language
+    in_language = 1 + ranks.above[np.arange(len(passage_language)), passage_language]
+    in_all = 1 + ranks.above.sum(axis=1)
+    gain = task.qrels.relevance.to_numpy()
+    everyone = np.ones(len(own), dtype=bool)
+    blocks = []
+    for setting, rows, rank, pool in (
+        ("monolingual", own, in_language, passage_language),
+        ("cross-lingual", ~own, in_language, passage_language),
+        ("multilingual", everyone, in_all, np.full(len(own), len(codes) - 1)),
+    ):
+        if not rows.any():
+            continue
+        query, pool, rankings = _rankings(ranks.query[rows], pool[rows], rank[rows], gain[rows])
+        for name, function in functions.items():
+            if name != "rank_distance" or setting == "multilingual":
+                blocks.append((setting, name, query, pool, function(rankings)))
+    lengths = [len(block[2]) for block in blocks]
+    query = np.concatenate([block[2] for block in blocks])
+    return pd.DataFrame(
+        {
+            "query_id": pd.Categorical.from_codes(query, task.queries.query_id),
+            "query_language": pd.Categorical.from_codes(query_language[query], query_codes),
+            "setting": pd.Categorical(np.repeat([block[0] for block in blocks], lengths), SETTINGS),
+            "passage_language": pd.Categorical.from_codes(np.concatenate([block[3] for block in blocks]), codes),
+            "measure": pd.Categorical(np.repeat([block[1] for block in blocks], lengths), list(functions)),
+            "value": np.concatenate([block[4] for block in blocks]),
+        }
+    )
+
+
+def _rankings(query: np.ndarray, pool: np.ndarray, rank: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray, Rankings]:
+    """Sort relevant passages into rankings, one for every query and pool; the query and the pool of each come first."""
+    order = np.lexsort((rank, pool, query))
+    query, pool = query[order], pool[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (query[1:] != query[:-1]) | (pool[1:] != pool[:-1])
+    return query[new], pool[new], Rankings(np.cumsum(new) - 1, rank[order], gain[order])
+
+
+def summarize(results: pd.DataFrame) -> pd.DataFrame:
+    """Means by setting and measure, macro-averaged as in the paper's Table 1.
+
+    Queries are averaged first, within each pair of query and passage language; then the passage languages of each query language; then the query
+    languages. So every language counts alike, however many queries it has. Further columns of the results (`alpha`, `seed`, ...) are kept apart.
+
+    Returns:
+        A row for every setting (and value of the further columns), a column for every measure.
+    """
+    further = [column for column in results.columns if column not in COLUMNS]
+    keys = [*further, "setting", "measure"]
+    means = by_language_pair(results)
+    means = means.groupby([*keys, "query_language"], observed=True, sort=True).value.mean()
+    table = means.groupby(keys, observed=True, sort=True).mean().unstack("measure")
+    return table.rename_axis(columns=None)
+
+
+def by_language_pair(results: pd.DataFrame) -> pd.DataFrame:
+    """Means over the queries of each pair of query and passage language: the finest means there are."""
+    keys = [column for column in results.columns if column not in ("query_id", "value")]
+    return results.groupby(keys, observed=True, sort=True).value.mean().reset_index()

@@ -1,0 +1,36 @@
+"""Where things are kept; every path of a project folder is built here."""
+
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The folder with `params/` and `notebooks/` that is nearest above the working directory, or else the working directory itself."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def notebook_path(notebook: str) -> Path:
+    return project_root() / "notebooks" / f"{notebook}.ipynb"
+
+
+def params_path(profile: str, notebook: str) -> Path:
+    return project_root() / "params" / profile / f"{notebook}.yaml"
+
+
+def results_path(profile: str, notebook: str) -> Path:
+    return project_root() / "results" / profile / f"{notebook}.parquet"
+
+
+def executed_path(profile: str, notebook: str) -> Path:
+    return project_root() / "results" / profile / f"{notebook}.ipynb"
+
+
+def findings_path(profile: str, notebook: str) -> Path:
+    return project_root() / "results" / profile / f"{notebook}.md"
+
+
+def figure_path(profile: str, name: str) -> Path:
+    return project_root() / "figures" / profile / f"{name}.png"
