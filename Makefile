@@ -1,0 +1,43 @@
+# Two commands do all the set-up: `make reproduce` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+PROFILE ?= embedded
+NOTEBOOK ?= batch_ratio
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lab benchmark clean
+.DELETE_ON_ERROR:
+
+help: ## Explain the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@printf '\nVariables: PROFILE=%s NOTEBOOK=%s PYTHON=%s\n' '$(PROFILE)' '$(NOTEBOOK)' '$(PYTHON)'
+
+reproduce: $(VENV)/.installed ## Run a notebook on a profile: train, evaluate, draw, and say what was found
+	@$(BIN)/python -m hybridlib reproduce $(NOTEBOOK) --profile $(PROFILE)
+
+test: $(VENV)/.tested ## Lint, check types, and test the library, its documentation and the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q
+	$(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=900 notebooks
+
+lab: $(VENV)/.installed ## Open JupyterLab, with the kernel ready
+	$(BIN)/jupyter lab notebooks
+
+benchmark: $(VENV)/.tested ## Run the benchmarks, whose output is kept in benchmarks/
+	$(BIN)/python benchmarks/metric.py
+	$(BIN)/python benchmarks/sampler.py
+
+clean: ## Remove everything that was made here, the environment included
+	rm -rf $(VENV) runs results
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
