@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab benchmark clean
+.PHONY: help reproduce test lab notebooks benchmark clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the commands
@@ -25,6 +25,9 @@ test: $(VENV)/.tested ## Lint, check types, and test the library, its documentat
 
 lab: $(VENV)/.installed ## Open JupyterLab, with the kernel ready
 	$(BIN)/jupyter lab notebooks
+
+notebooks: $(VENV)/.installed ## Execute the notebooks in place, as they are to be committed
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
 benchmark: $(VENV)/.tested ## Run the benchmarks, whose output is kept in benchmarks/
 	$(BIN)/python benchmarks/metric.py

@@ -1,8 +1,9 @@
 """The embedded corpus: questions and answer passages in 21 languages about facts of the Unicode CLDR.
 
-The names of territories, cities, languages, currencies and scripts, and the facts about them, come from the CLDR as the package Babel ships
-it; the sentences around the names are ours (`frames/<language>.yaml`, several for each relation). So real multilingual text, with
-entities that are written alike in some languages and in foreign scripts in others, is at hand without a download.
+The names of territories, cities, languages, currencies and scripts, and the facts about them, come from the CLDR as
+the package Babel ships it; the sentences around the names are ours (`frames/<language>.yaml`, several for each
+relation). So real multilingual text, with entities that are written alike in some languages and in foreign scripts in
+others, is at hand without a download.
 
 | relation | entity -> answer | domain |
 | --- | --- | --- |
@@ -13,8 +14,9 @@ entities that are written alike in some languages and in foreign scripts in othe
 | `city.territory` | Nairobi -> Kenya | places |
 | `language.script` | Amharic -> Ethiopic | writing |
 
-Each entity has two relations, so its two passages are each other's hard rivals. Questions and passages share little but the entity. Held-out
-splits hold facts whose entity and whose relation both occur in training, but never together: they ask for composition, not recall.
+Nearly every entity has two relations, so that its two passages are each other's hard rivals. Questions and passages
+share little but the entity. Held-out splits hold facts whose entity and whose relation both occur in training, but
+never together: they ask for composition, not recall.
 """
 
 from functools import cache
@@ -25,10 +27,10 @@ import pandas as pd
 import yaml
 from babel import Locale
 from babel.core import get_global
-from babel.languages import get_official_languages
+from babel.languages import get_official_languages, get_territory_language_info
 from babel.numbers import get_territory_currencies
 
-LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())
+LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())  # noqa: SIM905 (one line)
 DOMAINS = {
     "territory.currency": "money",
     "city.currency": "money",
@@ -45,12 +47,17 @@ _MOST_CITIES = 8
 
 
 def atlas_facts(seed: int = 0) -> pd.DataFrame:
-    """The facts and their splits: `fact`, `relation`, `domain`, `entity`, `answer` (CLDR codes) and `split`, a row each.
+    """The facts and their splits, a row each.
 
-    The same Babel version and seed give the same rows.
+    Args:
+        seed: chooses the split; the same Babel version and seed give the same rows.
+
+    Returns:
+        `fact` (`<relation>/<entity>`), `relation`, `domain`, `entity` and `answer` (CLDR codes with their kind, as
+        `territory:KE`), `split` (`train`, `validation` or `test`).
     """
     names = _names()
-    facts = [(relation, entity, answer) for relation, entity, answer in _candidates() if entity in names.index and answer in names.index]
+    facts = [fact for fact in _candidates() if fact[1] in names.index and fact[2] in names.index]
     table = pd.DataFrame(facts, columns=["relation", "entity", "answer"])
     table = table[table.entity.isin(_tellable(names, table.entity.unique()))]
     table = table.sort_values(["relation", "entity"], ignore_index=True)
@@ -60,25 +67,38 @@ def atlas_facts(seed: int = 0) -> pd.DataFrame:
 
 
 def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """A question and a passage for every fact in every language: `fact`, `language`, `query`, `passage`, fact by fact.
+    """A question and a passage for every fact in every language.
 
     Frames are drawn for every fact and language apart, so their choice says nothing about the fact.
+
+    Args:
+        facts: of `atlas_facts`; what a fact reads like depends on its row, so take splits from the texts of all facts.
+        seed: chooses the frames.
+
+    Returns:
+        `fact`, `language`, `query`, `passage`: fact by fact, in each the languages in the order of `LANGUAGES`.
     """
-    names = _names().to_dict()
-    rng = np.random.default_rng([seed, 1])
+    names = {language: column.to_dict() for language, column in _names().astype(object).items()}
     frames = {language: _frames(language) for language in LANGUAGES}
+    draws = np.random.default_rng([seed, 1]).random((len(facts), len(LANGUAGES), 2)).tolist()
+    columns = [facts[name].tolist() for name in ("fact", "relation", "entity", "answer")]
     rows = []
-    for fact in facts.itertuples():
-        for language in LANGUAGES:
-            entity, answer = names[language][fact.entity], names[language][fact.answer]
-            texts = frames[language][fact.relation]
-            question, passage = (texts[kind][rng.integers(len(texts[kind]))] for kind in ("questions", "passages"))
-            rows.append((fact.fact, language, question.format(entity=entity), passage.format(entity=entity, answer=answer)))
+    for fact, relation, entity, answer, of_fact in zip(*columns, draws, strict=True):
+        for language, (first, second) in zip(LANGUAGES, of_fact, strict=True):
+            questions, passages = frames[language][relation]["questions"], frames[language][relation]["passages"]
+            slots = {"entity": names[language][entity], "answer": names[language][answer]}
+            query = questions[int(first * len(questions))].format(**slots)
+            passage = passages[int(second * len(passages))].format(**slots)
+            rows.append((fact, language, query, passage))
     return pd.DataFrame(rows, columns=["fact", "language", "query", "passage"])
 
 
 def atlas_names() -> pd.DataFrame:
-    """What CLDR calls every territory, city, language, currency and script of the atlas: a row for each, a column for each language."""
+    """What CLDR calls territories, cities, languages, currencies and scripts.
+
+    Returns:
+        A row for each that has a name in all languages, by code (as `territory:KE`); a column for each language.
+    """
     return _names().copy()
 
 
@@ -89,30 +109,36 @@ def _frames(language: str) -> dict[str, dict[str, list[str]]]:
 
 @cache
 def _names() -> pd.DataFrame:
-    """Names that exist in all languages. Codes carry their kind, as `territory:KE`, since CLDR's own codes are not unique across kinds."""
+    """Names that exist in all languages.
+
+    Codes carry their kind, as `territory:KE`, since CLDR's own codes are not unique across kinds.
+    """
     columns = {}
     for language in LANGUAGES:
         locale = Locale.parse(language)
         columns[language] = {
-            **{f"territory:{code}": name for code, name in locale.territories.items() if len(code) == 2 and code.isalpha()},
+            **{f"territory:{code}": locale.territories.get(code) for code in _territories()},
             **{f"currency:{code}": name for code, name in locale.currencies.items()},
             **{f"language:{code}": name for code, name in locale.languages.items() if "_" not in code},
             **{f"script:{code}": name for code, name in locale.scripts.items()},
-            **{f"city:{zone}": name for zone in _zones() if (name := _city_name(locale, zone))},
+            **{f"city:{zone}": _city_name(locale, zone) for zone in _zones()},
         }
-    return pd.DataFrame(columns).dropna().sort_index()
+    # The German Reykjavík carries soft hyphens, which are marks for typesetting and no part of the name.
+    return pd.DataFrame(columns).dropna().sort_index().replace("\u00ad", "", regex=True)
 
 
+@cache
 def _zones() -> list[str]:
     """The first few time zones of each territory that are named `Continent/City`."""
-    zones = pd.Series(get_global("zone_territories"), name="territory").rename_axis("zone").reset_index().sort_values("zone")
+    zones = pd.DataFrame(sorted(get_global("zone_territories").items()), columns=["zone", "territory"])
     zones = zones[(zones.zone.str.count("/") == 1) & ~zones.zone.str.contains("^(?:Antarctica|Etc)/")]
     return zones.groupby("territory", sort=True).head(_MOST_CITIES).zone.tolist()
 
 
 def _city_name(locale: Locale, zone: str) -> str | None:
-    """The zone's city; where CLDR leaves it out in a language of Latin script, it stands for the last part of the zone's own name.
+    """The zone's city.
 
+    Where CLDR leaves it out in a language of Latin script, it is the last part of the zone's own name:
     https://www.unicode.org/reports/tr35/tr35-dates.html#Time_Zone_Format_Terminology (exemplar city)
     """
     name = locale.time_zones.get(zone, {}).get("city")
@@ -122,9 +148,12 @@ def _city_name(locale: Locale, zone: str) -> str | None:
 
 
 def _candidates() -> list[tuple[str, str, str]]:
-    """All facts that CLDR states, of every relation, as (relation, entity, answer)."""
+    """All facts that CLDR states without doubt, of every relation, as (relation, entity, answer).
+
+    A territory with several currencies, or with two official languages spoken by as many people, has no such fact.
+    """
     currency = {t: codes[0] for t in _territories() if len(codes := get_territory_currencies(t)) == 1}
-    official = {t: codes[0] for t in _territories() if (codes := get_official_languages(t, de_facto=True))}
+    official = {t: language for t in _territories() if (language := _main_language(t))}
     facts = [("territory.currency", f"territory:{t}", f"currency:{c}") for t, c in currency.items()]
     facts += [("territory.language", f"territory:{t}", f"language:{code}") for t, code in official.items()]
     for zone in _zones():
@@ -134,19 +163,32 @@ def _candidates() -> list[tuple[str, str, str]]:
             facts.append(("city.currency", f"city:{zone}", f"currency:{currency[territory]}"))
     for language, tag in get_global("likely_subtags").items():
         parts = tag.split("_")
-        # Hundreds of small languages are written in Latin script, which would make its question trivial: those kept are official somewhere.
+        # Hundreds of small languages are written in Latin script, which would make its question trivial: those kept are
+        # the main one of a territory.
         if "_" not in language and len(parts) == 3 and (parts[1] != "Latn" or language in official.values()):
             facts.append(("language.script", f"language:{language}", f"script:{parts[1]}"))
             facts.append(("language.territory", f"language:{language}", f"territory:{parts[2]}"))
     return facts
 
 
+def _main_language(territory: str) -> str | None:
+    """The official language most people speak there; None where there is none or the first two are level."""
+    official = get_official_languages(territory, de_facto=True)
+    information = get_territory_language_info(territory)
+    shares = [information[code]["population_percent"] for code in official[:2]]
+    return official[0] if official and len(set(shares)) == len(shares) else None
+
+
 def _territories() -> list[str]:
-    return sorted(code for code in Locale.parse("en").territories if len(code) == 2 and code.isalpha())
+    codes: list[str] = list(Locale.parse("en").territories)
+    return sorted(code for code in codes if len(code) == 2 and code.isalpha())
 
 
 def _tellable(names: pd.DataFrame, entities: np.ndarray) -> set[str]:
-    """Entities whose name means nothing else in any language: a city called like its country would make two facts one question."""
+    """Entities whose name means nothing else in any language.
+
+    A city called like its country would make two facts one question.
+    """
     names = names.loc[entities]
     shared = pd.Series(False, index=names.index)
     for language in LANGUAGES:
@@ -156,7 +198,7 @@ def _tellable(names: pd.DataFrame, entities: np.ndarray) -> set[str]:
 
 def _splits(facts: pd.DataFrame, rng: np.random.Generator) -> list[str]:
     """Give one fact of some of the entities that have two to a held-out split, and the rest to training."""
-    split = pd.Series("train", index=facts.index)
+    split = ["train"] * len(facts)
     rows_of = facts.groupby("entity", sort=True).indices
     for rows in rows_of.values():
         if len(rows) < 2:
@@ -164,6 +206,6 @@ def _splits(facts: pd.DataFrame, rng: np.random.Generator) -> list[str]:
         draw, which = rng.random(), rng.integers(len(rows))
         for name, share in _HELD_OUT.items():
             if 0 <= draw < share:
-                split[rows[which]] = name
+                split[int(rows[int(which)])] = name
             draw -= share
-    return split.tolist()
+    return split

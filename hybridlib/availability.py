@@ -1,8 +1,8 @@
 """Which items of a parallel corpus exist in which language, in a bit each.
 
-The sampler asks two things only: how many items exist in both of two languages, and which is the k-th of them. Both are answered
-from a bit per item and language plus a running count per block of items (rank and select, Jacobson 1989): 40 million items in 14
-languages take 70 MB for the bits and 8 MB for the counts.
+The sampler asks two things only: how many items exist in both of two languages, and which is the k-th of them. Both are
+answered from a bit per item and language plus a running count per block of items (rank and select, Jacobson 1989): 40
+million items in 14 languages take 70 MB for the bits and 16 MB for the counts.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from typing import Self
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 _BLOCK_BYTES = 512  # 4,096 items
-_ROWS_AT_ONCE = 1 << 20
+_ITEMS_AT_ONCE = 1 << 16  # a multiple of 8, so that each piece of a table fills whole bytes
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Segment:
         start: the first item's number in the corpus.
         items: how many there are.
         bits: a bit per item, lowest first; unused bits at the end are 0. (L, blocks, bytes per block)
-        before: for every unordered pair of languages, the items that exist in both before each block, and in all. (pairs, blocks + 1)
+        before: for every unordered pair of languages, the items that exist in both before each block, and in all.
+            (pairs, blocks + 1)
     """
 
     name: str
@@ -37,14 +39,25 @@ class Segment:
 
     @classmethod
     def from_bits(cls, name: str, start: int, items: int, packed: np.ndarray) -> Self:
-        """Build the running counts. `packed`: (L, at least ceil(items / 8)) as of `numpy.packbits(..., bitorder="little")`."""
-        blocks = max(1, -(-items // (8 * _BLOCK_BYTES)))
-        bits = np.zeros((len(packed), blocks * _BLOCK_BYTES), dtype=np.uint8)
+        """Build the running counts.
+
+        Args:
+            name, start, items: see the attributes.
+            packed: a bit per item, as of `numpy.packbits(..., axis=1, bitorder="little")`; copied.
+                (L, at least ceil(items / 8))
+
+        Raises:
+            ValueError: there are fewer bits than items.
+        """
         used = -(-items // 8)
-        bits[:, :used] = packed[:, :used]
+        if packed.shape[1] < used:
+            raise ValueError(f"packed has {packed.shape[1]} bytes a language; {items} items need {used}")
+        blocks = max(1, -(-used // _BLOCK_BYTES))
+        flat = np.zeros((len(packed), blocks * _BLOCK_BYTES), dtype=np.uint8)
+        flat[:, :used] = packed[:, :used]
         if items % 8:
-            bits[:, used - 1] &= (1 << items % 8) - 1
-        bits = bits.reshape(len(packed), blocks, _BLOCK_BYTES)
+            flat[:, used - 1] &= (1 << items % 8) - 1
+        bits = flat.reshape(len(packed), blocks, _BLOCK_BYTES)
         before = np.zeros((len(packed) * (len(packed) + 1) // 2, blocks + 1), dtype=np.int64)
         for a in range(len(packed)):
             for b in range(a, len(packed)):
@@ -56,12 +69,22 @@ class Segment:
         return self.before[_pair(a, b), -1]
 
     def select(self, a: np.ndarray, b: np.ndarray, k: np.ndarray) -> np.ndarray:
-        """The corpus number of the k-th item, from 0, that exists in both languages.
+        """The corpus number of the k-th item, from 0, that exists in both languages. O(n * bytes per block).
 
         Args:
             a, b: language numbers. (n,)
             k: from 0 to count(a, b) - 1. (n,)
+
+        Returns:
+            Items, ascending in k. (n,)
+
+        Raises:
+            ValueError: there is no such item.
         """
+        missing = (k < 0) | (k >= self.count(a, b))
+        if missing.any():
+            n = np.flatnonzero(missing)[0]
+            raise ValueError(f"k is {k[n]}; allowed: 0 to {self.count(a[n], b[n]) - 1} in dataset {self.name!r}")
         pair = _pair(a, b)
         # One search serves all pairs: their running counts, lifted so that each begins above the end of the one before.
         lift = self.items + 1
@@ -100,7 +123,9 @@ class Availability:
 
     @classmethod
     def from_table(cls, table: datasets.Dataset) -> Self:
-        """Read it off a corpus table: a row per (item, language), item by item, `passage` empty where it is missing.
+        """Read it off a corpus table: a row per (item, language), item by item.
+
+        `passage` is empty or null where the item is missing. The table is read in pieces, never as a whole.
 
         Raises:
             ValueError: columns are missing, or the rows are not a grid of items by languages.
@@ -110,41 +135,74 @@ class Availability:
             raise ValueError(f"table lacks the columns {sorted(missing)}; it has {table.column_names}")
         if not len(table):
             raise ValueError("table is empty; a corpus needs at least one item")
-        head = table[: min(len(table), 1000)]
-        languages = tuple(code for item, code in zip(head["item"], head["language"], strict=True) if item == head["item"][0])
-        if len(set(languages)) != len(languages) or len(table) % len(languages):
-            raise ValueError(f"table has {len(table)} rows and its first item the languages {languages}; expected a row for every item and language")
-        columns = table.select_columns(["language", "dataset", "passage"]).with_format("arrow")
-        names: list[str] = []
-        present: list[list[np.ndarray]] = []  # for each dataset, pieces of packed bits
-        step = max(1, _ROWS_AT_ONCE // len(languages)) * len(languages)
-        for begin in range(0, len(table), step):
-            piece = columns[begin : begin + step]
-            if tuple(piece["language"][-len(languages) :].to_pylist()) != languages:
-                raise ValueError(f"table: the languages of row {begin + len(piece) - 1} are not in the order {languages} of the first item")
-            valid = pc.greater(pc.binary_length(piece["passage"]), 0).to_numpy(zero_copy_only=False).reshape(-1, len(languages))
-            for name, rows in _runs(piece["dataset"].to_numpy(zero_copy_only=False)[:: len(languages)]):
-                if not names or names[-1] != name:
-                    if name in names:
-                        raise ValueError(f"table: the items of dataset {name!r} are not consecutive")
-                    names.append(name)
-                    present.append([])
-                present[-1].append(valid[rows].T)
-        segments, start = [], 0
-        for name, pieces in zip(names, present, strict=True):
-            grid = np.concatenate(pieces, axis=1)  # (L, items)
-            segments.append(Segment.from_bits(name, start, grid.shape[1], np.packbits(grid, axis=1, bitorder="little")))
-            start += grid.shape[1]
+        table = table.select_columns(["item", "language", "dataset", "passage"]).with_format("arrow")
+        languages = _languages(table)
+        segments = []
+        for name, begin, end in _datasets(table, len(languages)):
+            packed = np.empty((len(languages), -(-(end - begin) // 8)), dtype=np.uint8)
+            for first in range(begin, end, _ITEMS_AT_ONCE):
+                last = min(first + _ITEMS_AT_ONCE, end)
+                present = _present(table, languages, first, last)
+                piece = slice((first - begin) // 8, -(-(last - begin) // 8))
+                packed[:, piece] = np.packbits(present, axis=0, bitorder="little").T
+            segments.append(Segment.from_bits(name, begin, end - begin, packed))
         return cls(languages, tuple(segments))
+
+
+def _languages(table: datasets.Dataset) -> tuple[str, ...]:
+    """The languages of the first item, which every other must have too."""
+    head = table[: min(len(table), 1000)].to_pydict()
+    rows = zip(head["item"], head["language"], strict=True)
+    languages = tuple(code for item, code in rows if item == head["item"][0])
+    if len(set(languages)) != len(languages) or len(table) % len(languages):
+        raise ValueError(
+            f"table has {len(table)} rows and its first item the languages {languages}; "
+            "expected a row for every item and language"
+        )
+    return languages
+
+
+def _datasets(table: datasets.Dataset, languages: int) -> list[tuple[str, int, int]]:
+    """Name, first item and end of each dataset of a table."""
+    starts: dict[str, int] = {}
+    last = None
+    step = _ITEMS_AT_ONCE * languages
+    for begin in range(0, len(table), step):
+        runs = pc.run_end_encode(table[begin : begin + step]["dataset"].combine_chunks())
+        firsts = [begin, *(begin + end for end in runs.run_ends.to_pylist())]
+        for name, first in zip(map(str, runs.values.to_pylist()), firsts, strict=False):
+            if name == last:
+                continue
+            if name in starts:
+                raise ValueError(f"table: the items of dataset {name!r} are not consecutive")
+            if first % languages:
+                raise ValueError(f"table: row {first} changes the dataset to {name!r} in the middle of an item")
+            starts[name] = first // languages
+            last = name
+    ends = [*list(starts.values())[1:], len(table) // languages]
+    return list(zip(starts, starts.values(), ends, strict=True))
+
+
+def _present(table: datasets.Dataset, languages: tuple[str, ...], first: int, last: int) -> np.ndarray:
+    """Which of the items, from the first to before the last, exist in which language. (items, L)"""
+    rows = table[first * len(languages) : last * len(languages)]
+    expected = pa.array(languages, rows["language"].type).take(
+        pa.array(np.tile(np.arange(len(languages)), last - first))
+    )
+    in_order = pc.fill_null(pc.equal(rows["language"], expected), False).to_numpy()
+    if not in_order.all():
+        row = first * len(languages) + np.flatnonzero(~in_order)[0]
+        raise ValueError(f"table: the language of row {row} is not in the order {languages} of the first item")
+    item = rows["item"].to_numpy().reshape(-1, len(languages))
+    same = (item == item[:, :1]).all(axis=1)
+    if not same.all():
+        row = (first + np.flatnonzero(~same)[0]) * len(languages)
+        raise ValueError(f"table: rows {row} to {row + len(languages) - 1} are not of one item, in {languages}")
+    exists = pc.fill_null(pc.greater(pc.binary_length(rows["passage"]), 0), False)
+    return exists.to_numpy().reshape(-1, len(languages))
 
 
 def _pair(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
     """The number of an unordered pair of languages."""
     high, low = np.maximum(a, b), np.minimum(a, b)
     return high * (high + 1) // 2 + low
-
-
-def _runs(names: np.ndarray) -> list[tuple[str, slice]]:
-    """Consecutive equal names, each with where it stands."""
-    edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1), len(names)]
-    return [(str(names[left]), slice(left, right)) for left, right in zip(edges[:-1], edges[1:], strict=True)]

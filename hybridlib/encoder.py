@@ -1,13 +1,14 @@
 """Encoders to start from: any SentenceTransformer, or a small one made on the spot.
 
-The two that are made here mirror the paper's two, at a size that trains in seconds on a CPU: each text is the mean of the embeddings of its
-tokens, and the tokenizer is trained on the corpus.
+The two that are made here mirror the paper's two, at a size that trains in seconds on a CPU: each text is the mean of
+the embeddings of its tokens, and the tokenizer is trained on the corpus.
 
 - `static:scratch` starts from random weights and knows nothing of any language, as XLM-R knows nothing of retrieval;
 - `static:aligned` has seen translations of half of the atlas's names, as LaBSE has seen translations.
 """
 
-from pathlib import Path
+import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,37 +23,48 @@ STATIC = ("static:scratch", "static:aligned")
 # Gradients of static embeddings are dense: a larger vocabulary or more dimensions cost time in proportion.
 _VOCABULARY = 12_000
 _DIMENSIONS = 128
-_ALIGNMENT = {"strategy": "x-y", "batch_size": 200, "steps": 100, "temperature": 0.05, "learning_rate": 3e-2}
+_ALIGNMENT: dict[str, Any] = {
+    "strategy": "x-y",
+    "batch_size": 200,
+    "steps": 100,
+    "temperature": 0.05,
+    "learning_rate": 3e-2,
+}
 
 
 def load_encoder(name: str = "static", *, corpus: ParallelCorpus | None = None, seed: int = 0) -> SentenceTransformer:
     """Load an encoder to fine-tune or to evaluate.
 
     Args:
-        name: `static:scratch` (or just `static`), `static:aligned`, the path of a saved SentenceTransformer, or the id of one on the Hugging Face
-            hub, where `id@revision` pins a revision.
-        corpus: for the static encoders, whose tokenizer is trained on its text; the training split of `atlas` unless given.
+        name: `static:scratch` (or just `static`), `static:aligned`, the path of a saved SentenceTransformer, or the id
+            of one on the Hugging Face hub, where `id@revision` pins a revision.
+        corpus: for the static encoders, whose tokenizer is trained on its text; the training split of `atlas` unless
+            given.
         seed: for the static encoders, draws the first weights.
 
     Raises:
         FileNotFoundError: there is no encoder of that name here or on the hub.
 
-    >>> load_encoder("static").get_sentence_embedding_dimension()
+    >>> load_encoder("static").get_embedding_dimension()
     128
     """
     if name == "static":
         name = STATIC[0]
     if name in STATIC:
-        encoder = _static(corpus or load_corpus("atlas"), seed)
+        encoder = _static(corpus if corpus is not None else load_corpus("atlas"), seed)
         return _align(encoder, seed) if name == "static:aligned" else encoder
     path, _, revision = name.partition("@")
-    if not Path(path).exists() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
+    folder = os.path.expanduser(name)
+    if os.path.exists(folder):
+        path, revision = folder, ""
+    elif not path or path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise FileNotFoundError(f"encoder {name!r}: there is no such folder")
     try:
         return SentenceTransformer(path, revision=revision or None)
     except (OSError, ValueError) as error:
+        known = ", ".join(STATIC)
         raise FileNotFoundError(
-            f"encoder {name!r} is neither {', '.join(STATIC)}, nor a folder here, nor to be had from the hub: {error}"
+            f"encoder {name!r} is neither {known}, nor the folder of a saved one, nor to be had from the hub: {error}"
         ) from error
 
 
@@ -64,7 +76,10 @@ def _static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
 
 
 def _train_tokenizer(corpus: ParallelCorpus) -> Tokenizer:
-    """Byte-pair encoding (Sennrich et al., 2016) of lower-cased words; scripts without spaces are cut by their merges."""
+    """Byte-pair encoding (Sennrich et al., 2016) of lower-cased words.
+
+    Scripts without spaces are cut by their merges.
+    """
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.UnicodeScripts()])

@@ -9,14 +9,15 @@ Settings, for a query in one language:
 A query without a relevant passage in a pool takes no part in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.measures import DEFAULT_MEASURES, Rankings, parse_measure
-from hybridlib.ranks import Embeddings, Ranks, relevant_ranks
+from hybridlib.ranks import SIMILARITIES, Embeddings, Ranks, relevant_ranks
 from hybridlib.task import RetrievalTask
 
 SETTINGS = ("monolingual", "cross-lingual", "multilingual")
@@ -44,13 +45,19 @@ def evaluate(
         progress: show progress bars while encoding.
 
     Returns:
-        Results: a row for every (query, setting, passage language, measure), with the columns of `COLUMNS`. The passage language of
-        the multilingual setting is `all`; `rank_distance` exists in that setting only.
+        Results: a row for every (query, setting, passage language, measure), with the columns of `COLUMNS`. The passage
+        language of the multilingual setting is `all`; `rank_distance` exists in that setting only.
+
+    Raises:
+        ValueError: the encoder's similarity is another one, there is no such measure, or an embedding is not finite.
     """
-    encode = {"batch_size": batch_size, "show_progress_bar": progress, "convert_to_numpy": True}
+    similarity = str(encoder.similarity_fn_name)
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"the encoder's similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
+    _functions(measures)  # encoding takes long: a wrong name is found before
+    encode: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": progress, "convert_to_numpy": True}
     queries = encoder.encode_query(task.queries.text.tolist(), **encode)
     passages = encoder.encode_document(task.passages.text.tolist(), **encode)
-    similarity = str(encoder.similarity_fn_name)
     return evaluate_embeddings(queries, passages, task, similarity=similarity, measures=measures)
 
 
@@ -77,9 +84,10 @@ def evaluate_embeddings(
         Results, as of `evaluate`.
 
     Raises:
-        ValueError: the embeddings do not fit the task or each other, or are not finite.
+        ValueError: the embeddings do not fit the task or each other or are not finite, or there is no such similarity
+            or measure.
     """
-    functions = {name: parse_measure(name) for name in measures}
+    functions = _functions(measures)
     for name, rows, expected in (
         ("query_embeddings", len(query_embeddings), len(task.queries)),
         ("passage_embeddings", len(passage_embeddings), len(task.passages)),
@@ -92,16 +100,23 @@ def evaluate_embeddings(
     return _results(ranks, task, functions)
 
 
-def _results(ranks: Ranks, task: RetrievalTask, functions: dict) -> pd.DataFrame:
-    codes = [*task.languages, ALL_LANGUAGES]
-    query_codes = sorted(task.queries.language.unique())
-    query_language = pd.Index(query_codes).get_indexer(task.queries.language)  # (Q,)
+def _functions(measures: Sequence[str]) -> dict[str, Callable[[Rankings], np.ndarray]]:
+    if not len(measures):
+        raise ValueError("measures is empty; expected at least one")
+    return {name: parse_measure(name) for name in measures}
+
+
+def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[Rankings], np.ndarray]]) -> pd.DataFrame:
+    codes = pd.Index([*task.languages, ALL_LANGUAGES])
+    language = pd.Index(task.queries.language)
+    query_codes = language.unique().sort_values()
+    query_language = query_codes.get_indexer(language)  # (Q,)
     passage_language = task.passage_languages[ranks.passage]  # (N,)
-    # A query's language is no pool of its own if no passage is in it.
-    own = pd.Index(task.languages).get_indexer(task.queries.language)[ranks.query] == passage_language
+    # A language that has queries only is at -1, and no passage is in it.
+    own = codes.get_indexer(language)[ranks.query] == passage_language
     in_language = 1 + ranks.above[np.arange(len(passage_language)), passage_language]
     in_all = 1 + ranks.above.sum(axis=1)
-    gain = task.qrels.relevance.to_numpy()
+    gain = task.qrels.relevance.to_numpy(dtype=float)
     everyone = np.ones(len(own), dtype=bool)
     blocks = []
     for setting, rows, rank, pool in (
@@ -119,7 +134,7 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict) -> pd.DataFrame
     query = np.concatenate([block[2] for block in blocks])
     return pd.DataFrame(
         {
-            "query_id": pd.Categorical.from_codes(query, task.queries.query_id),
+            "query_id": pd.Categorical.from_codes(query, pd.Index(task.queries.query_id)),
             "query_language": pd.Categorical.from_codes(query_language[query], query_codes),
             "setting": pd.Categorical(np.repeat([block[0] for block in blocks], lengths), SETTINGS),
             "passage_language": pd.Categorical.from_codes(np.concatenate([block[3] for block in blocks]), codes),
@@ -129,7 +144,9 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict) -> pd.DataFrame
     )
 
 
-def _rankings(query: np.ndarray, pool: np.ndarray, rank: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray, Rankings]:
+def _rankings(
+    query: np.ndarray, pool: np.ndarray, rank: np.ndarray, gain: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Rankings]:
     """Sort relevant passages into rankings, one for every query and pool; the query and the pool of each come first."""
     order = np.lexsort((rank, pool, query))
     query, pool = query[order], pool[order]
@@ -141,8 +158,12 @@ def _rankings(query: np.ndarray, pool: np.ndarray, rank: np.ndarray, gain: np.nd
 def summarize(results: pd.DataFrame) -> pd.DataFrame:
     """Means by setting and measure, macro-averaged as in the paper's Table 1.
 
-    Queries are averaged first, within each pair of query and passage language; then the passage languages of each query language; then the query
-    languages. So every language counts alike, however many queries it has. Further columns of the results (`alpha`, `seed`, ...) are kept apart.
+    Queries are averaged first, within each pair of query and passage language; then the passage languages of each query
+    language; then the query languages. So every language counts alike, however many queries it has. Further columns of
+    the results (`alpha`, `seed`, ...) are kept apart, those without a value too.
+
+    Args:
+        results: as of `evaluate`, or the means of `by_language_pair`.
 
     Returns:
         A row for every setting (and value of the further columns), a column for every measure.
@@ -150,12 +171,16 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
     further = [column for column in results.columns if column not in COLUMNS]
     keys = [*further, "setting", "measure"]
     means = by_language_pair(results)
-    means = means.groupby([*keys, "query_language"], observed=True, sort=True).value.mean()
-    table = means.groupby(keys, observed=True, sort=True).mean().unstack("measure")
+    by_query_language = means.groupby([*keys, "query_language"], observed=True, dropna=False).value.mean()
+    table = by_query_language.groupby(keys, observed=True, dropna=False).mean().unstack("measure")
     return table.rename_axis(columns=None)
 
 
 def by_language_pair(results: pd.DataFrame) -> pd.DataFrame:
-    """Means over the queries of each pair of query and passage language: the finest means there are."""
+    """Means over the queries of each pair of query and passage language: the finest means there are.
+
+    Returns:
+        The columns of the results but `query_id`.
+    """
     keys = [column for column in results.columns if column not in ("query_id", "value")]
-    return results.groupby(keys, observed=True, sort=True).value.mean().reset_index()
+    return results.groupby(keys, observed=True, dropna=False).value.mean().reset_index()

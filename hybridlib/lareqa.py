@@ -1,11 +1,14 @@
-"""XQuAD-R and every other set of files in the format of LAReQA (Roy et al., 2020): questions to be answered by a sentence.
+"""XQuAD-R and other sets of files in the format of LAReQA (Roy et al., 2020): questions to be answered by a sentence.
 
-A file holds one language: SQuAD's articles, paragraphs and questions, and for each paragraph where its sentences begin and end. A candidate
-passage is a sentence; relevant to a question, in every language, is the sentence that holds the start of its answer. Questions are
-parallel by their id, and may exist in some of the languages only.
+A file holds one language: SQuAD's articles, paragraphs and questions, and for each paragraph where its sentences begin
+and end (offsets in characters). A candidate passage is a sentence; relevant to a question, in every language, is the
+sentence that holds the start of its answer. Questions are parallel by their id, and may exist in some of the languages
+only. With files of your own, a task is two calls away:
 
-XQuAD-R is read from `$HYBRIDLIB_DATA/xquad-r/<language>.json`, or else downloaded from the pinned commit; its files are checked against their
-SHA-256 either way. It is licensed CC BY-SA 4.0 and not part of this package.
+    task_from_lareqa(read_lareqa({"en": "mlqa-r/en.json", "de": "mlqa-r/de.json"}))
+
+XQuAD-R is read from `$HYBRIDLIB_DATA/xquad-r/<language>.json`, or else downloaded from the pinned commit; its files are
+checked against their SHA-256 either way. It is licensed CC BY-SA 4.0 and not part of this package.
 """
 
 import hashlib
@@ -22,9 +25,8 @@ import pooch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-_XQUAD_R_URL = (
-    "https://raw.githubusercontent.com/google-research-datasets/lareqa/9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c/xquad-r/"
-)
+_XQUAD_R_COMMIT = "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c"
+_XQUAD_R_URL = f"https://raw.githubusercontent.com/google-research-datasets/lareqa/{_XQUAD_R_COMMIT}/xquad-r/"
 _XQUAD_R_SHA256 = {
     "ar": "c52922d3b8ac1ae03ed5ac38647ad59870dca3dda2beefe18ecdc30729acb69d",
     "de": "16fb0f4bf4916154b585a20c24c66074591c9718a1affe764ff4697572328949",
@@ -47,9 +49,12 @@ class LareqaData:
     """Questions, candidate sentences and which answers which.
 
     Attributes:
-        queries: `query_id`, `language`, `text`, `question` (the same in all languages), `article`.
-        passages: `passage_id`, `language`, `text`, `article`.
-        qrels: `query_id`, `passage_id`, `relevance`: every question with its sentence in every language.
+        queries: `query_id` (`<language>:<question>`), `language`, `text`, `question` (its id, the same in all
+            languages), `article`.
+        passages: `passage_id` (`<language>:<article>:<paragraph>:<sentence>`, counted from 0 in the file and in the
+            paragraph), `language`, `text`, `article`.
+        qrels: `query_id`, `passage_id`, `relevance`: a question of any language with its sentence in every language in
+            which the question exists; with several sentences where its answers begin in several.
     """
 
     queries: pd.DataFrame
@@ -57,20 +62,39 @@ class LareqaData:
     qrels: pd.DataFrame
 
     def of_articles(self, articles: Sequence[str]) -> "LareqaData":
-        """What belongs to some of the articles."""
+        """What belongs to some of the articles; an article must have one title in all languages."""
         queries = self.queries[self.queries.article.isin(articles)]
         passages = self.passages[self.passages.article.isin(articles)]
         return LareqaData(queries, passages, self.qrels[self.qrels.query_id.isin(queries.query_id)])
 
     def passage_groups(self) -> pd.Series:
-        """For every question the group of questions that share a sentence with it, directly or through others, in any language."""
+        """Group the questions that share a sentence in any language, directly or through others.
+
+        Returns:
+            A number for each group, by question.
+        """
         pairs = self.qrels.merge(self.queries[["query_id", "question"]], on="query_id")
-        question, questions = pd.factorize(pairs.question)
-        passage, passages = pd.factorize(pairs.passage_id)
-        size = len(questions) + len(passages)
-        links = coo_array((np.ones(len(pairs)), (question, passage + len(questions))), shape=(size, size))
-        _, group = connected_components(links, directed=False)
-        return pd.Series(group[: len(questions)], index=questions)
+        return connected_groups(pairs.question, pairs.passage_id)
+
+
+def connected_groups(items: pd.Series, shared: pd.Series) -> pd.Series:
+    """Group the items that share something, directly or through others.
+
+    Args:
+        items, shared: an item and something that it has in each row. (N,)
+
+    Returns:
+        A number for each group, by item.
+
+    >>> connected_groups(pd.Series([*"abbcd"]), pd.Series([1, 1, 2, 2, 3])).to_dict()
+    {'a': 0, 'b': 0, 'c': 0, 'd': 1}
+    """
+    item, names = pd.factorize(items)
+    thing, things = pd.factorize(shared)
+    size = len(names) + len(things)
+    links = coo_array((np.ones(len(item)), (item, thing + len(names))), shape=(size, size))
+    _, group = connected_components(links, directed=False)
+    return pd.Series(group[: len(names)], index=names)
 
 
 def read_xquad_r(*, paragraphs: bool = False) -> LareqaData:
@@ -88,7 +112,7 @@ def read_xquad_r(*, paragraphs: bool = False) -> LareqaData:
 
 
 def read_lareqa(files: Mapping[str, str | os.PathLike[str]], *, paragraphs: bool = False) -> LareqaData:
-    """Read any set of files in LAReQA's format.
+    """Read any set of files in LAReQA's format; `task_from_lareqa` makes a task of it.
 
     Args:
         files: the file of each language.
@@ -102,28 +126,35 @@ def read_lareqa(files: Mapping[str, str | os.PathLike[str]], *, paragraphs: bool
     for language, path in files.items():
         for article, paragraph, number in _paragraphs(Path(path)):
             where = f"{path}: article {article!r}, paragraph {number}"
-            sentences = _sentences(paragraph, where)
-            name = f"{language}:{article}:{number}"
-            for place, (start, end) in enumerate(sentences):
-                text = paragraph["context"][start:end].strip("\ufeff")
-                text = f"{text} {paragraph['context']}" if paragraphs else text
-                passages.append((f"{name}:{place}", language, text, article))
-            for question in paragraph["qas"]:
-                queries.append((f"{language}:{question['id']}", language, question["question"], question["id"], article))
-                answers += [(question["id"], f"{name}:{place}") for place in _answering(question, paragraph["context"], sentences, path)]
+            try:
+                context, sentences = paragraph["context"], _sentences(paragraph, where)
+                name = f"{language}:{article}:{number}"
+                for place, (start, end) in enumerate(sentences):
+                    text = context[start:end].strip("\ufeff")
+                    text = f"{text} {context}" if paragraphs else text
+                    passages.append((f"{name}:{place}", language, text, article))
+                for question in paragraph["qas"]:
+                    key = question["id"]
+                    queries.append((f"{language}:{key}", language, question["question"], key, article))
+                    places = _answering(question, context, sentences, f"{path}: question {key!r}")
+                    answers += [(key, f"{name}:{place}") for place in places]
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{where} is not in LAReQA's format: {error!r}") from error
     query_table = pd.DataFrame(queries, columns=["query_id", "language", "text", "question", "article"])
     passage_table = pd.DataFrame(passages, columns=["passage_id", "language", "text", "article"])
-    for table, column in ((query_table, "query_id"), (passage_table, "passage_id")):
-        if table[column].duplicated().any():
-            language, _, what = table[column][table[column].duplicated()].iloc[0].partition(":")
-            raise ValueError(f"{files[language]}: {column.removesuffix('_id')} {what!r} comes twice")
+    twice = query_table[query_table.query_id.duplicated()]
+    if len(twice):
+        raise ValueError(f"{files[twice.iloc[0].language]}: question {twice.iloc[0].question!r} comes twice")
     answer_table = pd.DataFrame(answers, columns=["question", "passage_id"]).drop_duplicates()
     qrels = query_table[["query_id", "question"]].merge(answer_table, on="question")[["query_id", "passage_id"]]
     return LareqaData(query_table, passage_table, qrels.assign(relevance=1))
 
 
 def split_articles(data: LareqaData, seed: int) -> dict[str, list[str]]:
-    """Articles for training and for testing: whole articles, so that no sentence of a test article is ever trained on."""
+    """Titles of articles for training and for testing.
+
+    Whole articles, so that no sentence of a test article is ever trained on; they must have one title in all languages.
+    """
     articles = data.queries.article.unique()
     shuffled = np.random.default_rng([seed, 2]).permutation(articles)
     held_out = max(1, round(_HELD_OUT * len(articles)))
@@ -132,7 +163,7 @@ def split_articles(data: LareqaData, seed: int) -> dict[str, list[str]]:
 
 def _xquad_r_file(language: str) -> Path:
     folder = os.environ.get("HYBRIDLIB_DATA")
-    if folder is None:
+    if not folder:
         return Path(
             pooch.retrieve(
                 _XQUAD_R_URL + f"{language}.json",
@@ -147,34 +178,44 @@ def _xquad_r_file(language: str) -> Path:
         raise FileNotFoundError(f"{path} does not exist; put XQuAD-R there, or unset HYBRIDLIB_DATA to download it")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != _XQUAD_R_SHA256[language]:
-        raise ValueError(f"{path} differs from the published file: its SHA-256 is {digest}, expected {_XQUAD_R_SHA256[language]}")
+        raise ValueError(
+            f"{path} differs from the published file: its SHA-256 is {digest}, expected {_XQUAD_R_SHA256[language]}"
+        )
     return path
 
 
 def _paragraphs(path: Path) -> list[tuple[str, dict[str, Any], int]]:
-    """(article, paragraph, number in the article) of a file."""
+    """(title of the article, paragraph, number of the paragraph in the file) of a file."""
     try:
         articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-        return [(article["title"], paragraph, n) for article in articles for n, paragraph in enumerate(article["paragraphs"])]
+        found = [(article["title"], paragraph) for article in articles for paragraph in article["paragraphs"]]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is truncated or not a file in LAReQA's format: {error!r}") from error
+    if not found:
+        raise ValueError(f"{path} holds no paragraph")
+    # Numbered in the file, since two articles may have one title.
+    return [(title, paragraph, number) for number, (title, paragraph) in enumerate(found)]
 
 
 def _sentences(paragraph: dict[str, Any], where: str) -> list[tuple[int, int]]:
+    """Where the sentences of a paragraph begin and end."""
     for key in ("context", "sentence_breaks", "qas"):
         if key not in paragraph:
             raise ValueError(f"{where} lacks {key!r}; the copies of XQuAD without sentence breaks cannot be used")
-    breaks = [(int(start), int(end)) for start, end in paragraph["sentence_breaks"]]
-    if not breaks or any(not 0 <= start < end <= len(paragraph["context"]) for start, end in breaks):
-        raise ValueError(f"{where}: sentence breaks {breaks} do not fit a text of {len(paragraph['context'])} characters")
-    return breaks
+    breaks, length = paragraph["sentence_breaks"], len(paragraph["context"])
+    try:
+        fit = bool(breaks) and all(0 <= start < end <= length for start, end in breaks)
+    except (TypeError, ValueError):  # no pairs of numbers
+        fit = False
+    if not fit:
+        raise ValueError(f"{where}: sentence breaks {breaks} do not fit a text of {length} characters")
+    return [(start, end) for start, end in breaks]
 
 
-def _answering(question: dict[str, Any], context: str, sentences: list[tuple[int, int]], path: object) -> list[int]:
+def _answering(question: dict[str, Any], context: str, sentences: list[tuple[int, int]], where: str) -> list[int]:
     """The sentences that hold the start of an answer to the question."""
-    where = f"{path}: question {question['id']!r}"
     if not question.get("answers"):
         raise ValueError(f"{where} has no answer")
     found = []
@@ -185,5 +226,5 @@ def _answering(question: dict[str, Any], context: str, sentences: list[tuple[int
         holding = [place for place, (begin, end) in enumerate(sentences) if begin <= start < end]
         if not holding:
             raise ValueError(f"{where}: its answer at character {start} lies in no sentence")
-        found += holding[:1]
+        found.append(holding[0])
     return found

@@ -1,8 +1,9 @@
 """Measures of retrieval quality, each a function of the ranks of the relevant passages of a query.
 
-A *ranking* is a query in one setting and pool. Its relevant passages come as rows of (ranking, rank, gain), sorted by ranking and then by rank;
-what is not among them is not relevant, so that ranks are all there is to know. A ranking without a relevant passage does not appear and takes no
-part in any mean. Definitions are those of trec_eval (average precision, nDCG with gains as judged, reciprocal rank cut at k).
+A *ranking* is a query in one setting and pool. Its relevant passages come as rows of (ranking, rank, gain), sorted by
+ranking and then by rank; what is not among them is not relevant, so that ranks are all there is to know. A ranking
+without a relevant passage does not appear and takes no part in any mean. Definitions are those of trec_eval (average
+precision, nDCG with gains as judged, reciprocal rank cut at k).
 """
 
 import re
@@ -55,7 +56,7 @@ def average_precision(rankings: Rankings) -> np.ndarray:
 
 
 def ndcg(rankings: Rankings, k: int) -> np.ndarray:
-    """Discounted gain of the first k passages, over that of the best possible order (Järvelin and Kekäläinen, 2002). (R,)
+    """Discounted gain of the first k passages, over the best possible (Järvelin and Kekäläinen, 2002). (R,)
 
     >>> ndcg(Rankings(np.array([0]), np.array([3]), np.array([1])), k=10)  # 1 / log2(1 + 3)
     array([0.5])
@@ -78,9 +79,10 @@ def reciprocal_rank(rankings: Rankings, k: int) -> np.ndarray:
 
 
 def rank_distance(rankings: Rankings) -> np.ndarray:
-    """Ranks between the first and the last relevant passage, the paper's measure of language bias (arXiv 2408.10536, section 4.4). (R,)
+    """Ranks between the first and the last relevant passage. (R,)
 
-    In a pool of all languages an encoder without language bias ranks the same passage alike in each, so the distance is small.
+    The paper's measure of language bias (arXiv 2408.10536, section 4.4): in a pool of all languages an encoder without
+    language bias ranks the same passage alike in each, so the distance is small.
 
     >>> rank_distance(Rankings(np.array([0, 0, 0]), np.array([2, 3, 9]), np.array([1, 1, 1])))
     array([7.])
@@ -104,6 +106,7 @@ def parse_measure(name: str) -> Callable[[Rankings], np.ndarray]:
         return rank_distance
     match = re.fullmatch(r"(ndcg|recall|rr)@([1-9]\d*)", name)
     if match is None:
-        raise ValueError(f"measure is {name!r}; allowed: map, rank_distance, and ndcg@k, recall@k, rr@k for a whole number k")
+        allowed = "map, rank_distance, and ndcg@k, recall@k, rr@k for a whole number k"
+        raise ValueError(f"measure is {name!r}; allowed: {allowed}")
     cut, k = _CUT[match[1]], int(match[2])
     return lambda rankings: cut(rankings, k)

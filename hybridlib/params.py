@@ -1,8 +1,8 @@
 """Parameters of the notebooks: read from YAML, checked before any work starts.
 
-papermill only warns of an unknown parameter and passes on a number that YAML took for text (`1e-4`), so a typing error would be found after hours or
-never. Here each notebook has a model of its parameters; the keys of the YAML file, the names in the notebook's parameters cell and the
-fields of the model are the same.
+papermill only warns of an unknown parameter and passes on a number that YAML took for text (`1e-4`), so a typing error
+would be found after hours or never. Here each notebook has a model of its parameters; the keys of the YAML file, the
+names in the notebook's parameters cell and the fields of the model are the same.
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,9 @@ class BatchRatioParams(BaseModel):
     def _findable_encoders(cls, encoders: list[str]) -> list[str]:
         for name in encoders:
             if "/" not in name and name not in STATIC and not Path(name).exists():
-                raise ValueError(f"{name!r} is neither {', '.join(STATIC)}, nor a folder here, nor a hub id of the form owner/name")
+                raise ValueError(
+                    f"{name!r} is neither {', '.join(STATIC)}, nor a folder here, nor a hub id of the form owner/name"
+                )
         return encoders
 
     @model_validator(mode="after")
@@ -87,7 +89,9 @@ class BatchRatioParams(BaseModel):
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
         """Take the parameters from the variables of a notebook: `BatchRatioParams.from_namespace(globals())`."""
-        return _checked(cls, {name: namespace[name] for name in cls.model_fields if name in namespace}, "parameters cell")
+        return _checked(
+            cls, {name: namespace[name] for name in cls.model_fields if name in namespace}, "parameters cell"
+        )
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -95,7 +99,8 @@ class BatchRatioParams(BaseModel):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: a key is unknown, missing, of the wrong type or out of range; the message names the file, the key and the value.
+            ValueError: a key is unknown, missing, of the wrong type or out of range; the message names the file, the
+                key and the value.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist")
@@ -104,24 +109,28 @@ class BatchRatioParams(BaseModel):
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not YAML: {error}") from error
         if not isinstance(values, dict):
-            raise ValueError(f"{path} holds no parameters; expected a line `name: value` for each of {', '.join(cls.model_fields)}")
+            raise ValueError(
+                f"{path} holds no parameters; expected a line `name: value` for each of {', '.join(cls.model_fields)}"
+            )
         return _checked(cls, values, str(path))
 
     def runs(self) -> list[Run]:
         """The training runs the notebook needs, those with the same first encoder side by side."""
-        common = {
-            "task": self.task,
-            "corpus": self.corpus,
-            "available": tuple(sorted(self.available.items())),
-            "strategy": "hybrid",
-            "batch_size": self.batch_size,
-            "steps": self.steps,
-            "temperature": self.temperature,
-            "learning_rate": self.learning_rate,
-            "data_seed": self.data_seed,
-        }
         return [
-            Run(encoder=encoder, seed=seed, alpha=float(alpha), **common)
+            Run(
+                task=self.task,
+                corpus=self.corpus,
+                available=tuple(sorted(self.available.items())),
+                encoder=encoder,
+                strategy="hybrid",
+                alpha=float(alpha),
+                batch_size=self.batch_size,
+                steps=self.steps,
+                temperature=self.temperature,
+                learning_rate=self.learning_rate,
+                seed=seed,
+                data_seed=self.data_seed,
+            )
             for encoder in self.encoders
             for seed in self.seeds
             for alpha in self.alphas

@@ -1,12 +1,14 @@
 """Random permutations that need no memory: where an index goes is computed, not stored.
 
-A Feistel network (Luby and Rackoff, 1988) over the smallest square that holds the range, with indices that fall outside the range sent
-through again until they fall inside (Black and Rogaway, 2002). Everything is vectorised, each element with its own range and key.
+A Feistel network (Luby and Rackoff, 1988) over the smallest square that holds the range, with indices that fall outside
+the range sent through again until they fall inside (Black and Rogaway, 2002). Everything is vectorised, each element
+with its own range and key.
 """
 
 import numpy as np
 
-# With four rounds, the textbook's number, ranges below a hundred are visibly not shuffled evenly; with eight a chi-square test is content.
+# With four rounds, the textbook's number, ranges below a hundred are visibly not shuffled evenly; with eight a
+# chi-square test is content.
 _ROUNDS = 8
 # A network over a smaller square has too few different permutations to look random.
 _SMALLEST_SIDE = 4
@@ -31,18 +33,24 @@ def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | i
 
     Args:
         index: from 0 to size - 1; any shape that broadcasts with the other two.
-        size: length of the permuted range.
+        size: length of the permuted range, up to 2^52.
         key: 64-bit integer; another key is another permutation.
 
     Returns:
         int64, of the broadcast shape.
 
+    Raises:
+        ValueError: an index or a size is out of range.
+
     >>> permute(np.arange(5), 5, key=7).tolist()
-    [4, 3, 0, 2, 1]
+    [0, 4, 2, 3, 1]
     """
     index, size, key = np.broadcast_arrays(index, size, np.asarray(key).astype(np.uint64))
-    if index.size and not ((index >= 0) & (index < size)).all():
-        raise ValueError(f"index spans {index.min()} to {index.max()}; allowed: 0 to size - 1 = {size.max() - 1}")
+    outside = (index < 0) | (index >= size)
+    if outside.any():
+        raise ValueError(f"index is {index[outside][0]}; allowed: 0 to size - 1 = {size[outside][0] - 1}")
+    if (size > 1 << 52).any():  # where a float64, of which the root is taken, no longer holds every integer
+        raise ValueError(f"size is {size.max()}; allowed: up to 2^52")
     side = np.maximum(_SMALLEST_SIDE, np.ceil(np.sqrt(size))).astype(np.uint64)
     value = index.astype(np.uint64)
     outside = size > 1  # there is but one permutation of a single index
@@ -56,5 +64,6 @@ def _feistel(value: np.ndarray, side: np.ndarray, key: np.ndarray) -> np.ndarray
     left, right = np.divmod(value, side)
     for _ in range(_ROUNDS):
         key = mix(key)
-        left, right = right, (left + mix(right ^ key)) % side
+        # The hash is reduced before it is added: a sum that overflowed 2^64 would not be one to one.
+        left, right = right, (left + mix(right ^ key) % side) % side
     return left * side + right

@@ -1,22 +1,25 @@
 """Exact ranks of the relevant passages, counted in one pass over all passages.
 
-For every judged-relevant (query, passage) pair and every passage language, count the passages of that language that rank
-above the relevant one. Nothing else is ever computed from scores: each setting's rank is one plus a sum of these counts, and
-each measure is a function of ranks (`hybridlib.measures`). Counts add over chunks of passages, processes and machines, and the
-score matrix is never held.
+For every judged-relevant (query, passage) pair and every passage language, count the passages of that language that
+rank above the relevant one. Nothing else is ever computed from scores: each setting's rank is one plus a sum of these
+counts, and each measure is a function of ranks (`hybridlib.measures`). Counts add over chunks of passages, processes
+and machines, and the score matrix is never held.
 
 Which score. Embeddings are taken as they are given and compared in float64: the inner product is summed in four
-interleaved partial sums, and for the cosine divided by the norm of the passage (the norm of the query changes no rank). This
-fixes the last bit, so ranks do not depend on tile size, chunking or the number of threads. A zero vector has score 0.
+interleaved partial sums, and for the cosine divided by the norm of the passage, whose square is summed likewise (the
+norm of the query changes no rank). This fixes the last bit, so ranks do not depend on tile size, chunking or the number
+of threads. A zero vector has score 0.
 
-How it is fast. Scores are computed in float32, a tile at a time, where they differ from the float64 score by at most `error_bound`.
-A passage outside that band around the relevant one's score is settled by a comparison; the few inside are scored in float64.
+How it is fast. Scores are computed in float32, a tile at a time, where they differ from the float64 score by at most
+`error_bound`. A passage outside that band around the relevant one's score is settled by a comparison; the few inside
+are scored in float64.
 
-Ties. Of equal scores, the earlier passage of the corpus ranks first. A relevant passage is never compared with itself: it is
-excluded by its position, not by its score.
+Ties. Of equal scores, the earlier passage of the corpus ranks first. A relevant passage is never compared with itself:
+it is excluded by its position, not by its score.
 """
 
 import os
+from bisect import bisect
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -80,12 +83,13 @@ def relevant_ranks(
     >>> ranks.above  # passage 1, of language 0, is nearer to the query than the relevant passage 2
     array([[1, 0]])
     """
+    queries = _as_matrix(query_embeddings, "query_embeddings")
     passages = _as_matrix(passage_embeddings, "passage_embeddings")
-    pairs = _as_pairs(pairs, len(query_embeddings), len(passages))
+    pairs = _as_pairs(pairs, len(queries), len(passages))
     languages = _as_languages(passage_languages, len(passages))
     relevant, row = np.unique(pairs[:, 1], return_inverse=True)
     counter = RankCounter(
-        query_embeddings,
+        queries,
         passages[relevant],
         np.column_stack([pairs[:, 0], row]),
         relevant,
@@ -100,8 +104,9 @@ def relevant_ranks(
 class RankCounter:
     """Counts, chunk by chunk, the passages that rank above each relevant one.
 
-    The relevant passages come first, because a count needs the score to beat; the corpus, which holds them again, may then
-    be streamed in chunks of any size and order. Counters over different chunks with the same pairs add up: `a.above + b.above`.
+    The relevant passages come first, because a count needs the score to beat; the corpus, which holds them again, may
+    then be streamed in chunks of any size and order. Counters over different chunks with the same pairs add up:
+    `a.above + b.above`.
 
     Args:
         query_embeddings: (Q, D).
@@ -140,12 +145,17 @@ class RankCounter:
         queries = _as_matrix(query_embeddings, "query_embeddings")
         relevant = _as_matrix(relevant_embeddings, "relevant_embeddings")
         _check_width(relevant, queries, "relevant_embeddings")
+        for name, number in (("languages", languages), ("threads", threads)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} is {number}; allowed: 1 or more")
         self._cosine = similarity == "cosine"
         self._threads = threads or os.cpu_count() or 1
         self._pairs = _as_pairs(pairs, len(queries), len(relevant))
-        self._positions = np.asarray(relevant_positions, dtype=np.int64)
+        self._positions = _as_integers(relevant_positions, "relevant_positions")
         if self._positions.shape != (len(relevant),):
             raise ValueError(f"relevant_positions has shape {self._positions.shape}; expected ({len(relevant)},)")
+        if self._positions.min(initial=0) < 0:
+            raise ValueError(f"relevant_positions holds {self._positions.min()}; positions in the corpus count from 0")
 
         # The pairs of a query lie side by side in the kernel's tables: `_first` holds where each query's begin.
         self._order = np.argsort(self._pairs[:, 0], kind="stable")
@@ -158,6 +168,7 @@ class RankCounter:
         self._query_norms = _norms(queries)  # (Q,)
         self._unit_queries = (queries / self._query_norms[:, None]).astype(np.float32)  # (Q, D)
         self._counts = np.zeros((len(self._pairs), languages), dtype=np.int64)
+        self._counted: list[tuple[int, int]] = []  # first and last + 1 position of every chunk so far, sorted
 
     @property
     def above(self) -> np.ndarray:
@@ -171,21 +182,28 @@ class RankCounter:
         return Ranks(query=self._pairs[:, 0], passage=self._positions[self._pairs[:, 1]], above=self.above)
 
     def update(self, passage_embeddings: Embeddings, passage_languages: np.ndarray, *, start: int = 0) -> None:
-        """Count one chunk of consecutive passages of the corpus. Each passage must be counted once.
+        """Count one chunk of consecutive passages of the corpus.
 
         Args:
             passage_embeddings: (C, D).
             passage_languages: language of each, from 0 to `languages - 1`. (C,)
             start: corpus position of the chunk's first passage.
+
+        Raises:
+            ValueError: an argument has the wrong shape or range, an embedding is not finite, or one of the passages has
+                been counted before. The counts are then as they were.
         """
         passages = _as_matrix(passage_embeddings, "passage_embeddings")
         _check_width(passages, self._queries, "passage_embeddings")
         languages = _as_languages(passage_languages, len(passages), allowed=self._counts.shape[1])
+        if start < 0:
+            raise ValueError(f"start is {start}; positions in the corpus count from 0")
         if not len(passages):
             return
+        self._claim(start, start + len(passages))
         norms = _norms(passages)
         scale = norms if self._cosine else np.ones(len(passages))
-        # Passages are shrunk to a norm of at most 1, which the error bound asks for: for the dot product all of them alike.
+        # Passages are shrunk to a norm of at most 1, which the error bound asks for: for the dot product all alike.
         shrink = norms if self._cosine else np.full(len(passages), norms.max())
         low, high = self._bands(1.0 if self._cosine else norms.max())
         by_language = np.argsort(languages, kind="stable")
@@ -194,7 +212,7 @@ class RankCounter:
         place_of_row = np.empty(len(passages), dtype=np.int64)
         place_of_row[by_language] = np.arange(len(passages))
         row = self._relevant_position - start  # (N,)
-        here = (0 <= row) & (row < len(passages))
+        here = (row >= 0) & (row < len(passages))
         place = np.where(here, place_of_row[np.where(here, row, 0)], -1 - len(passages))  # far outside every tile
 
         def count(begin: int) -> None:
@@ -206,15 +224,24 @@ class RankCounter:
                     self._queries, passages, scale, by_language[left:right], start, self._counts[:, language],
                 )  # fmt: skip
 
-        # One matrix product per thread at a time: a product that itself spread over all cores would fight with the others.
+        # One matrix product per thread at a time: one that itself spread over all cores would fight with the others.
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self._threads) as pool:
             for _ in pool.map(count, range(0, len(self._queries), _TILE_QUERIES)):
                 pass
 
+    def _claim(self, start: int, stop: int) -> None:
+        """Note that a chunk is counted; a passage counted twice would go unnoticed in the ranks."""
+        at = bisect(self._counted, (start, stop))
+        for first, last in self._counted[max(at - 1, 0) : at + 1]:  # chunks are disjoint: no other can overlap
+            if start < last and first < stop:
+                raise ValueError(f"passages {start} to {stop - 1} overlap {first} to {last - 1}, counted before")
+        self._counted.insert(at, (start, stop))
+
     def _bands(self, largest_norm: float) -> tuple[np.ndarray, np.ndarray]:
-        """For each pair, the float32 scores below and above which a passage is surely worse or surely better. (N,), (N,)"""
+        """For each pair, the float32 scores below and above which a passage is surely worse or better. (N,), (N,)"""
         query_of_pair = np.repeat(np.arange(len(self._queries)), np.diff(self._first))
         centre = self._threshold / (self._query_norms[query_of_pair] * largest_norm)
+        centre = np.clip(centre, -2, 2)  # no score is out there, and float32 does not overflow
         bound = error_bound(self._queries.shape[1])
         low = np.nextafter((centre - bound).astype(np.float32), np.float32(-np.inf))
         high = np.nextafter((centre + bound).astype(np.float32), np.float32(np.inf))
@@ -224,9 +251,10 @@ class RankCounter:
 def error_bound(dimensions: int) -> float:
     """The most a float32 score of two vectors of norm at most 1 can differ from their float64 score.
 
-    Rounding the two inputs to float32 costs a factor (1 + u) each, u = 2^-24, and a float32 sum of D products, in any order, (1 + u)^D
-    (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), of the sum of |q_i p_i|, which is at most 1 by
-    Cauchy and Schwarz. One more u covers all the float64 operations, and the last term underflow.
+    Rounding the two inputs to float32 costs a factor (1 + u) each, u = 2^-24, and a float32 sum of D products, in any
+    order, (1 + u)^D (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), of the sum of
+    |q_i p_i|, which is at most 1 by Cauchy and Schwarz. One more u covers all the float64 operations, and the last term
+    underflow.
 
     >>> round(error_bound(384), 7)
     2.31e-05
@@ -270,8 +298,9 @@ def _pair_scores(queries, passages, scale, query_rows, passage_rows):  # type: i
 
 @numba.njit(nogil=True, cache=True)
 def _count_tile(  # type: ignore[no-untyped-def]
-    scores, first_query, first, low, high, threshold, relevant_position, place, queries, passages, scale, rows, start, counts
-):
+    scores, first_query, first, low, high, threshold, relevant_position, place,
+    queries, passages, scale, rows, start, counts,
+):  # fmt: skip
     """Add to `counts` how many of a tile's passages rank above each relevant passage of the tile's queries.
 
     `place` is where in the tile the relevant passage itself is; any number outside the tile if it is not there.
@@ -280,28 +309,35 @@ def _count_tile(  # type: ignore[no-untyped-def]
         for n in range(first[first_query + i], first[first_query + i + 1]):
             lowest = low[n]
             highest = high[n]
+            itself = place[n]
+            present = 0 <= itself < scores.shape[1]
+            if present:  # below all others while its own pair is counted
+                own_score = scores[i, itself]
+                scores[i, itself] = -np.inf
             for left in range(0, scores.shape[1], _BLOCK):
                 row = scores[i, left : left + _BLOCK]
-                # int32 sums, and no branch: the compiler turns this loop, which takes nearly all the time, into vector code.
+                # int32 sums, and no branch: the compiler turns this loop, which takes nearly all the time, to vectors.
                 surely = np.int32(0)
                 perhaps = np.int32(0)
                 for j in range(row.shape[0]):
                     surely += np.int32(row[j] > highest)
                     perhaps += np.int32(row[j] >= lowest)
                 counts[n] += surely
-                itself = place[n] - left  # always within its own band
-                if perhaps - surely > np.int32(0 <= itself < row.shape[0]):
+                if perhaps > surely:
                     for j in range(row.shape[0]):
-                        if lowest <= row[j] <= highest and j != itself:
+                        if lowest <= row[j] <= highest:
                             p = rows[left + j]
                             exact = _score(queries[first_query + i], passages[p], scale[p])
                             earlier = exact == threshold[n] and start + p < relevant_position[n]
                             counts[n] += np.int32(exact > threshold[n] or earlier)
+            if present:
+                scores[i, itself] = own_score
 
 
 def _norms(embeddings: np.ndarray) -> np.ndarray:
     """Euclidean norms in float64, 1 for a zero vector, so that one can divide by them. (R,)"""
-    norms = np.sqrt(_pair_scores(embeddings, embeddings, np.ones(len(embeddings)), *[np.arange(len(embeddings))] * 2))
+    rows = np.arange(len(embeddings))
+    norms = np.sqrt(_pair_scores(embeddings, embeddings, np.ones(len(embeddings)), rows, rows))
     norms[norms == 0] = 1.0
     return norms
 
@@ -310,12 +346,13 @@ def _as_matrix(embeddings: Embeddings, name: str) -> np.ndarray:
     """The embeddings as a C-ordered float32 or float64 array on the CPU; half precision becomes float32, exactly."""
     if isinstance(embeddings, torch.Tensor):
         embeddings = embeddings.detach().cpu()
-        embeddings = (embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings).numpy()
+        half = embeddings.is_floating_point() and embeddings.element_size() < 4
+        embeddings = (embeddings.float() if half else embeddings).numpy()
     embeddings = np.asarray(embeddings)
     if embeddings.dtype == np.float16:
         embeddings = embeddings.astype(np.float32)
     if embeddings.ndim != 2 or embeddings.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{name} is {embeddings.dtype} of shape {embeddings.shape}; expected a matrix of floating-point numbers")
+        raise ValueError(f"{name} is {embeddings.dtype} of shape {embeddings.shape}; expected a floating-point matrix")
     largest = np.abs(embeddings).max(axis=1, initial=0).astype(np.float64)  # NaN where a row holds one
     # In float64 the square of a number outside these limits would overflow or vanish; every float32 is within them.
     sound = (largest == 0) | ((largest > 1e-140) & (largest < 1e140))
@@ -327,23 +364,32 @@ def _as_matrix(embeddings: Embeddings, name: str) -> np.ndarray:
 
 def _check_width(embeddings: np.ndarray, queries: np.ndarray, name: str) -> None:
     if embeddings.shape[1] != queries.shape[1]:
-        raise ValueError(f"{name} has {embeddings.shape[1]} dimensions, query_embeddings has {queries.shape[1]}; they must be equal")
+        dimensions = f"{embeddings.shape[1]} dimensions, query_embeddings has {queries.shape[1]}"
+        raise ValueError(f"{name} has {dimensions}; they must be equal")
+
+
+def _as_integers(values: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.size and values.dtype.kind not in "iu":
+        raise ValueError(f"{name} is {values.dtype}; expected whole numbers")
+    return values.astype(np.int64)
 
 
 def _as_pairs(pairs: np.ndarray, queries: int, passages: int) -> np.ndarray:
-    pairs = np.asarray(pairs, dtype=np.int64)
+    pairs = _as_integers(pairs, "pairs")
     if pairs.ndim != 2 or pairs.shape[1] != 2:
         raise ValueError(f"pairs has shape {pairs.shape}; expected (N, 2)")
-    for column, (name, size) in enumerate((("query", queries), ("passage", passages))):
-        if len(pairs) and not (0 <= pairs[:, column].min() and pairs[:, column].max() < size):
-            raise ValueError(f"pairs: {name} rows span {pairs[:, column].min()} to {pairs[:, column].max()}; there are {size} rows")
+    for rows, name, size in ((pairs[:, 0], "query", queries), (pairs[:, 1], "passage", passages)):
+        if len(rows) and not (rows.min() >= 0 and rows.max() < size):
+            raise ValueError(f"pairs: {name} rows span {rows.min()} to {rows.max()}; there are {size} rows")
     return pairs
 
 
 def _as_languages(languages: np.ndarray, passages: int, allowed: int | None = None) -> np.ndarray:
-    languages = np.asarray(languages, dtype=np.int64)
+    languages = _as_integers(languages, "passage_languages")
     if languages.shape != (passages,):
         raise ValueError(f"passage_languages has shape {languages.shape}; expected ({passages},)")
     if passages and (languages.min() < 0 or (allowed is not None and languages.max() >= allowed)):
-        raise ValueError(f"passage_languages span {languages.min()} to {languages.max()}; allowed: 0 to {(allowed or passages) - 1}")
+        limits = "from 0" if allowed is None else f"0 to {allowed - 1}"
+        raise ValueError(f"passage_languages span {languages.min()} to {languages.max()}; allowed: {limits}")
     return languages

@@ -1,8 +1,9 @@
 """Training runs: each is keyed by everything that determines it, computed once, and kept.
 
-A run is a folder `runs/<key>/` of two files: `results.parquet`, and `run.json`, which says what the run is and holds the checksum of the results. The folder is
-written under another name and renamed when it is whole, and read only if the checksum is right; so a run that was killed or altered is
-computed again, never trusted. Runs do not depend on each other, so killing and starting again gives the same bytes.
+A run is a folder `runs/<key>/` of two files: `results.parquet`, and `run.json`, which says what the run is and holds
+the checksum of the results. The folder is written under another name and renamed when it is whole, and read only if the
+checksum is right; so a run that was killed or altered is computed again, never trusted. Runs do not depend on each
+other, so killing and starting again gives the same bytes.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ from tqdm.auto import tqdm
 from hybridlib.corpus import ParallelCorpus, load_corpus
 from hybridlib.encoder import STATIC, load_encoder
 from hybridlib.evaluation import by_language_pair, evaluate
-from hybridlib.paths import project_root
+from hybridlib.paths import project_root, replacing
 from hybridlib.task import RetrievalTask, load_task
 from hybridlib.training import fine_tune
 
@@ -37,12 +38,24 @@ logger = logging.getLogger(__name__)
 
 # What drawing and telling are done with does not determine a run.
 _NOT_COMPUTING = ("figures.py", "findings.py", "params.py", "paths.py", "reproduce.py", "__init__.py", "__main__.py")
-_PACKAGES = ("babel", "datasets", "numba", "numpy", "pandas", "pyarrow", "sentence-transformers", "tokenizers", "torch", "transformers")
+_PACKAGES = (
+    "babel",
+    "datasets",
+    "numba",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run and its evaluation on held-out data. The fields are those of `load_corpus`, `load_encoder` and `fine_tune`."""
+    """One training run and its evaluation on held-out data. The fields are those of `load_corpus`, `load_encoder` and
+    `fine_tune`."""
 
     task: str
     corpus: str
@@ -102,7 +115,9 @@ class Run:
 
     def results(self) -> pd.DataFrame:
         """The results of a finished run, with the columns that tell runs apart: `encoder`, `alpha` and `seed`."""
-        return pd.read_parquet(self.folder / "results.parquet").assign(encoder=self.encoder, alpha=self.alpha, seed=self.seed)
+        return pd.read_parquet(self.folder / "results.parquet").assign(
+            encoder=self.encoder, alpha=self.alpha, seed=self.seed
+        )
 
     def _keep(self, results: pd.DataFrame) -> None:
         draft = self.folder.with_name(f".{self.key()}-{uuid.uuid4().hex}")
@@ -118,7 +133,11 @@ class Run:
                 shutil.rmtree(self.folder)
             draft.rename(self.folder)
         except OSError as error:
-            raise OSError(error.errno, f"run {self.key()} could not be written: {error.strerror}; finished runs are kept", str(draft)) from error
+            raise OSError(
+                error.errno,
+                f"run {self.key()} could not be written: {error.strerror}; finished runs are kept",
+                str(draft),
+            ) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -128,7 +147,8 @@ def compute_runs(runs: Sequence[Run], *, workers: int | None = None) -> None:
 
     Args:
         runs: in any order; those with the same first encoder are best side by side.
-        workers: processes; unless given, as many as the cores can serve, and one if there is a GPU. The results do not depend on it.
+        workers: processes; unless given, as many as the cores can serve, and one if there is a GPU. The results do not
+            depend on it.
     """
     _sweep()
     missing = [run for run in runs if not run.finished()]
@@ -152,24 +172,23 @@ def compute_runs(runs: Sequence[Run], *, workers: int | None = None) -> None:
 
 
 def read_means(runs: Iterable[Run]) -> pd.DataFrame:
-    """Means of finished runs over the queries of each pair of languages, with the columns `encoder`, `alpha` and `seed`."""
-    return pd.concat([by_language_pair(run.results()) for run in runs], ignore_index=True)
+    """Means of finished runs over the queries of each pair of languages, with the columns `encoder`, `alpha` and
+    `seed`.
+
+    Encoders keep the order in which the runs name them.
+    """
+    means = pd.concat([by_language_pair(run.results()) for run in runs], ignore_index=True)
+    return means.assign(encoder=pd.Categorical(means.encoder, means.encoder.unique()))
 
 
 def write_results(path: Path, runs: Sequence[Run]) -> None:
     """Put the results of finished runs, query by query, into one Parquet file, a run at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        tables = (pa.Table.from_pandas(run.results(), preserve_index=False) for run in runs)
-        first = next(tables)
-        with pq.ParquetWriter(draft, first.schema, compression="zstd") as writer:
-            writer.write_table(first)
-            for table in tables:
-                writer.write_table(table)
-        draft.rename(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    tables = (pa.Table.from_pandas(run.results(), preserve_index=False) for run in runs)
+    first = next(tables)
+    with replacing(path) as draft, pq.ParquetWriter(draft, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table)
 
 
 def code_hash(*, computing: bool = True) -> str:
@@ -209,5 +228,7 @@ def _task(name: str, seed: int) -> RetrievalTask:
 
 
 @lru_cache(maxsize=1)
-def _encoder(name: str, corpus: str, available: tuple[tuple[str, float], ...], data_seed: int, seed: int) -> SentenceTransformer:
+def _encoder(
+    name: str, corpus: str, available: tuple[tuple[str, float], ...], data_seed: int, seed: int
+) -> SentenceTransformer:
     return load_encoder(name, corpus=_corpus(corpus, available, data_seed), seed=seed)

@@ -6,21 +6,27 @@ A batch is drawn in one of three ways, and every strategy is a choice among them
 - *mixed*: one language for each pair, question and passage in it (`x-x`);
 - *cross-lingual*: two different languages for each pair (`x-y`).
 
-`hybrid` draws a monolingual batch with probability alpha and a cross-lingual one otherwise. The names are those of LAReQA (Roy et al.,
-2020, section 4) and of the paper (arXiv 2408.10536, section 3).
+`hybrid` draws a monolingual batch with probability alpha and a cross-lingual one otherwise. The names are those of
+LAReQA (Roy et al., 2020, section 4) and of the paper (arXiv 2408.10536, section 3).
 
-How languages are drawn. They are dealt from a shuffled deck that holds every language (for cross-lingual pairs: every ordered pair of
-languages) in proportion to its weight, and from the next deck when it is used up. Each draw alone is as if drawn at random; together
-they are balanced. The weight is the number of items to the power 1 / temperature: 1 is in proportion to size, infinity is uniform.
-Languages that share no item are never paired. Datasets, one a batch, are dealt alike.
+How languages are drawn. They are dealt from a shuffled deck that holds every language (for cross-lingual pairs: every
+ordered pair of languages) in proportion to its weight, but at least once, and from the next deck when it is used up.
+Each draw alone is as if drawn at random; together they are balanced. The weight is the number of items to the power
+1 / temperature: 1 is in proportion to size, infinity is uniform. Languages that share no item are never paired.
+Datasets, one a batch, are dealt alike.
 
-How items are drawn. Each language (or pair) goes through its items in an order of its own, each item once before any is repeated. No item
-comes twice in a batch, in any language: a pair that would repeat one is given another item of the same languages.
+How items are drawn. Each language (or pair) goes through its items in rounds: each item once, in an order of its own,
+then in another order. (Equal cards of one deck may come in any order; so where a language has several, the end of a
+round and the beginning of the next may be interleaved.) A monolingual batch never spans two rounds, so what is too
+little for a batch is left out of a round. No item comes twice in a batch, in any language: a pair that would repeat one
+is given another item of the same languages, or if these have none left, the next languages of a deck shuffled for it.
 
-All of this is a function of (seed, epoch, number of the batch): nothing is remembered from the batch before, so resuming is exact, and
-any batch can be asked for. Items, modes, languages and datasets are drawn from independent streams.
+All of this is a function of (seed, epoch, number of the batch): nothing is remembered from the batch before, so
+resuming is exact, and any batch can be asked for. Items, modes, languages and datasets are drawn from independent
+streams, and so are datasets from each other.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,21 +41,23 @@ from hybridlib.permutation import mix, permute
 STRATEGIES = ("en-en", "x-x", "x-x-mono", "x-y", "hybrid")
 # A deck holds about this many cards for every language or pair, so that weights are met to a per cent or so.
 _CARDS = 20
+# What is lighter than this beside the heaviest counts as this heavy, so that no power rounds a language to nothing.
+_LIGHTEST = 1e-9
 
 
 class HybridBatchSampler(DefaultBatchSampler):
     """Batches of rows of a corpus table for a dual encoder: query row, passage row, query row, passage row, ...
 
-    `SentenceTransformerTrainer` takes `functools.partial(HybridBatchSampler, strategy="hybrid", alpha=0.5)` as its `batch_sampler`;
-    `hybridlib.ParallelCollator` turns the rows into pairs. Over several processes set `accelerator_config={"split_batches": True}`: each
-    takes its share of one batch, which so stays monolingual.
+    `SentenceTransformerTrainer` takes `functools.partial(HybridBatchSampler, strategy="hybrid", alpha=0.5)` as its
+    `batch_sampler`; `hybridlib.ParallelCollator` turns the rows into pairs. Over several processes set
+    `accelerator_config={"split_batches": True}`: each takes its share of one batch, which so stays monolingual.
 
     Args:
         dataset: the table of a `ParallelCorpus`, or its `Availability`.
         batch_size: pairs in a batch; every batch is full.
         drop_last: whether the epoch's length, items / batch_size, is rounded down or up.
         valid_label_columns, generator: taken because the trainer gives them; not used.
-        seed: another seed, other batches.
+        seed: 0 or more; another seed, other batches.
         strategy: one of `STRATEGIES`.
         alpha: probability that a batch is monolingual, for `hybrid`.
         language_temperature: 1 draws languages in proportion to their items, infinity uniformly, between is between.
@@ -57,9 +65,11 @@ class HybridBatchSampler(DefaultBatchSampler):
 
     Attributes:
         batch_size: *rows* in a batch, two a pair, as accelerate needs it to split batches over processes.
+        pairs: pairs in a batch.
 
     Raises:
-        ValueError: an argument is out of range, or a batch asks for more different items than there are.
+        ValueError: an argument is out of range, or a batch asks for more different items than any language (for
+            cross-lingual batches: any two languages) of a dataset can give.
 
     >>> from hybridlib.availability import Availability, Segment
     >>> everywhere = np.full((2, 1), 255, dtype=np.uint8)  # 8 items, each in both languages
@@ -87,20 +97,22 @@ class HybridBatchSampler(DefaultBatchSampler):
         dataset_temperature: float = 1.0,
     ) -> None:
         check_strategy(strategy, alpha)
-        for name, temperature in (("language_temperature", language_temperature), ("dataset_temperature", dataset_temperature)):
+        temperatures = {"language_temperature": language_temperature, "dataset_temperature": dataset_temperature}
+        for name, temperature in temperatures.items():
             if not temperature > 0:
                 raise ValueError(f"{name} is {temperature}; allowed: above 0, up to infinity")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; allowed: 1 or more")
+        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
+            if value < least:
+                raise ValueError(f"{name} is {value}; allowed: {least} or more")
         self.availability = dataset if isinstance(dataset, Availability) else Availability.from_table(dataset)
-        super().__init__(range(self.availability.items), 2 * batch_size, drop_last, seed=seed)  # type: ignore[arg-type]
+        rows = range(self.availability.items * len(self.availability.languages))
+        super().__init__(rows, 2 * batch_size, drop_last, seed=seed)
         self.pairs = batch_size
         self.strategy = strategy
         self.alpha = _share_of_monolingual(strategy, alpha)
-        self._language_exponent = 1 / language_temperature
-        self._decks = [self._decks_of(segment) for segment in self.availability.segments]
-        sizes = np.array([segment.items for segment in self.availability.segments], dtype=float)
-        self._datasets = Deck.from_weights(np.arange(len(sizes)), sizes ** (1 / dataset_temperature))
+        self._decks = [self._decks_of(segment, language_temperature) for segment in self.availability.segments]
+        sizes = np.array([segment.items for segment in self.availability.segments])
+        self._datasets = Deck.from_weights(np.arange(len(sizes)), _weights(sizes, dataset_temperature))
         self._schedule: tuple[int, _Schedule] | None = None
 
     def __len__(self) -> int:
@@ -113,8 +125,6 @@ class HybridBatchSampler(DefaultBatchSampler):
 
     def batch(self, number: int) -> list[int]:
         """The rows of one batch of the current epoch, without drawing those before it."""
-        if not 0 <= number < len(self):
-            raise IndexError(f"batch {number}; allowed: 0 to {len(self) - 1}")
         item, query_language, passage_language = self.draw(number)
         rows = np.empty(2 * self.pairs, dtype=np.int64)
         rows[0::2] = item * len(self.availability.languages) + query_language
@@ -122,35 +132,38 @@ class HybridBatchSampler(DefaultBatchSampler):
         return rows.tolist()
 
     def draw(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The items of a batch and the numbers of the languages of their queries and passages. (B,), (B,), (B,)"""
+        """The items of a batch and the numbers of the languages of their queries and passages. (B,), (B,), (B,)
+
+        Raises:
+            IndexError: the epoch has no such batch.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch is {number}; allowed: 0 to {len(self) - 1}")
         schedule = self._scheduled()
-        dataset, monolingual, turn = (int(column[number]) for column in (schedule.dataset, schedule.monolingual, schedule.turn))
+        dataset, monolingual, turn = (
+            int(column[number]) for column in (schedule.dataset, schedule.monolingual, schedule.turn)
+        )
         segment = self.availability.segments[dataset]
         one_language, per_pair = self._decks[dataset]
         keys = _Keys(self.seed, self.epoch, dataset)
         if monolingual:
-            (cell,), (turn_of_language,) = one_language.deal(np.array([turn]), keys.of("languages", 0))
-            a = b = np.full(self.pairs, cell)
-            place = self._places_of_whole_batch(segment, cell, turn_of_language)
-            stream = keys.of("items", 0)
-        else:
-            slots = turn * self.pairs + np.arange(self.pairs)
-            cells, place = per_pair.deal(slots, keys.of("languages", 1))
-            a, b = np.divmod(cells, len(self.availability.languages))
-            stream = keys.of("items", 1)
-        item = _item_at(segment, a, b, place, stream)
-        if not monolingual:
-            item, a, b = _without_repeats(segment, item, a, b, per_pair.cards, mix(stream ^ mix(number)))
-        return item, a, b
+            (language,), (turn_of_language,) = one_language.deal(np.array([turn]), keys.of("languages", 0))
+            a = b = np.full(self.pairs, language)
+            place = self._places_of_whole_batch(int(segment.count(language, language)), int(turn_of_language))
+            return _item_at(segment, a, b, place, keys.of("items", 0)), a, b
+        slots = turn * self.pairs + np.arange(self.pairs)
+        cells, place = per_pair.deal(slots, keys.of("languages", 1))
+        a, b = np.divmod(cells, len(self.availability.languages))
+        item = _item_at(segment, a, b, place, keys.of("items", 1))
+        return _without_repeats(segment, item, a, b, per_pair.cards, mix(keys.of("replacements", 1) ^ mix(turn)))
 
-    def _places_of_whole_batch(self, segment: Segment, language: int, turn: int) -> np.ndarray:
-        """Places of a batch in its language's stream. A batch never spans two rounds of the items, which could repeat one."""
-        items = int(segment.count(language, language))
-        rounds, within = divmod(int(turn), items // self.pairs)
+    def _places_of_whole_batch(self, items: int, turn: int) -> np.ndarray:
+        """Places of a batch in its language's stream; never of two rounds of the items, which could repeat one. (B,)"""
+        rounds, within = divmod(turn, items // self.pairs)
         return rounds * items + within * self.pairs + np.arange(self.pairs)
 
     def _scheduled(self) -> "_Schedule":
-        """Mode and dataset of every batch of the epoch: a few bytes a batch, made anew when the epoch changes."""
+        """Mode and dataset of every batch of the epoch: 9 bytes a batch, made anew when the epoch changes."""
         if self._schedule is None or self._schedule[0] != self.epoch:
             key = _Keys(self.seed, self.epoch, 0)
             dataset, _ = self._datasets.deal(np.arange(len(self)), key.of("datasets", 0))
@@ -158,45 +171,59 @@ class HybridBatchSampler(DefaultBatchSampler):
             self._schedule = (self.epoch, _Schedule.of(dataset, monolingual))
         return self._schedule[1]
 
-    def _decks_of(self, segment: Segment) -> tuple["Deck", "Deck"]:
+    def _decks_of(self, segment: Segment, temperature: float) -> tuple["Deck", "Deck"]:
         """The decks of a dataset: languages for monolingual batches, pairs of languages (a * L + b) for the others."""
-        codes = self.availability.languages
-        number = np.arange(len(codes))
-        items = segment.count(number, number)
-        where = f"dataset {segment.name!r}"
-        if self.strategy == "en-en":
-            if "en" not in codes:
-                raise ValueError(f"strategy 'en-en' needs the language en; the corpus has {', '.join(codes)}")
-            drawn = number == codes.index("en")
-        else:
-            drawn = items > 0
-        if self.alpha > 0:
-            small = [f"{codes[n]} ({items[n]})" for n in number[drawn] if items[n] < self.pairs]
-            if small:
-                raise ValueError(
-                    f"batch_size is {self.pairs}, but a monolingual batch of {where} cannot be filled in {', '.join(small)}; "
-                    f"allowed: at most {items[drawn].min()}, or a corpus without these languages"
-                )
-        weights = np.where(drawn, items, 0).astype(float) ** self._language_exponent * drawn
-        one_language = Deck.from_weights(number, weights)
+        number = np.arange(len(self.availability.languages))
+        items = np.where(self._drawn(segment), segment.count(number, number), 0)  # (L,)
+        weights = _weights(items, temperature)
         if self.strategy == "x-x":
-            cells, per_pair = number * (len(codes) + 1), weights
+            cells, per_pair = number * (len(number) + 1), weights
         else:
-            a, b = np.divmod(np.arange(len(codes) ** 2), len(codes))
-            cells, per_pair = a * len(codes) + b, weights[a] * weights[b] * ((a != b) & (segment.count(a, b) > 0))
+            cells = np.arange(len(number) ** 2)
+            a, b = np.divmod(cells, len(number))
+            per_pair = weights[a] * weights[b] * ((a != b) & (segment.count(a, b) > 0))
+        if self.alpha > 0:
+            self._check_monolingual(segment, items)
         if self.alpha < 1:
-            self._check_pairs(segment, cells[per_pair > 0], where)
-        return one_language, Deck.from_weights(cells, per_pair)
+            self._check_pairs(segment, cells[per_pair > 0])
+        return Deck.from_weights(number, weights), Deck.from_weights(cells, per_pair)
 
-    def _check_pairs(self, segment: Segment, cells: np.ndarray, where: str) -> None:
-        if not len(cells):
-            raise ValueError(f"strategy {self.strategy!r} needs items in two languages; {where} has none")
-        a, b = np.divmod(cells, len(self.availability.languages))
-        # Some cell has this many items, so that many different ones can always be found; a smaller batch surely fits.
-        if segment.count(a, b).max() < self.pairs:
+    def _drawn(self, segment: Segment) -> np.ndarray:
+        """Which languages a dataset is drawn in. (L,)"""
+        codes = np.array(self.availability.languages)
+        allowed = codes == "en" if self.strategy == "en-en" else np.full(len(codes), True)
+        number = np.arange(len(codes))
+        drawn = allowed & (segment.count(number, number) > 0)
+        if not drawn.any():
+            language = "English (en)" if self.strategy == "en-en" else "any language"
             raise ValueError(
-                f"batch_size is {self.pairs}, but no two languages of {where} share more than {segment.count(a, b).max()} items; "
-                "a batch never holds an item twice"
+                f"strategy {self.strategy!r} needs items in {language}; dataset {segment.name!r} has none "
+                f"(languages of the corpus: {', '.join(codes)})"
+            )
+        return drawn
+
+    def _check_monolingual(self, segment: Segment, items: np.ndarray) -> None:
+        named = zip(self.availability.languages, items.tolist(), strict=True)
+        small = [f"{code} ({n})" for code, n in named if 0 < n < self.pairs]
+        if small:
+            raise ValueError(
+                f"batch_size is {self.pairs}, but a monolingual batch of dataset {segment.name!r} cannot be filled in "
+                f"{', '.join(small)}; allowed: at most {items[items > 0].min()}, or a corpus without these languages"
+            )
+
+    def _check_pairs(self, segment: Segment, cells: np.ndarray) -> None:
+        if not len(cells):
+            raise ValueError(
+                f"strategy {self.strategy!r} needs items that exist in two languages; dataset {segment.name!r} has none"
+            )
+        # Enough for every batch to be filled: when a pair is given another item, the batch holds fewer than `pairs`
+        # different ones, so of the languages that have `pairs` items or more, which are in the deck, one is left.
+        most = segment.count(*np.divmod(cells, len(self.availability.languages))).max()
+        if most < self.pairs:
+            languages = "no language has" if self.strategy == "x-x" else "no two languages share"
+            raise ValueError(
+                f"batch_size is {self.pairs}, but {languages} more than {most} items of dataset {segment.name!r}; "
+                f"a batch never holds an item twice; allowed: at most {most}"
             )
 
 
@@ -210,6 +237,12 @@ def check_strategy(strategy: str, alpha: float) -> None:
 
 def _share_of_monolingual(strategy: str, alpha: float) -> float:
     return {"en-en": 1.0, "x-x-mono": 1.0, "x-x": 0.0, "x-y": 0.0, "hybrid": alpha}[strategy]
+
+
+def _weights(items: np.ndarray, temperature: float) -> np.ndarray:
+    """Items to the power 1 / temperature, the largest as 1; 0 only where there are no items. (n,)"""
+    share = items / items.max(initial=1)
+    return np.where(items > 0, np.maximum(share ** (1 / temperature), _LIGHTEST), 0.0)
 
 
 @dataclass(frozen=True)
@@ -236,7 +269,7 @@ class Deck:
         [30, 10]
         """
         kept, weights = values[weights > 0], weights[weights > 0]
-        if len(kept) and np.allclose(weights, weights[0]):
+        if len(kept) and np.allclose(weights, weights[0], atol=0):
             copies = np.ones(len(kept), dtype=np.int64)
         else:
             copies = np.maximum(1, np.round(weights / weights.sum() * _CARDS * len(kept))).astype(np.int64)
@@ -244,9 +277,11 @@ class Deck:
         return cls(np.repeat(kept, copies), turn, np.repeat(copies, copies))
 
     def deal(self, number: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray]:
-        """What is on the number-th card dealt, and how many cards of its value were in the decks before it.
+        """What is on the number-th card dealt, and a number for it among all cards of its value.
 
-        The second is a different number for every card of the same value, so it says which item of its stream a slot takes. (n,), (n,)
+        The second counts the equal cards of the decks before, and of its own deck those that lay before it unshuffled.
+        It is different for every card of the same value and leaves none out, so it says which item of its stream a slot
+        takes. (n,), (n,)
         """
         deck, place = np.divmod(number, len(self.cards))
         card = permute(place, len(self.cards), mix(key ^ mix(deck)))
@@ -255,7 +290,7 @@ class Deck:
 
 @dataclass(frozen=True)
 class _Schedule:
-    """For every batch of an epoch: its dataset, whether it is monolingual, and how many of the same kind precede it. (n,) each"""
+    """For every batch of an epoch: its dataset, whether it is monolingual, and how many alike precede it. (n,) each"""
 
     dataset: np.ndarray
     monolingual: np.ndarray
@@ -267,16 +302,17 @@ class _Schedule:
         turn = np.empty(len(kind), dtype=np.int32)
         for k in np.unique(kind):
             turn[kind == k] = np.arange((kind == k).sum())
-        return cls(dataset.astype(np.int16), monolingual, turn)
+        return cls(dataset.astype(np.int32), monolingual, turn)
 
 
 class _Keys:
-    """Independent 64-bit keys, one for each purpose, of one dataset in one epoch."""
+    """Independent 64-bit keys, one for each purpose and kind (0 monolingual, 1 not), of one dataset in one epoch."""
 
-    _PURPOSES = ("modes", "datasets", "languages", "items")
+    _PURPOSES = ("modes", "datasets", "languages", "items", "replacements")
 
     def __init__(self, seed: int, epoch: int, dataset: int) -> None:
-        self._words = np.random.SeedSequence([seed, epoch, dataset]).generate_state(2 * len(self._PURPOSES), np.uint64)
+        sequence = np.random.SeedSequence(seed, spawn_key=(epoch, dataset))
+        self._words = sequence.generate_state(2 * len(self._PURPOSES), np.uint64)
 
     def of(self, purpose: str, kind: int) -> np.uint64:
         return self._words[2 * self._PURPOSES.index(purpose) + kind]
@@ -288,43 +324,56 @@ def _uniform(number: np.ndarray, key: np.uint64) -> np.ndarray:
 
 
 def _item_at(segment: Segment, a: np.ndarray, b: np.ndarray, place: np.ndarray, key: np.uint64) -> np.ndarray:
-    """The item at a place of the endless stream of a pair of languages, which is reshuffled after each round of its items. (n,)"""
+    """The item at a place of the endless stream of a pair of languages, which is reshuffled after each round. (n,)"""
     size = segment.count(a, b)
     rounds, within = np.divmod(place, size)
-    return segment.select(a, b, permute(within, size, mix(mix(a * len(segment.bits) + b) ^ mix(rounds) ^ key)))
+    # Hashed one after the other: if the hashes of the two numbers were joined by xor, pairs would swap their rounds.
+    of_round = mix(mix(key ^ mix(a * len(segment.bits) + b)) ^ mix(rounds))
+    return segment.select(a, b, permute(within, size, of_round))
 
 
 def _without_repeats(
-    segment: Segment, item: np.ndarray, a: np.ndarray, b: np.ndarray, cells: np.ndarray, key: np.ndarray
+    segment: Segment, item: np.ndarray, a: np.ndarray, b: np.ndarray, cards: np.ndarray, key: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give each pair that repeats an item of the batch another item of the same languages.
 
-    If the batch already holds all items of these languages, the pair takes the first languages of the deck that have one left.
+    If the batch already holds all items of these languages, the pair takes the next languages of a deck of its own.
     """
     _, first = np.unique(item, return_index=True)
     repeats = np.setdiff1d(np.arange(len(item)), first)
     taken = set(item.tolist())
+    used_up: set[int] = set()  # languages whose items are all taken; they remain so
+    spare = _dealt_forever(cards, key)
     item, a, b = item.copy(), a.copy(), b.copy()
     for slot in repeats:
-        order = [a[slot] * len(segment.bits) + b[slot], *cells]
-        for cell in order:
-            fresh = _fresh_item(segment, *divmod(int(cell), len(segment.bits)), taken, mix(key ^ mix(slot)))
-            if fresh is not None:
-                break
+        cell: int = a[slot] * len(segment.bits) + b[slot]
+        fresh = None
+        while fresh is None:
+            if cell not in used_up:
+                a[slot], b[slot] = divmod(cell, len(segment.bits))
+                fresh = _fresh_item(segment, a[slot], b[slot], taken, mix(key ^ mix(slot)))
+            if fresh is None:
+                used_up.add(cell)
+                cell = next(spare)
         item[slot] = fresh
-        a[slot], b[slot] = divmod(int(cell), len(segment.bits))
-        taken.add(int(fresh))
+        taken.add(fresh)
     return item, a, b
+
+
+def _dealt_forever(cards: np.ndarray, key: np.ndarray) -> Iterator[int]:
+    """The cards in a random order, again and again."""
+    yield from itertools.cycle(cards[permute(np.arange(len(cards)), len(cards), key)].tolist())
 
 
 def _fresh_item(segment: Segment, a: int, b: int, taken: set[int], key: np.ndarray) -> int | None:
     """The first item, in an order given by the key, that exists in both languages and is not taken."""
     size = int(segment.count(a, b))
-    # Among one more place than there are taken items, one must be free, if there are so many.
-    places = np.arange(min(size, len(taken) + 1))
-    for begin in range(0, len(places), 8):
-        some = places[begin : begin + 8]
-        for candidate in segment.select(np.full(len(some), a), np.full(len(some), b), permute(some, size, key)).tolist():
+    # Among one more place than there are taken items, one must be free, if there are so many. The first few nearly
+    # always have one.
+    enough = min(size, len(taken) + 1)
+    for begin, end in ((0, min(8, enough)), (8, enough)):
+        some = permute(np.arange(begin, end), size, key)
+        for candidate in segment.select(np.full(len(some), a), np.full(len(some), b), some).tolist():
             if candidate not in taken:
                 return candidate
     return None

@@ -19,14 +19,33 @@ from hybridlib.sampler import HybridBatchSampler
 
 @dataclass
 class ParallelCollator(SentenceTransformerDataCollator):
-    """Makes pairs of the rows that `HybridBatchSampler` yields: the query of every even row, the passage of the odd row behind it.
+    """Makes pairs of the rows that `HybridBatchSampler` yields: the query of every even row, the passage of the odd row
+    behind it.
 
     The passage's group is the label, by which `InfoNCE` knows false negatives.
+
+    Raises:
+        ValueError: the rows are no such pairs.
     """
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        pairs = zip(features[0::2], features[1::2], strict=True)
-        return super().__call__([{"query": q["query"], "passage": p["passage"], "label": p["passage_group"]} for q, p in pairs])
+        pairs = list(zip(features[0::2], features[1::2], strict=False))
+        if len(features) % 2 or any(q["item"] != p["item"] for q, p in pairs):
+            raise ValueError(
+                "the rows of a batch are not pairs of a query's row and its passage's; the batch sampler must be a "
+                "HybridBatchSampler, and over several processes its batches split into whole pairs"
+            )
+        return super().__call__(
+            [{"query": q["query"], "passage": p["passage"], "label": p["passage_group"]} for q, p in pairs]
+        )
+
+
+class _Arguments(SentenceTransformerTrainingArguments):
+    """The stock arguments without `DataParallel`, which would multiply the batch and cut texts into pieces."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -56,13 +75,15 @@ def fine_tune(
 ) -> SentenceTransformer:
     """Fine-tune a copy of an encoder on batches of one of the strategies.
 
-    AdamW with a learning rate that falls linearly to 0, as the trainer has it. The encoder's own prompts for queries and documents are used, and
-    none added. Under `torchrun` every batch is split over the processes, so it must divide by their number.
+    AdamW with a learning rate that falls linearly to 0, as the trainer has it. The encoder's own prompts for queries
+    and documents are used, and none added. Under `torchrun` every batch is split over the processes, so it must divide
+    by their number.
 
     Args:
         encoder: left as it is.
         corpus: what to train on.
-        strategy, alpha, language_temperature, dataset_temperature: how batches are drawn; see `HybridBatchSampler`.
+        strategy, alpha, language_temperature, dataset_temperature: how batches are drawn; see
+            `HybridBatchSampler`.
         batch_size: pairs in a batch, over all processes.
         steps: batches.
         temperature, symmetric, mini_batch_size: of the loss; see `InfoNCE`.
@@ -88,9 +109,10 @@ def fine_tune(
         language_temperature=language_temperature,
         dataset_temperature=dataset_temperature,
     )
-    prompts = {column: encoder.prompts[key] for column, key in (("query", "query"), ("passage", "document")) if encoder.prompts.get(key)}
+    keys = {"query": "query", "passage": "document"}
+    prompts = {column: prompt for column, key in keys.items() if (prompt := encoder.prompts.get(key))}
     with tempfile.TemporaryDirectory() as folder:
-        arguments = SentenceTransformerTrainingArguments(
+        arguments = _Arguments(
             output_dir=folder,
             max_steps=steps,
             per_device_train_batch_size=batch_size,
@@ -105,6 +127,12 @@ def fine_tune(
             disable_tqdm=not progress,
             dataloader_pin_memory=torch.cuda.is_available(),
         )
+        if batch_size % arguments.world_size:
+            raise ValueError(
+                f"batch_size is {batch_size}; allowed: multiples of {arguments.world_size}, the number of processes"
+            )
+        # Under `torchrun` the arguments turn it on, and epochs would end elsewhere than in one process.
+        arguments.dataloader_drop_last = False
         trainer = _Trainer(
             model=encoder,
             args=arguments,

@@ -1,0 +1,333 @@
+"""Training data: the grid of items by languages, thinning, and what the named corpora hold."""
+
+import math
+from fractions import Fraction
+
+import datasets
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names, atlas_texts
+from hybridlib.corpus import CORPORA, ParallelCorpus, load_corpus
+from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
+from hybridlib.task import load_task
+
+COLUMNS = ["item", "language", "query", "passage", "passage_group", "domain", "dataset"]
+
+
+def rows_of(*present: tuple[object, str], **columns: object) -> pd.DataFrame:
+    """A row for each (item, language), with texts that tell which."""
+    frame = pd.DataFrame(present, columns=["item", "language"])
+    name = frame["item"].astype(str) + frame.language
+    frame = frame.assign(query="q" + name, passage="p" + name, passage_group=frame["item"], domain="d", dataset="s")
+    return frame.assign(**columns)
+
+
+def full(items: int, *languages: str) -> ParallelCorpus:
+    return ParallelCorpus.from_frame(rows_of(*[(i, code) for i in range(items) for code in languages]), languages)
+
+
+def present(corpus: ParallelCorpus) -> dict[str, set[int]]:
+    """The items that exist in each language, row by row."""
+    found: dict[str, set[int]] = {code: set() for code in corpus.languages}
+    for row in corpus.table:
+        if row["passage"]:
+            found[row["language"]].add(row["item"])
+    return found
+
+
+# --- the grid
+
+
+def test_row_number_is_item_times_languages_plus_language():
+    corpus = full(7, "sw", "en", "th")
+    assert corpus.table.column_names == COLUMNS
+    assert len(corpus) == 7 and len(corpus.table) == 21
+    assert corpus.languages == ("sw", "en", "th")
+    for number, row in enumerate(corpus.table):
+        item, language = divmod(number, 3)
+        code = corpus.languages[language]
+        assert (row["item"], row["language"]) == (item, code)
+        assert (row["query"], row["passage"]) == (f"q{item}{code}", f"p{item}{code}")
+
+
+def test_missing_items_are_empty_and_items_keep_their_order_of_appearance():
+    frame = rows_of(("x", "en"), ("b", "de"), ("x", "de"), ("a", "en"))
+    corpus = ParallelCorpus.from_frame(frame, ["de", "en"])
+    assert list(corpus.table["passage"]) == ["pxde", "pxen", "pbde", "", "", "paen"]
+    assert list(corpus.table["query"]) == ["qxde", "qxen", "qbde", "", "", "qaen"]
+    assert list(corpus.table["item"]) == [0, 0, 1, 1, 2, 2]
+    assert corpus.sizes().to_dict() == {"de": 2, "en": 2}
+
+
+def test_groups_are_numbered_and_the_same_in_all_languages():
+    frame = rows_of((1, "en"), (2, "en"), (3, "en"), (2, "de"), passage_group=["g", "h", "g", "h"])
+    corpus = ParallelCorpus.from_frame(frame, ["de", "en"])
+    assert list(corpus.table["passage_group"]) == [0, 0, 1, 1, 0, 0]
+
+
+def test_rows_in_other_languages_are_left_out():
+    corpus = ParallelCorpus.from_frame(rows_of((1, "en"), (1, "fr"), (2, "fr")), ["en"])
+    assert list(corpus.table["passage"]) == ["p1en"]
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(st.sets(st.tuples(st.integers(0, 12), st.sampled_from(["en", "de", "fi"])), min_size=1))
+def test_the_grid_holds_exactly_the_rows_it_was_built_from(cells):
+    frame = rows_of(*sorted(cells)).sample(frac=1, random_state=0)
+    corpus = ParallelCorpus.from_frame(frame, ["fi", "de", "en"])
+    items = list(dict.fromkeys(frame["item"]))
+    texts = {(row["item"], row["language"]): (row["query"], row["passage"]) for row in corpus.table}
+    assert len(texts) == len(corpus.table) == 3 * len(items)
+    for (number, code), (query, passage) in texts.items():
+        item = items[number]
+        expected = (f"q{item}{code}", f"p{item}{code}") if (item, code) in cells else ("", "")
+        assert (query, passage) == expected
+    assert corpus.sizes().to_dict() == {code: sum(c == code for _, c in cells) for code in ("fi", "de", "en")}
+
+
+def test_a_corpus_may_lie_on_disk(tmp_path):
+    corpus = full(5, "en", "de")
+    corpus.table.save_to_disk(tmp_path / "table")
+    mapped = ParallelCorpus(datasets.load_from_disk(str(tmp_path / "table")))
+    assert mapped.sizes().to_dict() == {"en": 5, "de": 5}
+    assert mapped.thin({"de": 0.5}).sizes().to_dict() == {"en": 5, "de": 3}
+
+
+@pytest.mark.parametrize(
+    ("frame", "languages", "message"),
+    [
+        (rows_of((1, "en")).drop(columns="domain"), ["en"], "frame lacks the column 'domain'; it has"),
+        (rows_of((1, "en")), ["en", "de", "en"], "names one twice"),
+        (rows_of((1, "en")), ["de", "fr"], r"no item in any of the languages \['de', 'fr'\]"),
+        (rows_of((1, "en")), [], r"no item in any of the languages \[\]"),
+        (rows_of((1, "en"), (7, "en"), (7, "en")), ["en"], "item 7 comes twice in language en"),
+    ],
+)
+def test_a_frame_that_is_no_grid_is_refused(frame, languages, message):
+    with pytest.raises(ValueError, match=message):
+        ParallelCorpus.from_frame(frame, languages)
+
+
+# --- thinning
+
+
+@pytest.mark.parametrize(
+    ("items", "share", "kept"),
+    [
+        (101, 0.1, 11),  # ceil(10.1)
+        (97, 0.5, 49),  # ceil(48.5)
+        (100, 0.07, 7),  # 0.07 * 100 is 7.000000000000001 in floating point
+        (100, 0.29, 29),  # 0.29 * 100 is 28.999999999999996
+        (7, 5 / 7, 5),
+        (13, 1e-6, 1),
+        (13, 0, 0),
+        (13, 1, 13),
+        (1, 0.5, 1),
+    ],
+)
+def test_a_share_of_the_items_stays_rounded_up(items, share, kept):
+    corpus = full(items, "en", "sw").thin({"sw": share})
+    assert corpus.sizes().to_dict() == {"en": items, "sw": kept}
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(
+    items=st.sampled_from([1, 2, 17, 53]),
+    shares=st.lists(st.integers(0, 100), min_size=2, max_size=2),
+    seed=st.integers(0, 2**32),
+)
+def test_the_items_of_a_smaller_share_are_among_those_of_a_larger(items, shares, seed):
+    low, high = sorted(shares)
+    share = {"de": high / 100, "en": low / 100, "fi": low / 100}
+    kept = present(full(items, "de", "en", "fi", "sw").thin(share, seed))
+    assert kept["en"] == kept["fi"] <= kept["de"] <= kept["sw"] == set(range(items))
+    assert len(kept["en"]) == math.ceil(Fraction(low, 100) * items)
+    assert len(kept["de"]) == math.ceil(Fraction(high, 100) * items)
+
+
+def test_thinning_empties_question_and_passage_and_changes_nothing_else():
+    corpus = full(11, "en", "sw")
+    thinned = corpus.thin({"sw": 0.3})
+    for before, after in zip(corpus.table, thinned.table, strict=True):
+        gone = after["passage"] == ""
+        assert after == (before | {"query": "", "passage": ""} if gone else before)
+        assert not (gone and after["language"] == "en")
+    assert corpus.sizes().to_dict() == {"en": 11, "sw": 11}
+    assert thinned.table.features == corpus.table.features
+
+
+def test_another_seed_keeps_other_items_and_the_same_seed_the_same():
+    corpus = full(60, "en", "sw")
+    assert present(corpus.thin({"sw": 0.5}, 1)) == present(corpus.thin({"sw": 0.5}, 1))
+    assert present(corpus.thin({"sw": 0.5}, 1)) != present(corpus.thin({"sw": 0.5}, 2))
+
+
+def test_thinning_does_not_bring_missing_items_back():
+    corpus = ParallelCorpus.from_frame(rows_of((0, "en"), (1, "en"), (2, "sw"), (2, "en")), ["en", "sw"])
+    assert present(corpus.thin({"sw": 1.0}))["sw"] == {2}
+    kept = present(full(3, "sw").thin({"sw": 0.5}))["sw"]  # the items that thinning lets stay: 2 of 3
+    assert present(corpus.thin({"sw": 0.5}))["sw"] == {2} & kept
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        ({"xx": 0.5}, "available: unknown language 'xx'; the corpus has en, sw"),
+        ({"sw": 1.5}, "available: sw is 1.5; allowed: 0 to 1"),
+        ({"sw": -0.1}, "available: sw is -0.1; allowed: 0 to 1"),
+        ({"sw": math.nan}, "available: sw is nan; allowed: 0 to 1"),
+    ],
+)
+def test_shares_that_make_no_sense_are_refused(share, message):
+    with pytest.raises(ValueError, match=message):
+        full(3, "en", "sw").thin(share)
+
+
+# --- the named corpora
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_atlas_holds_the_facts_of_the_split_in_all_languages(split):
+    facts = atlas_facts(5)
+    corpus = load_corpus("atlas", split, seed=5)
+    texts = atlas_texts(facts, 5)
+    texts = texts[texts.fact.isin(facts.fact[facts.split == split])]
+    assert corpus.languages == LANGUAGES
+    table = corpus.table.to_pandas()
+    for column in ("language", "query", "passage"):
+        assert table[column].tolist() == texts[column].tolist()
+    assert table["domain"].tolist() == facts.set_index("fact").domain[texts.fact].tolist()
+    assert set(table["dataset"]) == {"atlas"}
+    assert (table["passage_group"] == table["item"]).all()  # every fact has a passage of its own
+
+
+def test_languages_are_taken_in_the_order_given_and_thinned_with_the_seed():
+    corpus = load_corpus("atlas", languages=["th", "en"], available={"en": 0.25})
+    assert corpus.languages == ("th", "en")
+    assert corpus.sizes().to_dict() == {"th": len(corpus), "en": math.ceil(len(corpus) / 4)}
+    whole = load_corpus("atlas", languages=["th", "en"])
+    assert present(corpus) == present(whole.thin({"en": 0.25}, 0))
+
+
+def test_atlas_names_are_question_and_passage_alike():
+    corpus = load_corpus("atlas-names")
+    assert len(corpus) == len(atlas_names())
+    assert corpus.languages == LANGUAGES
+    table = corpus.table.to_pandas()
+    assert table["query"].tolist() == table["passage"].tolist() == atlas_names().to_numpy().ravel().tolist()
+
+
+def test_atlas_names_that_are_alike_in_some_language_share_a_group():
+    table = load_corpus("atlas-names").table.to_pandas()
+    table["name"] = table["passage"].str.casefold()
+    assert (table.groupby(["language", "name"]).passage_group.nunique() == 1).all()
+    # Mostly a name is alone, so groups are few in number and small: Luxembourg is city, territory and language.
+    assert table.groupby("passage_group")["item"].nunique().max() <= 5
+    assert table.passage_group.nunique() > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "squad"}, f"corpus is 'squad'; allowed: {', '.join(CORPORA)}"),
+        ({"name": "atlas", "split": "dev"}, "split is 'dev'; allowed: train, validation, test"),
+        ({"name": "atlas-names", "split": "test"}, "split is 'test'; allowed: train$"),
+        ({"name": "atlas", "languages": ["en", "xx"]}, "languages: 'xx' is not in atlas; allowed: ar, bn, de"),
+        ({"name": "atlas", "languages": ["en", "en"]}, "names one twice"),
+        ({"name": "atlas", "languages": []}, "no item in any of the languages"),
+        ({"name": "atlas", "languages": ["en"], "available": {"sw": 0.1}}, "unknown language 'sw'; the corpus has en"),
+    ],
+)
+def test_arguments_that_name_nothing_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load_corpus(**arguments)
+
+
+# --- XQuAD-R
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> LareqaData:
+    """Two languages, four articles. Of article A, questions 1 and 2 share a sentence in English only, 2 and 4 in German
+    only; 3 has sentences of its own. So 1, 2 and 4 are a group."""
+    sentence = {  # language: question: passage
+        "en": {"1": "A0", "2": "A0", "3": "A1", "4": "A2", "5": "B0", "6": "C0", "7": "D0"},
+        "de": {"1": "A0", "2": "A1", "3": "A2", "4": "A1", "5": "B0", "6": "C0", "7": "D0"},
+    }
+    article = {"1": "A", "2": "A", "3": "A", "4": "A", "5": "B", "6": "C", "7": "D"}
+    queries = [(f"{c}:{q}", c, f"question {q} {c}", q, article[q]) for c in sentence for q in article]
+    passages = [(f"{c}:{p}", c, f"sentence {p} {c}", p[0]) for c in sentence for p in sorted(set(sentence[c].values()))]
+    qrels = [(f"{c}:{q}", f"{other}:{sentence[other][q]}", 1) for c in sentence for q in article for other in sentence]
+    data = LareqaData(
+        pd.DataFrame(queries, columns=["query_id", "language", "text", "question", "article"]),
+        pd.DataFrame(passages, columns=["passage_id", "language", "text", "article"]),
+        pd.DataFrame(qrels, columns=["query_id", "passage_id", "relevance"]),
+    )
+    for module in ("corpus", "task"):
+        monkeypatch.setattr(f"hybridlib.{module}.read_xquad_r", lambda paragraphs=False: data)
+    return data
+
+
+def test_question_and_passage_of_a_row_are_in_the_language_of_the_row(tiny):
+    corpus = load_corpus("xquad-r")
+    assert corpus.languages == ("de", "en")
+    for row in corpus.table:
+        assert row["query"].endswith(row["language"])
+        assert row["passage"].endswith(row["language"])
+
+
+def test_questions_that_share_a_sentence_in_one_language_only_share_a_group(tiny, monkeypatch):
+    groups = tiny.passage_groups()
+    assert groups["1"] == groups["2"] == groups["4"]
+    assert groups[["1", "3", "5", "6", "7"]].is_unique
+    monkeypatch.setattr("hybridlib.corpus.split_articles", lambda data, seed: {"train": ["A", "B"], "test": []})
+    english = load_corpus("xquad-r").table.filter(lambda row: row["language"] == "en")
+    group = dict(zip(english["query"], english["passage_group"], strict=True))
+    assert group == {f"question {n} en": {"3": 1, "5": 2}.get(n, 0) for n in "12345"}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4])
+def test_no_text_of_a_held_out_article_is_trained_on(tiny, seed):
+    train, test = (load_corpus("xquad-r", split, seed=seed).table for split in ("train", "test"))
+    # A quarter of four articles is one.
+    assert len({text.split()[1][0] for text in test["passage"]}) == 1
+    assert not set(train["passage"]) & set(test["passage"])
+    assert not set(train["query"]) & set(test["query"])
+    task = load_task("xquad-r", "test", seed=seed)
+    assert set(task.passages.text) == set(test["passage"])
+    assert set(task.queries.text) == set(test["query"])
+
+
+def test_xquad_r_has_the_splits_train_and_test(tiny):
+    with pytest.raises(ValueError, match="split is 'validation'; allowed: train, test"):
+        load_corpus("xquad-r", "validation")
+
+
+def test_rows_of_xquad_r_are_a_question_and_its_answer_in_the_language_of_the_row(real_data):
+    data = read_xquad_r()
+    corpus = load_corpus("xquad-r")
+    assert len(corpus.languages) == 11
+    articles = set(split_articles(data, 0)["train"])
+    queries = data.queries[data.queries.article.isin(articles)]
+    assert corpus.sizes().to_dict() == queries.language.value_counts().to_dict()
+    passages = data.passages.set_index("passage_id")
+    answers = data.qrels.assign(language=data.qrels.passage_id.map(passages.language))
+    answers = answers[answers.language == answers.query_id.str.partition(":")[0]].set_index("query_id").passage_id
+    expected = {
+        (language, text, passages.text[answers[query_id]])
+        for query_id, language, text in queries[["query_id", "language", "text"]].itertuples(index=False)
+    }
+    table = corpus.table.to_pandas()
+    assert set(table[["language", "query", "passage"]].itertuples(index=False, name=None)) == expected
+
+
+def test_held_out_articles_of_xquad_r_are_never_trained_on(real_data):
+    train, test = load_corpus("xquad-r").table.to_pandas(), load_task("xquad-r", "test")
+    assert not set(train["query"]) & set(test.queries.text)
+    assert not set(train["passage"]) & set(test.passages.text)
+    whole = load_task("xquad-r")
+    # 48 articles, a quarter of them held out; no question lies in neither part.
+    assert len(train) + len(test.queries) == len(whole.queries) == 13_090

@@ -1,0 +1,123 @@
+"""Parameters: everything wrong with a YAML file is found before any work starts, and said with the file, the key and
+the value."""
+
+import json
+import re
+
+import nbformat
+import pytest
+import yaml
+
+import hybridlib as hl
+from hybridlib.params import PARAMS
+from hybridlib.paths import notebook_path, params_path, project_root
+
+EMBEDDED = yaml.safe_load(params_path("embedded", "batch_ratio").read_text(encoding="utf-8"))
+
+
+def write(tmp_path, **changes):
+    path = tmp_path / "batch_ratio.yaml"
+    values = {**EMBEDDED, **changes}
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in values.items() if value != "LEFT OUT"}), encoding="utf-8"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "path", sorted(project_root().glob("params/*/*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_every_parameter_file_is_sound_and_names_its_own_profile(path):
+    params = PARAMS[path.stem].from_yaml(path)
+    assert params.profile == path.parent.name
+    assert len({run.key() for run in params.runs()}) == len(params.encoders) * len(params.alphas) * len(params.seeds)
+
+
+@pytest.mark.parametrize("notebook", sorted(PARAMS))
+def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_file(notebook):
+    cells = [
+        cell
+        for cell in nbformat.read(notebook_path(notebook), as_version=4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    assert len(cells) == 1
+    namespace: dict = {}
+    exec(cells[0].source, namespace)
+    namespace.pop("__builtins__")
+    values = yaml.safe_load(params_path("embedded", notebook).read_text(encoding="utf-8"))
+    assert list(namespace) == list(values) == list(PARAMS[notebook].model_fields)
+    assert json.dumps(namespace) == json.dumps(values)  # 1 and 1.0 differ here, as they would to papermill
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpah": 0.5}, r"unknown key 'alpah'; allowed: profile, task"),
+        ({"steps": "LEFT OUT"}, r"'steps' is missing"),
+        ({"learning_rate": "1e-4"}, r"learning_rate is '1e-4': .*write 1\.0e-4"),
+        ({"steps": 1.5}, r"steps is 1\.5: "),
+        ({"steps": 0}, r"steps is 0: .*greater than or equal to 1"),
+        ({"steps": True}, r"steps is True: "),
+        ({"alphas": [0.0, 1.5, 1.0]}, r"alphas\.1 is 1\.5: .*less than or equal to 1"),
+        ({"alphas": [0.0, -0.1, 1.0]}, r"alphas\.1 is -0\.1: .*greater than or equal to 0"),
+        ({"alphas": [0.0, 0.5]}, r"alphas is \[0\.0, 0\.5\]; it must include 0 and 1"),
+        ({"seeds": [0, 0]}, r"seeds is \[0, 0\]: a value comes twice"),
+        ({"available": {"xx": 0.5}}, r"available is .*unknown language 'xx'; known are ar, bn"),
+        ({"available": {"sw": 2.0}}, r"available\.sw is 2\.0: .*less than or equal to 1"),
+        (
+            {"encoders": ["statik"]},
+            r"'statik' is neither static:scratch, static:aligned, nor a folder here, nor a hub id",
+        ),
+        ({"task": "squad"}, r"task is 'squad'; allowed: atlas, xquad-r"),
+        ({"corpus": "squad"}, r"corpus is 'squad'; allowed: atlas"),
+        ({"temperature": 0.0}, r"temperature is 0\.0: .*greater than 0"),
+        ({"profile": "../x"}, r"profile is '\.\./x': "),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, message):
+    path = write(tmp_path, **changes)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{message}"):
+        hl.BatchRatioParams.from_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "is not YAML"), ("- 1", "holds no parameters"), ("", "holds no parameters")]
+)
+def test_a_file_that_holds_no_parameters_is_refused(tmp_path, text, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} {message}"):
+        hl.BatchRatioParams.from_yaml(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml does not exist"):
+        hl.BatchRatioParams.from_yaml(tmp_path / "nothing.yaml")
+
+
+def test_a_python_object_in_the_yaml_is_not_made(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("profile: !!python/object/apply:os.getcwd []")
+    with pytest.raises(ValueError, match="is not YAML"):
+        hl.BatchRatioParams.from_yaml(path)
+
+
+def test_parameters_are_taken_from_a_notebooks_variables_and_nothing_else_is():
+    params = hl.BatchRatioParams.from_namespace({**EMBEDDED, "plt": object()})
+    assert params.steps == EMBEDDED["steps"]
+    with pytest.raises(ValueError, match=r"parameters cell: 'steps' is missing"):
+        hl.BatchRatioParams.from_namespace({key: value for key, value in EMBEDDED.items() if key != "steps"})
+
+
+def test_a_batch_that_a_low_resource_language_cannot_fill_is_refused_before_any_training(tmp_path):
+    # 760 training facts, of which 0.1, rounded up, are 76.
+    params = hl.BatchRatioParams.from_yaml(write(tmp_path, available={"sw": 0.1}))
+    with pytest.raises(ValueError, match=r"batch_size is 100, .* cannot be filled in sw \(76\)"):
+        params.check_data()
+
+
+def test_runs_with_the_same_first_encoder_stand_side_by_side():
+    runs = hl.BatchRatioParams(**EMBEDDED).runs()
+    starts = [(run.encoder, run.seed) for run in runs]
+    assert starts == sorted(starts, key=starts.index)
+    assert {run.alpha for run in runs} == set(EMBEDDED["alphas"])

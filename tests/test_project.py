@@ -1,0 +1,95 @@
+"""The project's own files agree with each other and with what the README says."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from hybridlib.paths import project_root
+
+ROOT = project_root()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# How many cells nbval compares, so that the comparison cannot silently become empty.
+CHECKED_CELLS = {"batch_ratio": 3}
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return {
+        name.lower().replace("_", "-"): version
+        for name, _, version in (line.partition("==") for line in lines if "==" in line)
+    }
+
+
+def test_every_dependency_is_pinned_within_its_bounds():
+    pinned = pins()
+    for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]:
+        requirement = Requirement(line)
+        version = pinned[requirement.name.lower().replace("_", "-")]
+        assert requirement.specifier.contains(Version(version)), f"{line} does not admit the pinned {version}"
+
+
+def test_the_environment_is_the_pinned_one():
+    import importlib.metadata
+
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        installed = importlib.metadata.version(requirement.name).partition("+")[0]
+        assert installed == pins()[requirement.name.lower().replace("_", "-")]
+
+
+def test_conda_installs_what_pyproject_names_with_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *packages, with_pip = environment["dependencies"]
+    python = next(package for package in packages if package.startswith("python="))
+    assert Requirement(f"x{PROJECT['requires-python']}").specifier.contains(python.partition("=")[2])
+    assert with_pip == {"pip": ["--constraint constraints.txt", "--editable .[test]"]}
+    assert {"make", "pip"} <= set(packages)
+
+
+def test_the_readme_script_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_file_the_readme_names_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\]\(([\w./-]+)\)", text)
+    assert named
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_every_make_target_is_explained():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[1].split()
+    help_text = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(re.search(rf"^{target}\s+\S", help_text, flags=re.MULTILINE) for target in phony)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_executed_tells_a_story_and_defines_nothing(path):
+    cells = nbformat.read(path, as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+    assert not [cell.source for cell in code if re.search(r"^\s*(def|class) ", cell.source, flags=re.MULTILINE)]
+    assert sum("nbval-check-output" in cell.metadata.get("tags", []) for cell in code) == CHECKED_CELLS[path.stem]
+    assert sum(cell.cell_type == "markdown" for cell in cells) >= 10
+    assert cells[0].source.startswith("# ")
+
+
+def test_nothing_unpickles_or_trusts_remote_code():
+    for path in ROOT.glob("hybridlib/*.py"):
+        assert not re.search(r"pickle\.load|trust_remote_code=True|yaml\.load\(", path.read_text(encoding="utf-8")), (
+            path
+        )
