@@ -14,7 +14,7 @@ from hybridlib.params import BatchRatioParams
 from hybridlib.ranks import RankCounter, relevant_ranks
 from hybridlib.runs import Run, compute_runs, read_means, write_results
 from hybridlib.sampler import HybridBatchSampler
-from hybridlib.task import RetrievalTask, load_task
+from hybridlib.task import RetrievalTask, load_task, task_from_lareqa
 from hybridlib.training import ParallelCollator, fine_tune
 
 __version__ = "0.1.0"
@@ -39,5 +39,6 @@ __all__ = [
     "read_means",
     "relevant_ranks",
     "summarize",
+    "task_from_lareqa",
     "write_results",
 ]

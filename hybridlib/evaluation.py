@@ -136,12 +136,18 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
         {
             "query_id": pd.Categorical.from_codes(query, pd.Index(task.queries.query_id)),
             "query_language": pd.Categorical.from_codes(query_language[query], query_codes),
-            "setting": pd.Categorical(np.repeat([block[0] for block in blocks], lengths), SETTINGS),
+            "setting": _repeated([block[0] for block in blocks], lengths, SETTINGS),
             "passage_language": pd.Categorical.from_codes(np.concatenate([block[3] for block in blocks]), codes),
-            "measure": pd.Categorical(np.repeat([block[1] for block in blocks], lengths), list(functions)),
+            "measure": _repeated([block[1] for block in blocks], lengths, list(functions)),
             "value": np.concatenate([block[4] for block in blocks]),
         }
     )
+
+
+def _repeated(values: list[str], lengths: list[int], categories: Sequence[str]) -> Any:
+    """Each value as often as its length says, without making a string for every row."""
+    codes = pd.Index(categories).get_indexer(pd.Index(values))
+    return pd.Categorical.from_codes(np.repeat(codes, lengths), pd.Index(categories))
 
 
 def _rankings(

@@ -43,7 +43,7 @@ def info_nce(
     scores = F.normalize(queries, dim=-1) @ F.normalize(passages, dim=-1).T  # (B, N)
     own = positive[:, None] == torch.arange(len(passages), device=positive.device)  # (B, N)
     excess = (scores - scores.gather(1, positive[:, None])) / temperature  # (B, N)
-    # Not minus infinity: where nothing is left, the gradient of its log-sum-exp would be NaN.
+    # Not minus infinity: where nothing is left, its log-sum-exp has a gradient of NaN, which anomaly detection reports.
     excess = excess.masked_fill(own if masked is None else own | masked, torch.finfo(excess.dtype).min)
     return F.softplus(torch.logsumexp(excess, dim=1))
 

@@ -220,7 +220,7 @@ class RankCounter:
             for language, left, right in tiles:
                 scores = self._unit_queries[begin:stop] @ unit_passages[left:right].T  # (tile Q, tile P)
                 _count_tile(
-                    scores, begin, self._first, low, high, self._threshold, self._relevant_position, place - left,
+                    scores, begin, self._first, low, high, self._threshold, self._relevant_position, place, left,
                     self._queries, passages, scale, by_language[left:right], start, self._counts[:, language],
                 )  # fmt: skip
 
@@ -298,18 +298,19 @@ def _pair_scores(queries, passages, scale, query_rows, passage_rows):  # type: i
 
 @numba.njit(nogil=True, cache=True)
 def _count_tile(  # type: ignore[no-untyped-def]
-    scores, first_query, first, low, high, threshold, relevant_position, place,
+    scores, first_query, first, low, high, threshold, relevant_position, place, tile,
     queries, passages, scale, rows, start, counts,
 ):  # fmt: skip
     """Add to `counts` how many of a tile's passages rank above each relevant passage of the tile's queries.
 
-    `place` is where in the tile the relevant passage itself is; any number outside the tile if it is not there.
+    `tile` is where the tile begins among the passages sorted by language, and `place` where among them the relevant
+    passage itself is, far outside if it is not there.
     """
     for i in range(scores.shape[0]):
         for n in range(first[first_query + i], first[first_query + i + 1]):
             lowest = low[n]
             highest = high[n]
-            itself = place[n]
+            itself = place[n] - tile
             present = 0 <= itself < scores.shape[1]
             if present:  # below all others while its own pair is counted
                 own_score = scores[i, itself]

@@ -100,6 +100,7 @@ def _execute(notebook: str, profile: str, values: dict) -> None:
             str(output),
             values,
             cwd=str(project_root()),
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
             progress_bar={"desc": "notebook"},
         )
 

@@ -51,6 +51,9 @@ class HybridBatchSampler(DefaultBatchSampler):
     `SentenceTransformerTrainer` takes `functools.partial(HybridBatchSampler, strategy="hybrid", alpha=0.5)` as its
     `batch_sampler`; `hybridlib.ParallelCollator` turns the rows into pairs. Over several processes set
     `accelerator_config={"split_batches": True}`: each takes its share of one batch, which so stays monolingual.
+    (Resuming in the middle of a later epoch over several processes, transformers 5.23 does not tell the sampler which
+    epoch it is. A callback's `on_epoch_begin` can:
+    `train_dataloader.batch_sampler.batch_sampler.set_epoch(int(state.epoch))`.)
 
     Args:
         dataset: the table of a `ParallelCorpus`, or its `Availability`.

@@ -117,6 +117,8 @@ def load_task(
     if name not in TASKS:
         raise ValueError(f"task is {name!r}; allowed: {', '.join(TASKS)}")
     if name == "atlas":
+        if paragraphs:
+            raise ValueError("paragraphs is True; the passages of atlas are sentences without a paragraph")
         task = _atlas("test" if split is None else split, seed)
     else:
         data = read_xquad_r(paragraphs=paragraphs)

@@ -99,8 +99,12 @@ def fine_tune(
         ValueError: an argument is out of range, or the corpus is too small for the batch.
     """
     for name, value in (("steps", steps), ("learning_rate", learning_rate)):
-        if not value > 0:
-            raise ValueError(f"{name} is {value}; allowed: above 0")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; allowed: above 0, finite")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay is {weight_decay}; allowed: 0 or more, finite")
+    if not 0 <= seed < 1 << 32:  # what every generator that the trainer seeds can take
+        raise ValueError(f"seed is {seed}; allowed: 0 to 2^32 - 1")
     encoder = copy.deepcopy(encoder)
     sampler = partial(
         HybridBatchSampler,
@@ -126,6 +130,7 @@ def fine_tune(
             report_to="none",
             disable_tqdm=not progress,
             dataloader_pin_memory=torch.cuda.is_available(),
+            use_cpu=not torch.accelerator.is_available(),  # else processes on a CPU do not learn of each other
         )
         if batch_size % arguments.world_size:
             raise ValueError(

@@ -387,8 +387,8 @@ def test_no_question_contains_the_name_of_its_answer_unless_the_name_of_its_enti
 
 def test_questions_and_passages_share_little_beyond_the_entity(texts):
     # The mean share of a question's stems (or runs of characters) that are in its passage, too. What holds is 0
-    # (Chinese) to 0.10 (Persian), function words all of it; the bound is a fifth above. One content word that all frames
-    # of one relation of six share, in questions of seven words, adds 1 / 42; the test of frames names the word.
+    # (Chinese) to 0.10 (Persian), function words all of it; the bound is a fifth above. One content word that all
+    # frames of one relation of six share, in questions of seven words, adds 1 / 42; the test of frames names the word.
     for language, of_language in texts.groupby("language"):
         shares = []
         for row in of_language.iloc[::3].itertuples():

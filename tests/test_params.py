@@ -110,7 +110,7 @@ def test_parameters_are_taken_from_a_notebooks_variables_and_nothing_else_is():
 
 
 def test_a_batch_that_a_low_resource_language_cannot_fill_is_refused_before_any_training(tmp_path):
-    # 760 training facts, of which 0.1, rounded up, are 76.
+    # 758 training facts, of which 0.1, rounded up, are 76.
     params = hl.BatchRatioParams.from_yaml(write(tmp_path, available={"sw": 0.1}))
     with pytest.raises(ValueError, match=r"batch_size is 100, .* cannot be filled in sw \(76\)"):
         params.check_data()

@@ -1,5 +1,6 @@
 """Ranks against a slow count over the whole float64 score matrix."""
 
+import itertools
 import math
 from unittest import mock
 
@@ -116,7 +117,7 @@ def test_ranks_do_not_depend_on_chunks_threads_or_tiles(seed, kind, similarity, 
     pairs, language = draw_pairs(rng, 17, 211, 41), rng.integers(0, 3, 211)
     expected = relevant_ranks(q, p, pairs, language, similarity=similarity, threads=1).above
     edges = sorted([0, *cuts, 211])
-    chunks = rng.permutation(list(zip(edges[:-1], edges[1:], strict=True)))  # a cut drawn twice is an empty chunk
+    chunks = rng.permutation(list(itertools.pairwise(edges)))  # a cut drawn twice is an empty chunk
     with mock.patch.multiple(ranks_module, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
         above = count_in_chunks(q, p, pairs, language, 3, chunks, similarity=similarity, threads=threads)
     np.testing.assert_array_equal(above, expected)
@@ -180,6 +181,19 @@ def test_near_ties_that_float32_gets_wrong_are_ranked_rightly(similarity, dtype)
     np.testing.assert_array_equal(relevant_ranks(q, p, pairs, language, similarity=similarity).above, expected)
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("dimensions", [8, 9, 10, 11])
+def test_passages_tied_but_for_rounding_rank_by_the_documented_order_of_summation(dimensions, similarity):
+    # With a constant query, passages with the same components in another order have the same score but for a bit.
+    rng = np.random.default_rng(dimensions)
+    q, p = np.full((1, dimensions), 0.7), rng.permuted(np.tile(rng.standard_normal(dimensions), (59, 1)), axis=1)
+    pairs, language = np.column_stack([np.zeros(59, int), np.arange(59)]), np.zeros(59, int)
+    expected = slow_above(slow_scores(q, p, similarity), pairs, language, 1)
+    one_by_one = np.add.accumulate(q * p, axis=1)[:, -1]
+    assert (slow_above(one_by_one[None], pairs, language, 1) != expected).any()
+    np.testing.assert_array_equal(relevant_ranks(q, p, pairs, language, similarity=similarity).above, expected)
+
+
 def test_the_cosine_ignores_the_norm_and_the_dot_product_does_not():
     passages = np.array([[3.0, 4.0], [0.0, 1.0]])  # with the query (0, 1): cosines 0.8 and 1, dot products 4 and 1
     cosine = relevant_ranks(np.array([[0.0, 1.0]]), passages, [[0, 0], [0, 1]], [0, 0], similarity="cosine")
@@ -191,10 +205,11 @@ def test_the_cosine_ignores_the_norm_and_the_dot_product_does_not():
 def test_a_zero_vector_has_score_zero(similarity):
     passages = np.array([[-1.0, 0.0], [0.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
     pairs = np.array([[0, 1], [0, 4], [1, 3]])
-    above = relevant_ranks(np.array([[1.0, 0.0], [0.0, 0.0]]), passages, pairs, np.zeros(5, int), similarity=similarity)
-    # For (1, 0) the scores are -1, 0, 0, 1, 0: above passage 1 is only 3, above passage 4 are 3 and its ties 1 and 2. For
-    # the zero query all are tied, and three come before passage 3.
-    assert above.above[:, 0].tolist() == [1, 3, 3]
+    queries = np.array([[1.0, 0.0], [0.0, 0.0]])
+    ranks = relevant_ranks(queries, passages, pairs, np.zeros(5, int), similarity=similarity)
+    # For (1, 0) the scores are -1, 0, 0, 1, 0: above passage 1 is only 3, above passage 4 are 3 and its ties 1 and 2.
+    # For the zero query all are tied, and three come before passage 3.
+    assert ranks.above[:, 0].tolist() == [1, 3, 3]
 
 
 @pytest.mark.filterwarnings("error")
@@ -240,7 +255,10 @@ def test_float32_of_the_smallest_and_the_largest_size_is_ranked_rightly():
         lambda x: np.repeat(x.numpy(), 2, axis=1)[:, ::2],
         lambda x: x.numpy().tolist(),
     ],
-    ids="float16 half bfloat16 float8 float32 numpy float64 parameter transposed fortran strided lists".split(),
+    ids=[
+        *("float16", "half", "bfloat16", "float8", "float32", "numpy", "float64"),
+        *("parameter", "transposed", "fortran", "strided", "lists"),
+    ],
 )
 def test_embeddings_of_any_floating_type_and_layout_are_taken(convert):
     # Eighths between -2 and 2: exact in every one of these types.
@@ -383,7 +401,7 @@ def test_no_float32_score_is_further_from_the_true_one_than_the_bound(dimensions
     rng = np.random.default_rng(dimensions)
     bound = error_bound(dimensions)
     equal = np.full(dimensions, dimensions**-0.5)
-    # One large product swallows many that are just too small to be added to it; as below, but with the signs that cancel.
+    # One large product swallows many that are just too small to be added to it; and the same with alternating signs.
     swallowed = np.r_[1.0, np.full(dimensions - 1, math.sqrt(0.99 * U / 2))]
     alternating = swallowed * (-1.0) ** np.arange(dimensions)
     # Every component lies just below the middle between two float32 numbers, and all are rounded down.
@@ -397,13 +415,8 @@ def test_no_float32_score_is_further_from_the_true_one_than_the_bound(dimensions
             true = math.fsum(q * p)
             in_order = np.add.accumulate(products)[-1]  # one after the other, the worst order
             backwards = np.add.accumulate(products[::-1])[-1]
-            for score in (
-                in_order,
-                backwards,
-                products.sum(),
-                q32 @ p32,
-                torch.dot(*map(torch.from_numpy, (q32, p32))),
-            ):
+            in_torch = torch.from_numpy(q32) @ torch.from_numpy(p32)
+            for score in (in_order, backwards, products.sum(), q32 @ p32, in_torch):
                 assert abs(float(score) - true) <= bound
 
 

@@ -28,6 +28,7 @@ from hybridlib.sampler import (
     HybridBatchSampler,
     _fresh_item,
     _item_at,
+    _Keys,
     _Schedule,
     _uniform,
     _weights,
@@ -212,6 +213,14 @@ def test_a_fresh_item_is_any_that_is_left_equally_often():
     keys = np.arange(500, dtype=np.uint64)
     fresh = Counter(_fresh_item(segment, 0, 1, taken, key) for key in keys)
     assert set(fresh) == set(items[3:8])
+    assert chisquare(list(fresh.values())).pvalue > LEAST_P
+
+
+def test_a_fresh_item_is_not_sought_among_the_first_items_only():
+    segment = corpus_of(everywhere(23, 1)).segments[0]
+    keys = np.arange(1000, dtype=np.uint64)
+    fresh = Counter(_fresh_item(segment, 0, 0, {4, 0, 11}, key) for key in keys)
+    assert set(fresh) == set(range(23)) - {4, 0, 11}
     assert chisquare(list(fresh.values())).pvalue > LEAST_P
 
 
@@ -436,6 +445,18 @@ def test_alpha_does_not_change_what_the_batches_of_a_kind_hold(alone, wanted):
             assert 3 <= len(kept) <= len(alike)
             for ours, theirs in zip(kept, alike, strict=False):
                 assert np.array_equal(ours, theirs)
+
+
+def test_every_purpose_dataset_epoch_and_seed_has_a_key_of_its_own():
+    purposes = [(purpose, kind) for purpose in _Keys._PURPOSES for kind in (0, 1)]
+    keys = {
+        int(_Keys(seed, epoch, dataset).of(*purpose))
+        for seed in (0, 1, 2**32, 2**32 + 1)
+        for epoch in (0, 1)
+        for dataset in (0, 1)
+        for purpose in purposes
+    }
+    assert len(keys) == 4 * 2 * 2 * len(purposes)
 
 
 def test_modes_datasets_and_languages_are_drawn_independently():

@@ -218,3 +218,8 @@ def test_xquad_r_is_the_benchmark_as_published_unless_a_split_is_given(monkeypat
         load_task("xquad-r", "validation")
     load_task("xquad-r", paragraphs=True)
     assert asked[-1] is True and not any(asked[:-1])
+
+
+def test_the_atlas_has_no_paragraphs_to_add():
+    with pytest.raises(ValueError, match="paragraphs is True; the passages of atlas are sentences without a paragraph"):
+        load_task("atlas", paragraphs=True)

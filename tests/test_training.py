@@ -4,11 +4,12 @@ Run as a script, by `torch.distributed.run`, it trains in several processes and 
 """
 
 import functools
+import gc
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,28 +64,476 @@ def weights(encoder: SentenceTransformer) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in encoder.state_dict().items()}
 
 
-# What is trained in one process and in two. 11 steps: an epoch is 4 batches of 6 pairs.
+# What is trained in one process and in two: 11 steps of 6 pairs, where an epoch has 4 such batches. Under `cached` each
+# process has 3 pairs, which mini batches of 2 do not divide.
 RUNS: dict[str, dict[str, Any]] = {
     "static": {"strategy": "hybrid", "seed": 1},
-    "symmetric": {"strategy": "x-y", "symmetric": True},
-    "bert": {"strategy": "x-x", "learning_rate": 1e-3},
-    "cached": {"strategy": "hybrid", "learning_rate": 1e-3, "mini_batch_size": 2},
+    "cached": {"strategy": "x-y", "learning_rate": 1e-3, "mini_batch_size": 2, "symmetric": True},
 }
 
 
-def train(name: str) -> dict[str, Tensor]:
-    corpus = tiny_corpus()
+def first_encoder(name: str) -> SentenceTransformer:
+    if name == "static":
+        return load_encoder("static", corpus=tiny_corpus())
     with tempfile.TemporaryDirectory() as folder:
-        static = name in ("static", "symmetric")
-        encoder = load_encoder("static", corpus=corpus) if static else tiny_bert(Path(folder))
-    return weights(fine_tune(encoder, corpus, batch_size=6, steps=11, progress=False, **RUNS[name]))
+        return tiny_bert(Path(folder))
+
+
+def train(name: str, encoder: SentenceTransformer) -> dict[str, Tensor]:
+    return weights(fine_tune(encoder, tiny_corpus(), batch_size=6, steps=11, progress=False, **RUNS[name]))
+
+
+def count_pairs() -> list[int]:
+    """From now on, the pairs of every batch that this process trains on."""
+    shares: list[int] = []
+
+    class Counting(ParallelCollator):
+        def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+            shares.append(len(features) // 2)
+            return super().__call__(features)
+
+    hybridlib.training.ParallelCollator = Counting  # type: ignore[misc]
+    return shares
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quickly() -> Iterator[None]:
+    """One thread, which is enough here; and garbage, which the trainer collects every time, only of this module."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> ParallelCorpus:
+    return tiny_corpus()
+
+
+@pytest.fixture(scope="module")
+def static(corpus: ParallelCorpus) -> SentenceTransformer:
+    return load_encoder("static", corpus=corpus)
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, Any]]]:
+    """The rows of every batch that is trained on."""
+    seen: list[list[dict[str, Any]]] = []
+
+    class Recording(ParallelCollator):
+        def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+            seen.append(features)
+            return super().__call__(features)
+
+    monkeypatch.setattr(hybridlib.training, "ParallelCollator", Recording)
+    return seen
+
+
+@pytest.fixture
+def trainers(monkeypatch: pytest.MonkeyPatch) -> list[SentenceTransformerTrainer]:
+    """The trainers that `fine_tune` makes."""
+    made: list[SentenceTransformerTrainer] = []
+
+    class Recorded(hybridlib.training._Trainer):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            made.append(self)
+
+    monkeypatch.setattr(hybridlib.training, "_Trainer", Recorded)
+    return made
+
+
+def quick(encoder: SentenceTransformer, corpus: ParallelCorpus, **arguments: Any) -> SentenceTransformer:
+    return fine_tune(encoder, corpus, **{"batch_size": 6, "steps": 5, "progress": False, **arguments})
+
+
+def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def differ(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+# The collator.
+
+
+def preprocess_nothing(inputs: list[str], prompt: str | None = None, task: str | None = None) -> dict[str, Any]:
+    return {"input_ids": [f"{prompt or ''}{text}" for text in inputs]}
+
+
+def row(item: int, language: str, group: int) -> dict[str, Any]:
+    return {
+        "item": item,
+        "language": language,
+        "query": f"q{item}{language}",
+        "passage": f"p{item}{language}",
+        "passage_group": group,
+    }
+
+
+def test_even_rows_give_the_query_and_odd_rows_the_passage_and_its_group() -> None:
+    collator = ParallelCollator(preprocess_nothing, prompts={"query": "ask ", "passage": "tell "})
+    batch = collator([row(4, "en", 9), row(4, "sw", 9), row(1, "yo", 7), row(1, "yo", 7)])
+    assert list(batch) == ["label", "query_input_ids", "passage_input_ids"]  # the loss takes columns in this order
+    assert batch["query_input_ids"] == ["ask q4en", "ask q1yo"]
+    assert batch["passage_input_ids"] == ["tell p4sw", "tell p1yo"]
+    assert batch["label"].tolist() == [9, 7]
+
+
+def test_the_pairs_are_those_that_the_sampler_drew(corpus: ParallelCorpus) -> None:
+    sampler = HybridBatchSampler(corpus.table, 7, strategy="x-y")
+    item, a, b = sampler.draw(2)
+    table = corpus.table.to_pandas().set_index(["item", "language"])
+    batch = ParallelCollator(preprocess_nothing)([corpus.table[number] for number in sampler.batch(2)])
+    codes = np.array(LANGUAGES)
+    assert batch["query_input_ids"] == table["query"].loc[list(zip(item, codes[a], strict=True))].tolist()
+    assert batch["passage_input_ids"] == table["passage"].loc[list(zip(item, codes[b], strict=True))].tolist()
+    assert batch["label"].tolist() == table["passage_group"].loc[list(zip(item, codes[b], strict=True))].tolist()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row(4, "en", 9)],
+        [row(4, "en", 9), row(4, "sw", 9), row(1, "en", 7)],
+        [row(4, "en", 9), row(1, "en", 7)],
+        [row(0, "en", 0), row(4, "en", 9), row(4, "sw", 9), row(0, "sw", 0)],
+    ],
+)
+def test_rows_that_are_no_pairs_are_refused(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(
+        ValueError, match="not pairs of a query's row and its passage's; the batch sampler must be a Hyb"
+    ):
+        ParallelCollator(preprocess_nothing)(rows)
+
+
+def test_a_trainer_that_was_given_another_batch_sampler_stops_instead_of_training_on_nonsense(
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path
+) -> None:
+    arguments = SentenceTransformerTrainingArguments(
+        str(tmp_path), max_steps=1, report_to="none", disable_tqdm=True, dataloader_pin_memory=False
+    )
+    trainer = SentenceTransformerTrainer(
+        static,
+        arguments,
+        corpus.table,
+        loss=InfoNCE(static),
+        data_collator=ParallelCollator(static.preprocess),
+    )
+    with pytest.raises(ValueError, match="the batch sampler must be a HybridBatchSampler"):
+        trainer.train()
+
+
+# What fine-tuning does.
+
+
+def test_fine_tuning_learns(static: SentenceTransformer, corpus: ParallelCorpus) -> None:
+    table = corpus.table.to_pandas()
+    query, passage = table[table.language == "en"], table[table.language == "sw"]
+    features = [static.preprocess(query["query"].tolist()), static.preprocess(passage["passage"].tolist())]
+    groups = torch.tensor(passage["passage_group"].to_numpy())
+
+    def loss_and_recall(encoder: SentenceTransformer) -> tuple[float, float]:
+        ranked = (
+            encoder.encode_query(query["query"].tolist(), normalize_embeddings=True)
+            @ encoder.encode_document(passage["passage"].tolist(), normalize_embeddings=True).T
+        )
+        found = groups[torch.from_numpy(ranked).argmax(dim=1)] == groups
+        loss = InfoNCE(encoder)([dict(column) for column in features], groups)
+        return loss.item(), found.float().mean().item()
+
+    loss, recall = loss_and_recall(static)
+    trained_loss, trained_recall = loss_and_recall(quick(static, corpus, strategy="x-y", steps=60))
+    assert recall < 0.5 and trained_recall > 0.85
+    assert trained_loss < loss / 4
+
+
+def test_the_encoder_that_is_given_stays_as_it_is(static: SentenceTransformer, corpus: ParallelCorpus) -> None:
+    before = weights(static)
+    static.train()
+    try:
+        trained = quick(static, corpus)
+        assert static.training and not trained.training
+    finally:
+        static.eval()
+    assert_equal(weights(static), before)
+    assert differ(weights(trained), before)
+
+
+def test_the_same_arguments_give_the_same_weights_to_the_bit_dropout_included(
+    corpus: ParallelCorpus, tmp_path: Path
+) -> None:
+    bert = tiny_bert(tmp_path, dropout=0.2)
+    first = weights(quick(bert, corpus, seed=3))
+    torch.manual_seed(99)  # what was drawn before must not matter
+    assert_equal(weights(quick(bert, corpus, seed=3)), first)
+    assert differ(weights(quick(bert, corpus, seed=4)), first)
+
+
+def test_nothing_is_printed_without_progress(
+    static: SentenceTransformer, corpus: ParallelCorpus, capfd: pytest.CaptureFixture[str]
+) -> None:
+    quick(static, corpus, progress=False)
+    assert capfd.readouterr() == ("", "")
+    quick(static, corpus, progress=True)
+    assert "5/5" in capfd.readouterr().err
+
+
+def test_no_folder_is_left_behind(
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    quick(static, corpus)
+    assert list(tmp_path.iterdir()) == []
+
+
+# What is handed on.
+
+
+@pytest.mark.parametrize(("strategy", "alpha"), [("x-x-mono", 0.5), ("x-y", 0.5), ("hybrid", 0.0), ("hybrid", 1.0)])
+def test_batches_are_those_of_the_strategy_and_alpha(
+    static: SentenceTransformer, corpus: ParallelCorpus, batches: list, strategy: str, alpha: float
+) -> None:
+    quick(static, corpus, strategy=strategy, alpha=alpha)
+    monolingual = strategy == "x-x-mono" or alpha == 1
+    for rows in batches:
+        assert len(rows) == 12
+        assert len({(r["item"]) for r in rows}) == 6
+        for q, p in zip(rows[::2], rows[1::2], strict=True):
+            assert q["item"] == p["item"] and (q["language"] == p["language"]) == monolingual
+        assert (len({r["language"] for r in rows}) == 1) == monolingual
+
+
+def test_a_hybrid_of_a_half_has_batches_of_both_kinds(
+    static: SentenceTransformer, corpus: ParallelCorpus, batches: list
+) -> None:
+    quick(static, corpus, strategy="hybrid", alpha=0.5, steps=20)
+    kinds = [rows[0]["language"] == rows[1]["language"] for rows in batches]
+    assert 3 <= sum(kinds) <= 17  # 20 throws of a coin: outside of it in 4 of 10,000
+
+
+def test_the_sampler_is_given_every_argument_of_its_own(
+    static: SentenceTransformer, corpus: ParallelCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    class Recorded(HybridBatchSampler):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            made.append((self, named))
+
+    monkeypatch.setattr(hybridlib.training, "HybridBatchSampler", Recorded)
+    quick(static, corpus, alpha=0.25, language_temperature=2.0, dataset_temperature=3.0, seed=8)
+    ((sampler, named),) = made
+    assert (sampler.strategy, sampler.alpha, sampler.pairs, sampler.seed) == ("hybrid", 0.25, 6, 8)
+    assert (named["language_temperature"], named["dataset_temperature"]) == (2.0, 3.0)
+
+
+def test_the_loss_and_the_optimizer_are_given_every_argument_of_theirs(
+    corpus: ParallelCorpus, tmp_path: Path, trainers: list[SentenceTransformerTrainer]
+) -> None:
+    quick(
+        tiny_bert(tmp_path),
+        corpus,
+        temperature=0.2,
+        symmetric=True,
+        mini_batch_size=4,
+        learning_rate=0.004,
+        weight_decay=0.3,
+        steps=3,
+    )
+    (trainer,) = trainers
+    assert trainer.loss.get_config_dict() == {
+        "temperature": 0.2,
+        "symmetric": True,
+        "mini_batch_size": 4,
+        "gather_across_devices": False,
+    }
+    assert isinstance(trainer.optimizer.optimizer, torch.optim.AdamW)
+    assert {group["weight_decay"] for group in trainer.optimizer.param_groups} == {
+        0.3,
+        0.0,
+    }  # none for norms and biases
+    assert {group["initial_lr"] for group in trainer.optimizer.param_groups} == {0.004}
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {0.0}  # after the last step
+    assert trainer.state.global_step == 3
+
+
+def test_training_uses_the_prompts_that_evaluation_uses(
+    static: SentenceTransformer, corpus: ParallelCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[tuple[str | None, list[str]]] = []
+    original = static[0].preprocess.__func__
+
+    def spy(self: torch.nn.Module, inputs: list[str], prompt: str | None = None, **rest: Any) -> dict[str, Tensor]:
+        used.append((prompt, list(inputs)))
+        return original(self, inputs, prompt=prompt, **rest)
+
+    monkeypatch.setattr(type(static[0]), "preprocess", spy)
+    monkeypatch.setattr(static, "prompts", {"query": "ask: ", "document": "tell: ", "other": "no: "})
+    quick(static, corpus, steps=1)
+    static.encode_query(["q"]), static.encode_document(["p"])
+    queries, passages = set(corpus.table["query"]), set(corpus.table["passage"])
+    assert [prompt for prompt, _ in used[:2]] == ["ask: ", "tell: "]
+    assert set(used[0][1]) <= queries and set(used[1][1]) <= passages
+    assert [prompt for prompt, _ in used[-2:]] == ["ask: ", "tell: "]
+
+
+def test_no_prompt_is_added_to_an_encoder_that_has_none(
+    static: SentenceTransformer, corpus: ParallelCorpus, trainers: list[SentenceTransformerTrainer]
+) -> None:
+    assert not any(static.prompts.values())
+    quick(static, corpus, steps=1)
+    assert trainers[0].data_collator.prompts == {}
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 0}, "steps is 0; allowed: above 0, finite"),
+        ({"steps": float("nan")}, "steps is nan; allowed: above 0, finite"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; allowed: above 0, finite"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; allowed: above 0, finite"),
+        ({"weight_decay": -0.5}, "weight_decay is -0.5; allowed: 0 or more, finite"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf; allowed: 0 or more, finite"),
+        ({"seed": -1}, "seed is -1; allowed: 0 to 2\\^32 - 1"),
+        ({"seed": 1 << 32}, "seed is 4294967296; allowed: 0 to 2\\^32 - 1"),
+        ({"batch_size": 0}, "batch_size is 0; allowed: 1 or more"),
+        ({"batch_size": 24}, "batch_size is 24, but a monolingual batch of dataset 'tiny' cannot be filled"),
+        ({"strategy": "y-x"}, "strategy is 'y-x'; allowed: en-en, x-x, x-x-mono, x-y, hybrid"),
+        ({"alpha": 1.5}, "alpha is 1.5; allowed: 0 to 1"),
+        ({"language_temperature": 0}, "language_temperature is 0; allowed: above 0, up to infinity"),
+        ({"dataset_temperature": -1}, "dataset_temperature is -1; allowed: above 0, up to infinity"),
+        ({"temperature": 0}, "temperature is 0; allowed: above 0, finite"),
+        ({"mini_batch_size": 0}, "mini_batch_size is 0; allowed: 1 or more, or None"),
+        ({"mini_batch_size": 2}, "mini_batch_size must be None for a StaticEmbedding, whose batches cannot be cut"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(
+    static: SentenceTransformer, corpus: ParallelCorpus, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        quick(static, corpus, **arguments)
+
+
+# Processes, GPUs and interruptions.
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes trained."""
+    folder = tmp_path_factory.mktemp("processes")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_what_one_does(of_two_processes: list[dict[str, Any]], name: str) -> None:
+    first, second = of_two_processes
+    assert_equal(first[name], second[name])
+    start = first_encoder(name)
+    before, alone = weights(start), train(name, start)
+    for parameter, value in alone.items():
+        # The gradient by a bias of attention's keys is 0 but for rounding, of which Adam makes steps of full length.
+        if "key.bias" not in parameter:
+            # Rounding again, where a gradient happens to be almost 0; steps are of 0.01 and 0.001.
+            torch.testing.assert_close(first[name][parameter], value, rtol=0, atol=5e-4)
+    moved = max((alone[parameter] - before[parameter]).abs().max().item() for parameter in alone)
+    assert moved > 4e-3
+
+
+def test_every_process_takes_its_share_of_each_batch(of_two_processes: list[dict[str, Any]]) -> None:
+    for process in of_two_processes:
+        # One batch is fetched ahead.
+        assert set(process["shares"]) == {3} and len(process["shares"]) >= 11 * len(RUNS)
+
+
+def test_a_batch_that_does_not_divide_by_the_number_of_processes_is_refused(
+    of_two_processes: list[dict[str, Any]],
+) -> None:
+    for process in of_two_processes:
+        assert process["refused"] == "batch_size is 5; allowed: multiples of 2, the number of processes"
+
+
+def test_several_gpus_in_one_process_do_not_multiply_the_batch(
+    static: SentenceTransformer,
+    corpus: ParallelCorpus,
+    batches: list,
+    trainers: list[SentenceTransformerTrainer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transformers.TrainingArguments, "n_gpu", property(lambda self: 4))
+    quick(static, corpus, steps=2)
+    assert {len(rows) for rows in batches} == {12}
+    assert trainers[0].model_wrapped is trainers[0].model
+
+
+def test_resuming_in_the_middle_of_the_second_epoch_gives_what_was_never_interrupted(
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, batches: list
+) -> None:
+    class Interrupted(transformers.TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            control.should_training_stop = state.global_step == 6
+
+    def trainer(folder: str) -> SentenceTransformerTrainer:
+        encoder = load_encoder("static", corpus=corpus)
+        arguments = SentenceTransformerTrainingArguments(
+            str(tmp_path / folder),
+            max_steps=10,
+            per_device_train_batch_size=6,
+            learning_rate=1e-2,
+            batch_sampler=functools.partial(HybridBatchSampler, strategy="hybrid", alpha=0.5),
+            save_strategy="steps",
+            save_steps=6,  # of the 4 batches of an epoch, the second of the second
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            dataloader_pin_memory=False,
+        )
+        return SentenceTransformerTrainer(
+            encoder,
+            arguments,
+            corpus.table,
+            loss=InfoNCE(encoder),
+            data_collator=hybridlib.training.ParallelCollator(encoder.preprocess),
+        )
+
+    whole = trainer("whole")
+    whole.train()
+    drawn = [[r["item"] for r in rows] for rows in batches]
+    interrupted = trainer("interrupted")
+    interrupted.add_callback(Interrupted())
+    interrupted.train()
+    assert differ(weights(interrupted.model), weights(whole.model))
+    batches.clear()
+    resumed = trainer("interrupted")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 10
+    assert [[r["item"] for r in rows] for rows in batches][:4] == drawn[6:10]
+    assert_equal(weights(resumed.model), weights(whole.model))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    trained: dict[str, Any] = {name: train(name) for name in RUNS}
+    # Made before processes know of each other, since then only the first would save files.
+    encoders = {name: first_encoder(name) for name in RUNS}
+    shares = count_pairs()
+    trained: dict[str, Any] = {name: train(name, encoder) for name, encoder in encoders.items()}
     try:
-        fine_tune(load_encoder("static", corpus=tiny_corpus()), tiny_corpus(), batch_size=5, steps=1)
+        fine_tune(encoders["static"], tiny_corpus(), batch_size=5, steps=1, progress=False)
     except ValueError as error:
         trained["refused"] = str(error)
-    torch.save(trained, Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")
+    torch.save({**trained, "shares": shares}, Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")

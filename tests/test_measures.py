@@ -1,0 +1,170 @@
+"""Measures against hand-worked numbers, a slow walk down the ranked list, and trec_eval."""
+
+import math
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybridlib.measures import (
+    DEFAULT_MEASURES,
+    Rankings,
+    average_precision,
+    ndcg,
+    parse_measure,
+    rank_distance,
+    recall,
+    reciprocal_rank,
+)
+
+
+def one_ranking(*ranks, gains=None):
+    return Rankings(np.zeros(len(ranks), int), np.array(ranks), np.array(gains or [1] * len(ranks)))
+
+
+def together(lists):
+    """Rankings of several lists of {rank: gain}."""
+    rows = [(number, rank, gain) for number, gains in enumerate(lists) for rank, gain in sorted(gains.items())]
+    return Rankings(*np.array(rows).T)
+
+
+def slow_measure(name, gains):
+    """Walk down the list of gains by rank, as a reader of the definition would."""
+    depth = max(gains)
+    measure, _, k = name.partition("@")
+    k = int(k or depth)
+    ranked = [gains.get(rank, 0) for rank in range(1, depth + 1)]
+    if measure == "map":
+        precisions = [sum(g > 0 for g in ranked[: i + 1]) / (i + 1) for i in range(depth) if ranked[i] > 0]
+        return sum(precisions) / len(gains)
+    if measure == "ndcg":
+        best = sorted(gains.values(), reverse=True)
+        gained, ideal = (sum(g / math.log2(i + 2) for i, g in enumerate(list_[:k])) for list_ in (ranked, best))
+        return gained / ideal
+    if measure == "recall":
+        return sum(g > 0 for g in ranked[:k]) / len(gains)
+    if measure == "rr":
+        return max((1 / (i + 1) for i, g in enumerate(ranked[:k]) if g > 0), default=0)
+    assert measure == "rank_distance"
+    return max(gains) - min(gains)
+
+
+# Of one to five lists, the gain of the relevant passages by rank.
+LISTS = st.lists(
+    st.dictionaries(st.integers(1, 30), st.integers(1, 4), min_size=1, max_size=13), min_size=1, max_size=5
+)
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(
+    lists=LISTS,
+    name=st.one_of(
+        st.sampled_from(["map", "rank_distance"]),
+        st.builds("{}@{}".format, st.sampled_from(["ndcg", "recall", "rr"]), st.integers(1, 15)),
+    ),
+)
+def test_every_measure_is_what_a_walk_down_the_list_gives(lists, name):
+    values = parse_measure(name)(together(lists))
+    # Sums of at most 13 terms, in another order: some units of 1e-16.
+    np.testing.assert_allclose(values, [slow_measure(name, gains) for gains in lists], rtol=1e-13)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(lists=LISTS, k=st.sampled_from([1, 3, 10, 100]))
+def test_measures_are_those_of_trec_eval(lists, k):
+    judged = {str(n): {f"d{rank}": gain for rank, gain in gains.items()} for n, gains in enumerate(lists)}
+    run = {str(n): {f"d{rank}": float(-rank) for rank in range(1, 31)} for n in range(len(lists))}
+    evaluator = pytrec_eval.RelevanceEvaluator(judged, {"map", f"ndcg_cut.{k}", f"recall.{k}", "recip_rank"})
+    expected = [evaluator.evaluate(run)[str(n)] for n in range(len(lists))]
+    rankings = together(lists)
+    for values, theirs in (
+        (average_precision(rankings), [row["map"] for row in expected]),
+        (ndcg(rankings, k), [row[f"ndcg_cut_{k}"] for row in expected]),
+        (recall(rankings, k), [row[f"recall_{k}"] for row in expected]),
+        # trec_eval does not cut the reciprocal rank.
+        (reciprocal_rank(rankings, k), [row["recip_rank"] * (row["recip_rank"] >= 1 / k) for row in expected]),
+    ):
+        np.testing.assert_allclose(values, theirs, rtol=1e-12)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(lists=LISTS)
+def test_a_ranking_is_measured_alike_alone_and_among_others(lists):
+    for name in (*DEFAULT_MEASURES, "ndcg@3"):
+        measure = parse_measure(name)
+        alone = np.concatenate([measure(together([gains])) for gains in lists])
+        np.testing.assert_allclose(measure(together(lists)), alone, rtol=1e-13)
+
+
+def test_average_precision_by_hand():
+    # Relevant at 2, 3 and 7: precisions 1/2, 2/3 and 3/7.
+    assert average_precision(one_ranking(2, 3, 7)) == pytest.approx([(1 / 2 + 2 / 3 + 3 / 7) / 3])
+
+
+def test_ndcg_by_hand():
+    # Gain 1 at rank 1, 3 at rank 2, 2 at rank 5, which is beyond the cut. The best order within the cut is 3, 2, 1.
+    expected = (1 / math.log2(2) + 3 / math.log2(3)) / (3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4))
+    assert ndcg(one_ranking(1, 2, 5, gains=[1, 3, 2]), 4) == pytest.approx([expected])
+    # At a cut of 2 the best order holds 3 and 2 only.
+    expected = (1 / math.log2(2) + 3 / math.log2(3)) / (3 / math.log2(2) + 2 / math.log2(3))
+    assert ndcg(one_ranking(1, 2, 5, gains=[1, 3, 2]), 2) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_ndcg_takes_gains_of_any_number_type(dtype):
+    rankings = Rankings(np.array([0, 0, 0]), np.array([1, 2, 5]), np.array([1, 3, 2], dtype=dtype))
+    assert ndcg(rankings, 4) == pytest.approx(ndcg(one_ranking(1, 2, 5, gains=[1, 3, 2]), 4))
+
+
+def test_recall_counts_what_is_at_the_cut_and_not_what_is_after():
+    rankings = one_ranking(1, 5, 6, 40)
+    assert [float(recall(rankings, k)[0]) for k in (1, 4, 5, 6, 39, 40)] == [0.25, 0.25, 0.5, 0.75, 0.75, 1.0]
+
+
+def test_reciprocal_rank_is_of_the_first_relevant_passage_and_zero_beyond_the_cut():
+    rankings = together([{3: 1, 4: 5}, {1: 1}, {4: 1}])
+    assert reciprocal_rank(rankings, 3) == pytest.approx([1 / 3, 1, 0])
+
+
+def test_rank_distance_is_zero_for_a_single_relevant_passage():
+    assert rank_distance(together([{9: 1}, {2: 1, 3: 1, 12: 1}, {1: 1}])).tolist() == [0, 10, 0]
+
+
+def test_a_perfect_ranking_has_the_highest_value():
+    rankings = one_ranking(1, 2, 3, gains=[3, 2, 2])
+    for name in ("map", "ndcg@2", "ndcg@10", "recall@3", "rr@1"):
+        assert parse_measure(name)(rankings) == pytest.approx([1])
+    assert rank_distance(rankings) == [2]
+
+
+def test_of_no_ranking_there_is_no_value():
+    nothing = np.zeros(0, int)
+    for name in DEFAULT_MEASURES:
+        assert parse_measure(name)(Rankings(nothing, nothing, nothing)).shape == (0,)
+
+
+def test_the_default_measures_can_be_parsed():
+    values = {name: float(parse_measure(name)(one_ranking(3, 20))[0]) for name in DEFAULT_MEASURES}
+    # Of two relevant passages, at 3 and 20, the first 10 hold one; the best possible discount sum is 1 + 1 / log2(3).
+    assert values == pytest.approx(
+        {
+            "map": (1 / 3 + 2 / 20) / 2,
+            "ndcg@10": 0.5 / (1 + 1 / math.log2(3)),
+            "recall@1": 0,
+            "recall@10": 0.5,
+            "recall@100": 1,
+            "rr@10": 1 / 3,
+            "rank_distance": 17,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "MAP", "map@10", "ndcg", "ndcg@", "ndcg@0", "ndcg@-1", "recall@1.5", "recall@05", "rr@10 ", "rr@10\n", "peer"],
+)
+def test_unknown_measures_are_refused(name):
+    with pytest.raises(ValueError, match=r"measure is '.*'; allowed: map, rank_distance, and ndcg@k, recall@k, rr@k"):
+        parse_measure(name)
