@@ -93,7 +93,7 @@ def fine_tune(
         progress: show a progress bar.
 
     Returns:
-        The fine-tuned copy; the same for the same arguments on the same machine.
+        The fine-tuned copy, in evaluation mode; the same for the same arguments on the same CPU.
 
     Raises:
         ValueError: an argument is out of range, or the corpus is too small for the batch.

@@ -268,10 +268,10 @@ def first_rank(results):
 
 
 def test_an_encoder_is_asked_with_its_own_prompts():
-    # Angles to (1, 0), in degrees, of the query and of p1, p2, p3. Without prompts 45 and 0, 90, 45: p3 is the first, and
-    # of p1 and p2, which are as far, p1 is the earlier. "ask: a b" is (5/3, 1/3), at 11. "tell: a" is (1/2, 2), at 76,
-    # "tell: b b b" is at 90, and "tell: a b" is (1/3, 5/3), at 79. With any of the prompts p1 becomes the nearest; it is
-    # second or third if one of them is left out, taken for the other, or given to both.
+    # Angles to (1, 0), in degrees, of the query and of p1, p2, p3. Without prompts 45 and 0, 90, 45: p3 is the first,
+    # and of p1 and p2, which are as far, p1 is the earlier. "ask: a b" is (5/3, 1/3), at 11. "tell: a" is (1/2, 2), at
+    # 76, "tell: b b b" is at 90, and "tell: a b" is (1/3, 5/3), at 79. With any of the prompts p1 becomes the nearest;
+    # it is second or third if one of them is left out, taken for the other, or given to both.
     ask, tell = {"query": "ask: "}, {"document": "tell: "}
     assert first_rank(evaluate(tiny_encoder(), TEXTS)) == 2
     assert first_rank(evaluate(tiny_encoder(prompts=ask), TEXTS)) == 1
