@@ -23,19 +23,16 @@ from bisect import bisect
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numba
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
+from hybridlib.scores import Embeddings, as_matrix, count_tile, error_bound, norms_of, pair_scores
+
 SIMILARITIES = ("cosine", "dot")
-Embeddings = np.ndarray | torch.Tensor
 
 # A tile of scores and the embeddings it is made from stay in a core's cache.
 _TILE_QUERIES = 512
 _TILE_PASSAGES = 2048
-# So many scores of a query are compared at once; where some lie in the band, these are gone through once more.
-_BLOCK = 128
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,8 @@ def relevant_ranks(
     >>> ranks.above  # passage 1, of language 0, is nearer to the query than the relevant passage 2
     array([[1, 0]])
     """
-    queries = _as_matrix(query_embeddings, "query_embeddings")
-    passages = _as_matrix(passage_embeddings, "passage_embeddings")
+    queries = as_matrix(query_embeddings, "query_embeddings")
+    passages = as_matrix(passage_embeddings, "passage_embeddings")
     pairs = _as_pairs(pairs, len(queries), len(passages))
     languages = _as_languages(passage_languages, len(passages))
     relevant, row = np.unique(pairs[:, 1], return_inverse=True)
@@ -142,8 +139,8 @@ class RankCounter:
     ) -> None:
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
-        queries = _as_matrix(query_embeddings, "query_embeddings")
-        relevant = _as_matrix(relevant_embeddings, "relevant_embeddings")
+        queries = as_matrix(query_embeddings, "query_embeddings")
+        relevant = as_matrix(relevant_embeddings, "relevant_embeddings")
         _check_width(relevant, queries, "relevant_embeddings")
         for name, number in (("languages", languages), ("threads", threads)):
             if number is not None and number < 1:
@@ -162,10 +159,10 @@ class RankCounter:
         query, row = self._pairs[self._order].T
         self._first = np.searchsorted(query, np.arange(len(queries) + 1))  # (Q + 1,)
         self._relevant_position = self._positions[row]  # (N,)
-        scale = _norms(relevant) if self._cosine else np.ones(len(relevant))
-        self._threshold = _pair_scores(queries, relevant, scale, query, row)  # (N,)
+        scale = norms_of(relevant) if self._cosine else np.ones(len(relevant))
+        self._threshold = pair_scores(queries, relevant, scale, query, row)  # (N,)
         self._queries = queries
-        self._query_norms = _norms(queries)  # (Q,)
+        self._query_norms = norms_of(queries)  # (Q,)
         self._unit_queries = (queries / self._query_norms[:, None]).astype(np.float32)  # (Q, D)
         self._counts = np.zeros((len(self._pairs), languages), dtype=np.int64)
         self._counted: list[tuple[int, int]] = []  # first and last + 1 position of every chunk so far, sorted
@@ -193,7 +190,7 @@ class RankCounter:
             ValueError: an argument has the wrong shape or range, an embedding is not finite, or one of the passages has
                 been counted before. The counts are then as they were.
         """
-        passages = _as_matrix(passage_embeddings, "passage_embeddings")
+        passages = as_matrix(passage_embeddings, "passage_embeddings")
         _check_width(passages, self._queries, "passage_embeddings")
         languages = _as_languages(passage_languages, len(passages), allowed=self._counts.shape[1])
         if start < 0:
@@ -201,7 +198,7 @@ class RankCounter:
         if not len(passages):
             return
         self._claim(start, start + len(passages))
-        norms = _norms(passages)
+        norms = norms_of(passages)
         scale = norms if self._cosine else np.ones(len(passages))
         # Passages are shrunk to a norm of at most 1, which the error bound asks for: for the dot product all alike.
         shrink = norms if self._cosine else np.full(len(passages), norms.max())
@@ -219,7 +216,7 @@ class RankCounter:
             stop = min(begin + _TILE_QUERIES, len(self._queries))
             for language, left, right in tiles:
                 scores = self._unit_queries[begin:stop] @ unit_passages[left:right].T  # (tile Q, tile P)
-                _count_tile(
+                count_tile(
                     scores, begin, self._first, low, high, self._threshold, self._relevant_position, place, left,
                     self._queries, passages, scale, by_language[left:right], start, self._counts[:, language],
                 )  # fmt: skip
@@ -248,21 +245,6 @@ class RankCounter:
         return low, high
 
 
-def error_bound(dimensions: int) -> float:
-    """The most a float32 score of two vectors of norm at most 1 can differ from their float64 score.
-
-    Rounding the two inputs to float32 costs a factor (1 + u) each, u = 2^-24, and a float32 sum of D products, in any
-    order, (1 + u)^D (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), of the sum of
-    |q_i p_i|, which is at most 1 by Cauchy and Schwarz. One more u covers all the float64 operations, and the last term
-    underflow.
-
-    >>> round(error_bound(384), 7)
-    2.31e-05
-    """
-    n_u = (dimensions + 3) * 2.0**-24
-    return n_u / (1 - n_u) + dimensions * 2.0**-125
-
-
 def _tiles(sorted_languages: np.ndarray) -> list[tuple[int, int, int]]:
     """Cut passages sorted by language into (language, first, last + 1) of one language and at most a tile."""
     edges = np.flatnonzero(np.diff(sorted_languages)) + 1
@@ -271,96 +253,6 @@ def _tiles(sorted_languages: np.ndarray) -> list[tuple[int, int, int]]:
         for begin in range(left, right, _TILE_PASSAGES):
             tiles.append((int(sorted_languages[left]), begin, min(begin + _TILE_PASSAGES, right)))
     return tiles
-
-
-@numba.njit(nogil=True, cache=True)
-def _score(query, passage, scale):  # type: ignore[no-untyped-def]
-    """The score that ranks are made from, in float64 and in a fixed order of summation (see the module's docstring)."""
-    s0 = s1 = s2 = s3 = 0.0
-    whole = query.shape[0] // 4 * 4
-    for d in range(0, whole, 4):
-        s0 += np.float64(query[d]) * np.float64(passage[d])
-        s1 += np.float64(query[d + 1]) * np.float64(passage[d + 1])
-        s2 += np.float64(query[d + 2]) * np.float64(passage[d + 2])
-        s3 += np.float64(query[d + 3]) * np.float64(passage[d + 3])
-    for d in range(whole, query.shape[0]):
-        s0 += np.float64(query[d]) * np.float64(passage[d])
-    return (s0 + s1 + s2 + s3) / scale
-
-
-@numba.njit(nogil=True, cache=True)
-def _pair_scores(queries, passages, scale, query_rows, passage_rows):  # type: ignore[no-untyped-def]
-    scores = np.empty(len(query_rows))
-    for n in range(len(query_rows)):
-        scores[n] = _score(queries[query_rows[n]], passages[passage_rows[n]], scale[passage_rows[n]])
-    return scores
-
-
-@numba.njit(nogil=True, cache=True)
-def _count_tile(  # type: ignore[no-untyped-def]
-    scores, first_query, first, low, high, threshold, relevant_position, place, tile,
-    queries, passages, scale, rows, start, counts,
-):  # fmt: skip
-    """Add to `counts` how many of a tile's passages rank above each relevant passage of the tile's queries.
-
-    `tile` is where the tile begins among the passages sorted by language, and `place` where among them the relevant
-    passage itself is, far outside if it is not there.
-    """
-    for i in range(scores.shape[0]):
-        for n in range(first[first_query + i], first[first_query + i + 1]):
-            lowest = low[n]
-            highest = high[n]
-            itself = place[n] - tile
-            present = 0 <= itself < scores.shape[1]
-            if present:  # below all others while its own pair is counted
-                own_score = scores[i, itself]
-                scores[i, itself] = -np.inf
-            for left in range(0, scores.shape[1], _BLOCK):
-                row = scores[i, left : left + _BLOCK]
-                # int32 sums, and no branch: the compiler turns this loop, which takes nearly all the time, to vectors.
-                surely = np.int32(0)
-                perhaps = np.int32(0)
-                for j in range(row.shape[0]):
-                    surely += np.int32(row[j] > highest)
-                    perhaps += np.int32(row[j] >= lowest)
-                counts[n] += surely
-                if perhaps > surely:
-                    for j in range(row.shape[0]):
-                        if lowest <= row[j] <= highest:
-                            p = rows[left + j]
-                            exact = _score(queries[first_query + i], passages[p], scale[p])
-                            earlier = exact == threshold[n] and start + p < relevant_position[n]
-                            counts[n] += np.int32(exact > threshold[n] or earlier)
-            if present:
-                scores[i, itself] = own_score
-
-
-def _norms(embeddings: np.ndarray) -> np.ndarray:
-    """Euclidean norms in float64, 1 for a zero vector, so that one can divide by them. (R,)"""
-    rows = np.arange(len(embeddings))
-    norms = np.sqrt(_pair_scores(embeddings, embeddings, np.ones(len(embeddings)), rows, rows))
-    norms[norms == 0] = 1.0
-    return norms
-
-
-def _as_matrix(embeddings: Embeddings, name: str) -> np.ndarray:
-    """The embeddings as a C-ordered float32 or float64 array on the CPU; half precision becomes float32, exactly."""
-    if isinstance(embeddings, torch.Tensor):
-        embeddings = embeddings.detach().cpu()
-        half = embeddings.is_floating_point() and embeddings.element_size() < 4
-        embeddings = (embeddings.float() if half else embeddings).numpy()
-    embeddings = np.asarray(embeddings)
-    if embeddings.dtype == np.float16:
-        embeddings = embeddings.astype(np.float32)
-    if embeddings.ndim != 2 or embeddings.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{name} is {embeddings.dtype} of shape {embeddings.shape}; expected a floating-point matrix")
-    largest = np.abs(embeddings).max(axis=1, initial=0).astype(np.float64)  # NaN where a row holds one
-    # In float64 the square of a number outside these limits would overflow or vanish; every float32 is within them.
-    sound = (largest == 0) | ((largest > 1e-140) & (largest < 1e140))
-    if not sound.all():
-        row = int(np.flatnonzero(~sound)[0])
-        raise ValueError(f"{name}: row {row} holds {largest[row]}; allowed are finite numbers of ordinary size")
-    return np.ascontiguousarray(embeddings)
 
 
 def _check_width(embeddings: np.ndarray, queries: np.ndarray, name: str) -> None:

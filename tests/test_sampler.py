@@ -22,16 +22,15 @@ from torch.utils.data import DataLoader
 
 import hybridlib
 from hybridlib.availability import Availability, Segment
+from hybridlib.deck import Deck, tempered_weights
 from hybridlib.sampler import (
     STRATEGIES,
-    Deck,
     HybridBatchSampler,
     _fresh_item,
     _item_at,
     _Keys,
     _Schedule,
     _uniform,
-    _weights,
     _without_repeats,
 )
 
@@ -304,7 +303,7 @@ def test_pairs_of_languages_are_drawn_in_proportion_to_the_product_of_their_weig
 def test_no_language_vanishes_and_no_number_overflows_at_any_temperature():
     items = np.array([40_000_000, 1, 0])
     for temperature in (1e-300, 1e-3, 1.0, math.inf):
-        weights = _weights(items, temperature)
+        weights = tempered_weights(items, temperature)
         assert weights[0] == 1 and 0 < weights[1] <= 1 and weights[2] == 0
         cards = np.bincount(Deck.from_weights(np.arange(3), weights).cards, minlength=3)
         assert cards.tolist() == ([1, 1, 0] if temperature == math.inf else [40, 1, 0])
