@@ -1,9 +1,9 @@
 """Findings: what the results say to the paper's claims, computed, never typed.
 
 A claim of the paper is that one alpha does better than, or at least as well as, another by some measure. Both have been
-trained from the same first weights with the same seed, so the difference is taken seed by seed. It counts as a
-difference if it is larger than a margin, stated beforehand, with every seed; this says that it is no accident of
-training, not yet that it would hold for other queries.
+trained from the same first weights with the same seed, so the difference is taken seed by seed. It counts if it is more
+than a twentieth, with every seed; this says that it is no accident of training, not yet that it would hold for other
+queries.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ import pandas as pd
 from hybridlib.evaluation import summarize
 from hybridlib.paths import replacing
 
-# Smaller differences are called equal: a hundredth of average precision, a twentieth of the rank distance.
-MARGIN = {"map": 0.01, "rank_distance": 0.05}
+# Differences of less than a twentieth are no differences.
+MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,8 @@ def check_claims(
 
     Returns:
         A row for every claim and encoder: `claim`, `paper`, `encoder`, the means of the two sides (`value`, `other`),
-        the smallest and largest difference over seeds (`lowest`, `highest`; positive is better), what was `found`
-        (`better`, `equal`, `worse`, or `mixed` where seeds disagree) and the `verdict` on the claim (`holds`,
-        `does not hold`, `unclear`).
+        the smallest and largest difference over seeds, as a share of the other side (`lowest`, `highest`; positive is
+        better), and the `verdict` on the claim (`holds`, `does not hold`, or `unclear` where seeds disagree).
     """
     table = summarize(means)
     alphas = table.index.get_level_values("alpha").unique()
@@ -147,7 +146,7 @@ def check_claims(
                 )[claim.measure]
                 for side in (claim.alpha, claim.other)
             ]
-            found, difference = compare(*(side.to_numpy() for side in sides), measure=claim.measure)
+            difference = compare(*(side.to_numpy() for side in sides), measure=claim.measure)
             rows.append(
                 {
                     "claim": claim.text,
@@ -157,30 +156,36 @@ def check_claims(
                     "other": sides[1].mean(),
                     "lowest": difference.min(),
                     "highest": difference.max(),
-                    "found": found,
-                    "verdict": _verdict(found, claim.strict),
+                    "verdict": judge(difference, strict=claim.strict),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def compare(values: np.ndarray, others: np.ndarray, *, measure: str) -> tuple[str, np.ndarray]:
-    """Whether one side is better, seed by seed: the word, and the differences, positive where it is better. (S,), (S,)
-    -> (S,)
+def compare(values: np.ndarray, others: np.ndarray, *, measure: str) -> np.ndarray:
+    """By which share of the other side each seed is better (positive) or worse. (S,), (S,) -> (S,)
 
-    >>> compare(np.array([0.52, 0.55]), np.array([0.50, 0.51]), measure="map")[0]
-    'better'
-    >>> compare(np.array([900.0, 990.0]), np.array([1000.0, 1000.0]), measure="rank_distance")[0]
-    'mixed'
+    >>> compare(np.array([0.6, 0.45]), np.array([0.5, 0.5]), measure="map").round(2).tolist()
+    [0.2, -0.1]
+    >>> compare(np.array([900.0]), np.array([1000.0]), measure="rank_distance").tolist()  # less of it is better
+    [0.1]
     """
-    # Less rank distance is better, and as ranks grow with the pool, it is compared by ratio.
-    difference = (others - values) / others if measure == "rank_distance" else values - others
-    margin = MARGIN[measure]
-    if (difference > margin).all():
-        return "better", difference
-    if (difference < -margin).all():
-        return "worse", difference
-    return ("equal" if (abs(difference) <= margin).all() else "mixed"), difference
+    difference = (values - others) / others
+    return -difference if measure == "rank_distance" else difference
+
+
+def judge(difference: np.ndarray, *, strict: bool) -> str:
+    """The verdict on a claim: `holds` or `does not hold` if it is the same with every seed, `unclear` if it is not.
+
+    Args:
+        difference: as of `compare`. (S,)
+        strict: whether the claim is to be better by more than the margin, or not worse by more than it.
+
+    >>> judge(np.array([0.1, 0.2]), strict=True), judge(np.array([0.1, -0.2]), strict=True)
+    ('holds', 'unclear')
+    """
+    met = difference > MARGIN if strict else difference >= -MARGIN
+    return "holds" if met.all() else "unclear" if met.any() else "does not hold"
 
 
 def gains_kept(means: pd.DataFrame, *, alpha: float = 0.5) -> pd.DataFrame:
@@ -231,9 +236,3 @@ def write_findings(path: Path, claims: pd.DataFrame) -> None:
 
 def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
-
-
-def _verdict(found: str, strict: bool) -> str:
-    if found == "mixed":
-        return "unclear"
-    return "holds" if found == "better" or (found == "equal" and not strict) else "does not hold"

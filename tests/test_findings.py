@@ -6,12 +6,12 @@ import pytest
 
 from hybridlib.findings import (
     BATCH_RATIO_CLAIMS,
-    MARGIN,
     Claim,
     best_alphas,
     check_claims,
     compare,
     gains_kept,
+    judge,
     tell,
     write_findings,
 )
@@ -30,23 +30,25 @@ def results(values, measure="map"):
 
 
 @pytest.mark.parametrize(
-    ("values", "others", "word"),
+    ("difference", "strict", "verdict"),
     [
-        ([0.52, 0.55], [0.50, 0.51], "better"),
-        ([0.48, 0.47], [0.50, 0.51], "worse"),
-        ([0.505, 0.495], [0.50, 0.50], "equal"),
-        ([0.55, 0.50], [0.50, 0.50], "mixed"),
-        ([0.55, 0.45], [0.50, 0.50], "mixed"),
+        ([0.06, 0.20], True, "holds"),
+        ([0.06, 0.04], True, "unclear"),
+        ([0.04, -0.20], True, "does not hold"),
+        ([0.04, -0.04], False, "holds"),
+        ([0.20, -0.06], False, "unclear"),
+        ([-0.06, -0.20], False, "does not hold"),
     ],
 )
-def test_a_difference_counts_if_it_is_beyond_the_margin_with_every_seed(values, others, word):
-    assert compare(np.array(values), np.array(others), measure="map")[0] == word
+def test_a_claim_is_judged_by_a_margin_of_a_twentieth_with_every_seed(difference, strict, verdict):
+    assert judge(np.array(difference), strict=strict) == verdict
 
 
-def test_less_rank_distance_is_better_and_is_compared_by_ratio():
-    word, difference = compare(np.array([90.0, 80.0]), np.array([100.0, 100.0]), measure="rank_distance")
-    assert word == "better"
-    np.testing.assert_allclose(difference, [0.1, 0.2])
+def test_less_rank_distance_is_better():
+    np.testing.assert_allclose(
+        compare(np.array([90.0, 80.0]), np.array([100.0, 100.0]), measure="rank_distance"), [0.1, 0.2]
+    )
+    np.testing.assert_allclose(compare(np.array([90.0, 80.0]), np.array([100.0, 100.0]), measure="map"), [-0.1, -0.2])
 
 
 @pytest.mark.parametrize(
@@ -88,9 +90,8 @@ def test_the_hybrid_is_the_alpha_nearest_to_the_one_asked_for():
     assert check_claims(frame, claims=[claim]).value.tolist() == [0.4]
 
 
-def test_every_claim_has_a_margin_and_a_setting_of_its_measure():
+def test_rank_distance_is_claimed_of_the_multilingual_setting_only():
     for claim in BATCH_RATIO_CLAIMS:
-        assert claim.measure in MARGIN
         assert claim.setting == "multilingual" or claim.measure != "rank_distance"
 
 
