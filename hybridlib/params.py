@@ -5,6 +5,7 @@ would be found after hours or never. Here each notebook has a model of its param
 names in the notebook's parameters cell and the fields of the model are the same.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -71,7 +72,8 @@ class BatchRatioParams(BaseModel):
     @classmethod
     def _findable_encoders(cls, encoders: list[str]) -> list[str]:
         for name in encoders:
-            if "/" not in name and name not in STATIC and not Path(name).exists():
+            hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+(@[\w.-]+)?", name)
+            if not (hub_id or name in STATIC or Path(name).expanduser().exists()):
                 raise ValueError(
                     f"{name!r} is neither {', '.join(STATIC)}, nor a folder here, nor a hub id of the form owner/name"
                 )

@@ -68,6 +68,10 @@ def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_
             {"encoders": ["statik"]},
             r"'statik' is neither static:scratch, static:aligned, nor a folder here, nor a hub id",
         ),
+        (
+            {"encoders": ["./nowhere"]},
+            r"'\./nowhere' is neither static:scratch, static:aligned, nor a folder here, nor a hub",
+        ),
         ({"task": "squad"}, r"task is 'squad'; allowed: atlas, xquad-r"),
         ({"corpus": "squad"}, r"corpus is 'squad'; allowed: atlas"),
         ({"temperature": 0.0}, r"temperature is 0\.0: .*greater than 0"),
@@ -121,3 +125,8 @@ def test_runs_with_the_same_first_encoder_stand_side_by_side():
     starts = [(run.encoder, run.seed) for run in runs]
     assert starts == sorted(starts, key=starts.index)
     assert {run.alpha for run in runs} == set(EMBEDDED["alphas"])
+
+
+def test_an_encoder_may_be_an_id_of_the_hub_with_a_revision_or_a_folder(tmp_path):
+    encoders = ["static:scratch", "sentence-transformers/LaBSE", "FacebookAI/xlm-roberta-base@e73636d", str(tmp_path)]
+    assert hl.BatchRatioParams(**{**EMBEDDED, "encoders": encoders}).encoders == encoders
