@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from hybridlib.atlas import DOMAINS, SPLITS, atlas_facts, atlas_names, atlas_texts
+from hybridlib.atlas import SPLITS, atlas_facts, atlas_names, atlas_texts
 from hybridlib.availability import Availability
 from hybridlib.lareqa import connected_groups, read_xquad_r, split_articles
 from hybridlib.permutation import permute
@@ -191,6 +191,3 @@ def check_split(split: str, allowed: Sequence[str]) -> str:
     if split not in allowed:
         raise ValueError(f"split is {split!r}; allowed: {', '.join(allowed)}")
     return split
-
-
-__all__ = ["CORPORA", "DOMAINS", "ParallelCorpus", "check_split", "load_corpus"]

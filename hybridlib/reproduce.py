@@ -19,6 +19,7 @@ import yaml
 
 from hybridlib.params import PARAMS
 from hybridlib.paths import (
+    checksum,
     executed_path,
     figure_path,
     findings_path,
@@ -126,7 +127,7 @@ def _origin(notebook: str, params: Path) -> str:
 
 
 def _record(notebook: str, profile: str, origin: str) -> None:
-    made = {_shown(path): _sha256(path) for path in _made(notebook, profile)}
+    made = {_shown(path): checksum(path) for path in _made(notebook, profile)}
     with replacing(record_path(profile, notebook)) as draft:
         draft.write_text(json.dumps({"origin": origin, "made": made}, indent=1), encoding="utf-8")
 
@@ -135,14 +136,10 @@ def _up_to_date(record: Path, origin: str) -> bool:
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
         return known["origin"] == origin and all(
-            _sha256(project_root() / name) == digest for name, digest in known["made"].items()
+            checksum(project_root() / name) == digest for name, digest in known["made"].items()
         )
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _shown(path: Path) -> str:

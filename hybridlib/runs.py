@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from hybridlib.corpus import ParallelCorpus, load_corpus
 from hybridlib.encoder import STATIC, load_encoder
 from hybridlib.evaluation import by_language_pair, evaluate
-from hybridlib.paths import project_root, replacing
+from hybridlib.paths import checksum, project_root, replacing
 from hybridlib.task import RetrievalTask, load_task
 from hybridlib.training import fine_tune
 
@@ -91,7 +91,7 @@ class Run:
         """Whether the run is there, whole and unaltered."""
         try:
             record = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-            return record["sha256"] == _sha256(self.folder / "results.parquet")
+            return record["sha256"] == checksum(self.folder / "results.parquet")
         except (OSError, ValueError, KeyError):
             return False
 
@@ -124,7 +124,7 @@ class Run:
         try:
             draft.mkdir(parents=True)
             results.to_parquet(draft / "results.parquet", compression="zstd", index=False)
-            record = {**self._identity(), "sha256": _sha256(draft / "results.parquet")}
+            record = {**self._identity(), "sha256": checksum(draft / "results.parquet")}
             (draft / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
             if self.finished():  # by another process, meanwhile
                 return
@@ -204,10 +204,6 @@ def code_hash(*, computing: bool = True) -> str:
 @cache
 def _environment() -> dict[str, str]:
     return {"code": code_hash(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sweep() -> None:

@@ -1,6 +1,5 @@
 """The encoders that are made on the spot, and those that are loaded."""
 
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,20 +15,10 @@ from hybridlib.corpus import ParallelCorpus, load_corpus
 from hybridlib.encoder import load_encoder
 from hybridlib.training import fine_tune
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
+
 TEXTS = ["What is the currency of Kenya?", "Какая валюта в Кении?", "Nairobi", ""]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quickly() -> Iterator[None]:
-    """On one thread of the CPU, which is enough; and garbage, which the trainer collects each time, of this module."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.accelerator, "is_available", lambda: False)
-        yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

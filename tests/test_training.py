@@ -4,12 +4,10 @@ Run as a script, by `torch.distributed.run`, it trains in several processes and 
 """
 
 import functools
-import gc
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,9 @@ from hybridlib.encoder import load_encoder
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler import HybridBatchSampler
 from hybridlib.training import ParallelCollator, fine_tune
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 LANGUAGES = ("en", "sw", "yo")
 ITEMS = 23  # a prime: no batch size divides it
@@ -94,19 +95,6 @@ def count_pairs() -> list[int]:
 
     hybridlib.training.ParallelCollator = Counting  # type: ignore[misc]
     return shares
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quickly() -> Iterator[None]:
-    """On one thread of the CPU, which is enough; and garbage, which the trainer collects each time, of this module."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.accelerator, "is_available", lambda: False)
-        yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
