@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _BLOCK_BYTES = 512  # 4,096 items
+_WORDS = _BLOCK_BYTES // 8  # of 64 bits, which are counted eight times as fast as bytes
 _ITEMS_AT_ONCE = 1 << 16  # a multiple of 8, so that each piece of a table fills whole bytes
 
 
@@ -91,14 +92,22 @@ class Segment:
         place = np.searchsorted(self._lifted, k + pair * lift, side="right") - 1
         block = place - pair * self.before.shape[1]
         left = k - self.before[pair, block]  # items still to pass within the block
-        both = self.bits[a, block] & self.bits[b, block]  # (n, bytes)
+        words = self.bits.view(np.uint64)
+        both = words[a, block] & words[b, block]  # (n, words)
         passed = np.cumsum(np.bitwise_count(both), axis=1, dtype=np.int64)
-        byte = (passed <= left[:, None]).sum(axis=1)
-        row = np.arange(len(byte))
-        left -= passed[row, byte] - np.bitwise_count(both[row, byte])
-        ones = np.cumsum(np.unpackbits(both[row, byte][:, None], axis=1, bitorder="little"), axis=1)
+        word = (passed <= left[:, None]).sum(axis=1)
+        row = np.arange(len(word))
+        found = both[row, word][:, None]  # (n, 1)
+        left -= passed[row, word] - np.bitwise_count(found[:, 0])
+        # Back to bytes, which lie in the order of the items on every machine.
+        ones = np.cumsum(np.unpackbits(found.view(np.uint8), axis=1, bitorder="little"), axis=1)
         bit = (ones <= left[:, None]).sum(axis=1)
-        return self.start + (block * _BLOCK_BYTES + byte) * 8 + bit
+        return self.start + (block * _WORDS + word) * 64 + bit
+
+    def exists(self, item: np.ndarray, language: np.ndarray) -> np.ndarray:
+        """Whether each item, by its corpus number, exists in a language. (n,)"""
+        byte, bit = np.divmod(item - self.start, 8)
+        return (self.bits[language, byte // _BLOCK_BYTES, byte % _BLOCK_BYTES] >> bit & 1).astype(bool)
 
     @cached_property
     def _lifted(self) -> np.ndarray:

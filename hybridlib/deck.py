@@ -50,7 +50,7 @@ class Deck:
         turn = np.concatenate([np.arange(n) for n in copies]) if len(kept) else np.zeros(0, dtype=np.int64)
         return cls(np.repeat(kept, copies), turn, np.repeat(copies, copies))
 
-    def deal(self, number: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray]:
+    def deal(self, number: np.ndarray, key: np.ndarray | np.uint64) -> tuple[np.ndarray, np.ndarray]:
         """What is on the number-th card dealt, and a number for it among all cards of its value.
 
         The second counts the equal cards of the decks before, and of its own deck those that lay before it unshuffled.

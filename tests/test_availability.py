@@ -56,6 +56,14 @@ def test_items_that_exist_in_one_of_many_blocks_are_found_past_the_empty_ones():
     assert segment.select(*both, np.arange(3)).tolist() == [3 * 4096 - 1, 3 * 4096, 5 * 4096 - 1]
 
 
+@given(size=st.sampled_from(SIZES), start=st.integers(0, 10**8), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=20, derandomize=True)
+def test_whether_an_item_exists_is_what_the_table_says(size, start, seed):
+    grid = np.random.default_rng(seed).random((size, 3)) < 0.5
+    item, language = (n.ravel() for n in np.indices(grid.shape))
+    assert np.array_equal(segment_of(grid, start).exists(item + start, language), grid.ravel())
+
+
 def test_bits_beyond_the_last_item_are_not_counted():
     segment = Segment.from_bits("x", 0, 11, np.full((1, 40), 255, dtype=np.uint8))
     assert segment.count(0, 0) == 11

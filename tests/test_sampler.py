@@ -23,16 +23,11 @@ from torch.utils.data import DataLoader
 import hybridlib
 from hybridlib.availability import Availability, Segment
 from hybridlib.deck import Deck, tempered_weights
-from hybridlib.sampler import (
-    STRATEGIES,
-    HybridBatchSampler,
-    _fresh_item,
-    _item_at,
-    _Keys,
-    _Schedule,
-    _uniform,
-    _without_repeats,
-)
+from hybridlib.names import STRATEGIES
+from hybridlib.permutation import mix, permute
+from hybridlib.sampler import HybridBatchSampler, _Schedule, _uniform
+from hybridlib.strategy import ENTRIES
+from hybridlib.streams import Keys, fresh_item, item_at, places_of_whole_batch, repeats, replaced
 
 CODES = ("en", "de", "sw", "ja", "fi")
 # The seeds are fixed, so no test is flaky; even draws fall below this once in a thousand tests.
@@ -82,10 +77,12 @@ def largest_batch(grid: np.ndarray, strategy: str, alpha: float = 0.5) -> int:
     alone = grid.sum(axis=0)
     both = [int((grid[:, a] & grid[:, b]).sum()) for a in range(grid.shape[1]) for b in range(a)]
     of_one, of_two = min(alone[alone > 0], default=0), max(both, default=0)
+    if strategy in ENTRIES:
+        return int(of_one)
     if strategy == "hybrid" and 0 < alpha < 1:
         return int(min(of_one, of_two))
     monolingual = strategy == "x-x-mono" or (strategy == "hybrid" and alpha == 1)
-    return int(of_one if monolingual else max(alone) if strategy == "x-x" else of_two)
+    return int(of_one if monolingual else max(alone) if strategy in ("x-x", "mix-passages") else of_two)
 
 
 # What every batch must be
@@ -127,6 +124,8 @@ def test_batches_of_any_corpus_are_what_the_strategy_says_up_to_the_largest_batc
             assert (a != b).all()
         if strategy == "hybrid":
             assert (a != b).all() or is_monolingual((item, a, b))
+        if strategy in ENTRIES:
+            assert len(set(b.tolist())) == 1
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -197,36 +196,176 @@ def test_a_repeat_is_replaced_within_its_languages_while_these_have_items_left()
 def test_what_does_not_repeat_is_left_as_it_is():
     segment = corpus_of(everywhere(50, 3)).segments[0]
     item, a, b = np.array([5, 7, 5, 9, 7]), np.array([0, 0, 1, 2, 1]), np.array([1, 2, 0, 1, 2])
-    new, new_a, new_b = _without_repeats(segment, item, a, b, np.array([1, 2]), np.uint64(3))
+    new, new_a, new_b = replaced(segment, (item, a, b), repeats(item), np.array([1, 2]), np.uint64(3))
     assert new[[0, 1, 3]].tolist() == [5, 7, 9]  # the first of each item stays
     assert len(set(new.tolist())) == 5
     assert np.array_equal(a, new_a) and np.array_equal(b, new_b)
     assert item.tolist() == [5, 7, 5, 9, 7]
 
 
-def test_a_fresh_item_is_any_that_is_left_equally_often():
+def test_afresh_item_is_any_that_is_left_equally_often():
     segment = corpus_of(at_random(100, 2, 5)).segments[0]
     items = segment.select(*(np.full(20, n) for n in (0, 1)), np.arange(20)).tolist()
     size = int(segment.count(0, 1))
     taken = set(segment.select(*(np.full(size, n) for n in (0, 1)), np.arange(size)).tolist()) - set(items[3:8])
     keys = np.arange(500, dtype=np.uint64)
-    fresh = Counter(_fresh_item(segment, 0, 1, taken, key) for key in keys)
+    fresh = Counter(fresh_item(segment, 0, 1, taken, key) for key in keys)
     assert set(fresh) == set(items[3:8])
     assert chisquare(list(fresh.values())).pvalue > LEAST_P
 
 
-def test_a_fresh_item_is_not_sought_among_the_first_items_only():
+def test_afresh_item_is_not_sought_among_the_first_items_only():
     segment = corpus_of(everywhere(23, 1)).segments[0]
     keys = np.arange(1000, dtype=np.uint64)
-    fresh = Counter(_fresh_item(segment, 0, 0, {4, 0, 11}, key) for key in keys)
+    fresh = Counter(fresh_item(segment, 0, 0, {4, 0, 11}, key) for key in keys)
     assert set(fresh) == set(range(23)) - {4, 0, 11}
     assert chisquare(list(fresh.values())).pvalue > LEAST_P
 
 
-def test_there_is_no_fresh_item_when_all_are_taken():
+def test_there_is_nofresh_item_when_all_are_taken():
     segment = corpus_of(everywhere(30, 1)).segments[0]
-    assert _fresh_item(segment, 0, 0, set(range(30)), np.uint64(1)) is None
-    assert _fresh_item(segment, 0, 0, set(range(30)) - {17}, np.uint64(1)) == 17
+    assert fresh_item(segment, 0, 0, set(range(30)), np.uint64(1)) is None
+    assert fresh_item(segment, 0, 0, set(range(30)) - {17}, np.uint64(1)) == 17
+
+
+def replaced_one_by_one(segment, item, a, b, vacant, cards, key):
+    """The oracle: every vacant pair tries all items of its languages in their order, then the next languages."""
+    item, a, b = item.tolist(), a.tolist(), b.tolist()
+    taken = {one for one, gone in zip(item, vacant, strict=True) if not gone}
+    spare = cards[permute(np.arange(len(cards)), len(cards), key)].tolist()
+    dealt = 0
+    for slot in np.flatnonzero(vacant):
+        while True:
+            size = int(segment.count(a[slot], b[slot]))
+            order = permute(np.arange(size), size, mix(key ^ mix(slot)))
+            stream = segment.select(np.full(size, a[slot]), np.full(size, b[slot]), order).tolist()
+            free = [candidate for candidate in stream if candidate not in taken]
+            if free:
+                break
+            a[slot], b[slot] = divmod(spare[dealt % len(spare)], len(segment.bits))
+            dealt += 1
+        item[slot] = free[0]
+        taken.add(free[0])
+    return item, a, b
+
+
+@given(seed=st.integers(0, 999), pairs=st.sampled_from([1, 5, 23, 40]), key=st.integers(0, 2**64 - 1))
+@settings(deadline=None, max_examples=25, derandomize=True)
+def test_what_is_replaced_at_once_is_what_is_replaced_one_by_one(seed, pairs, key):
+    generator = np.random.default_rng(seed)
+    # Two thin languages, which are used up; 3 items are fewer than are looked up at once; two pairs share no item.
+    grid = np.concatenate([nested(40, 40, 11, 3), np.arange(40)[:, None] >= 30], axis=1)
+    segment = corpus_of(grid).segments[0]
+    cards = np.array([1, 5, 2, 10, 3, 18, 0])
+    a, b = np.divmod(generator.choice([*cards, 14, 22], pairs), 5)
+    item = np.array([generator.choice(np.flatnonzero(grid[:, x])) for x in a])
+    vacant = repeats(item) | ~grid[item, b] | (generator.random(pairs) < 0.3)
+    ours = replaced(segment, (item, a, b), vacant, cards, np.uint64(key))
+    assert [column.tolist() for column in ours] == list(
+        replaced_one_by_one(segment, item, a, b, vacant, cards, np.uint64(key))
+    )
+
+
+# The batches of Multilingual Translate-Distill
+
+
+def test_mixed_passages_take_every_pair_of_languages_equally_often_the_same_twice_too():
+    # 3 languages make 9 ordered pairs; 18 pairs a batch are two whole decks.
+    sampler = HybridBatchSampler(corpus_of(everywhere(500, 3)), 18, strategy="mix-passages")
+    for _, a, b in batches(sampler):
+        assert Counter(zip(a.tolist(), b.tolist(), strict=True)) == {(x, y): 2 for x in range(3) for y in range(3)}
+
+
+def test_the_languages_of_mixed_passages_are_drawn_in_proportion_to_the_product_of_their_weights():
+    # Weights 1, 1/2: products 1, 1/2, 1/2, 1/4 of 9/4. Of 20 cards for each of the 4 pairs, 80 in all: 35.6, 17.8, 8.9.
+    corpus = corpus_of(nested(2000, 1000))
+    sampler = HybridBatchSampler(corpus, 81, strategy="mix-passages", language_temperature=1.0)
+    for _, a, b in batches(sampler):
+        drawn = Counter(zip(a.tolist(), b.tolist(), strict=True))
+        assert drawn == {(0, 0): 36, (0, 1): 18, (1, 0): 18, (1, 1): 9}
+
+
+def test_a_mixed_entry_has_passages_of_one_language_in_turn_and_questions_of_all_equally_often():
+    # 4 languages; 8 pairs a batch are two whole decks of question languages.
+    sampler = HybridBatchSampler(corpus_of(everywhere(320, 4)), 8, strategy="mix-entries")
+    drawn = batches(sampler)
+    for _, a, b in drawn:
+        assert Counter(a.tolist()) == dict.fromkeys(range(4), 2) and len(set(b.tolist())) == 1
+    languages = [int(b[0]) for _, _, b in drawn]
+    assert len(languages) == 40
+    decks = [tuple(languages[n : n + 4]) for n in range(0, 40, 4)]
+    assert all(sorted(deck) == [0, 1, 2, 3] for deck in decks) and len(set(decks)) > 1
+    orders = {tuple(a.tolist()) for _, a, _ in drawn}
+    # Each language deals the questions' languages by itself: were they dealt alike, there were 10 orders. Two of 40 are
+    # the same by chance, as there are 24 * 24.
+    assert len(orders) >= 37
+
+
+def test_passages_of_mixed_entries_are_drawn_in_proportion_to_their_language():
+    sampler = HybridBatchSampler(corpus_of(nested(300, 100)), 5, strategy="mix-entries", language_temperature=1.0)
+    languages = [int(sampler.draw(number)[2][0]) for number in range(40)]
+    assert np.bincount(languages).tolist() == [30, 10]  # a deck of 40 cards, 3 : 1
+
+
+def test_items_of_a_mixed_entry_come_once_each_round():
+    # One language: a mixed entry's stream is that of the pair (0, 0), of 30 items, 6 batches of 5.
+    sampler = HybridBatchSampler(corpus_of(everywhere(30, 1)), 5, strategy="mix-entries")
+    assert sorted(np.concatenate([item for item, _, _ in batches(sampler)]).tolist()) == list(range(30))
+
+
+def test_the_same_questions_come_back_until_each_language_was_that_of_the_passages():
+    sampler = HybridBatchSampler(corpus_of(everywhere(240, 4)), 6, strategy="round-robin-entries")
+    drawn = batches(sampler)
+    assert len(drawn) == 40
+    rounds, orders = [], []
+    for begin in range(0, 40, 4):
+        (item, a, _), *others = drawn[begin : begin + 4]
+        for other_item, other_a, _ in others:
+            assert np.array_equal(item, other_item) and np.array_equal(a, other_a)
+        orders.append([int(b[0]) for _, _, b in drawn[begin : begin + 4]])
+        assert sorted(orders[-1]) == [0, 1, 2, 3]
+        rounds.append(tuple(item.tolist()))
+    assert len(set(rounds)) == 10 and len(set(map(tuple, orders))) > 1
+
+
+def test_an_item_that_does_not_exist_in_the_passages_language_gives_way_and_comes_back():
+    # Swahili has the first 20 of 200 items: about 2 of the 12 questions of a round exist in it.
+    grid = nested(200, 200, 20)
+    sampler = HybridBatchSampler(corpus_of(grid), 12, strategy="round-robin-entries", seed=2)
+    drawn = batches(sampler)
+    given_way = 0
+    for begin in range(0, len(drawn) // 3 * 3, 3):
+        of_language = {int(b[0]): (item, a) for item, a, b in drawn[begin : begin + 3]}
+        item, a = of_language[0]
+        assert np.array_equal(item, of_language[1][0]) and np.array_equal(a, of_language[1][1])
+        thin_item, thin_a = of_language[2]
+        exists = grid[item, 2]
+        assert np.array_equal(thin_item[exists], item[exists])
+        assert grid[thin_item, 2].all() and grid[thin_item, thin_a].all()
+        assert np.array_equal(thin_a, a)  # 20 items are enough for every question to keep its language
+        given_way += int((~exists).sum())
+    assert given_way > 20
+
+
+def test_the_languages_of_questions_that_come_back_follow_the_temperature_those_of_passages_do_not():
+    # 3 : 1, so 40 questions are a deck of 30 and 10; the passages' languages take turns all the same.
+    options = {"strategy": "round-robin-entries", "language_temperature": 1.0}
+    drawn = batches(HybridBatchSampler(corpus_of(nested(1200, 400)), 40, **options))
+    assert len(drawn) == 30
+    for (_, a, b), (_, other_a, other_b) in zip(drawn[0::2], drawn[1::2], strict=True):
+        assert sorted((int(b[0]), int(other_b[0]))) == [0, 1]
+        assert Counter(a.tolist()) == Counter(other_a.tolist()) == {0: 30, 1: 10}
+
+
+def test_rounds_of_several_datasets_do_not_disturb_each_other():
+    corpus = corpus_of(everywhere(60, 3), everywhere(90, 3))
+    drawn = batches(HybridBatchSampler(corpus, 5, strategy="round-robin-entries"))
+    for dataset in (range(60), range(60, 150)):
+        ours = [(item, b) for item, _, b in drawn if item[0] in dataset]
+        assert len(ours) >= 12
+        for begin in range(0, len(ours) // 3 * 3, 3):
+            assert len({tuple(item.tolist()) for item, _ in ours[begin : begin + 3]}) == 1
+            assert sorted(int(b[0]) for _, b in ours[begin : begin + 3]) == [0, 1, 2]
 
 
 # Shares of languages, modes and datasets
@@ -375,6 +514,12 @@ def test_a_schedule_counts_the_batches_alike_before_each(kinds):
     assert schedule.dataset.tolist() == dataset.tolist() and schedule.monolingual.tolist() == monolingual.tolist()
 
 
+def test_an_epoch_drawn_in_pieces_has_the_schedule_of_one_drawn_at_once(monkeypatch):
+    expected = list(sampler_at_random())
+    monkeypatch.setattr("hybridlib.sampler._BATCHES_AT_ONCE", 5)
+    assert list(sampler_at_random()) == expected
+
+
 # Items
 
 
@@ -382,7 +527,7 @@ def test_a_schedule_counts_the_batches_alike_before_each(kinds):
 def test_a_language_deals_each_item_once_before_any_comes_again(pairs):
     # 31 items in either language: 31 // pairs batches are a round, and none of its items comes twice.
     sampler = HybridBatchSampler(corpus_of(everywhere(31, 2)), pairs, strategy="en-en")
-    numbers = [int(place) for turn in range(93) for place in sampler._places_of_whole_batch(31, turn)]
+    numbers = [int(place) for turn in range(93) for place in places_of_whole_batch(31, pairs, turn)]
     a_round = 31 // pairs * pairs
     for begin in range(0, len(numbers) - a_round + 1, a_round):
         one_round = numbers[begin : begin + a_round]
@@ -409,7 +554,7 @@ def test_items_of_a_cross_lingual_stream_come_once_each_round():
     for a, b in ((0, 1), (1, 0), (2, 2)):
         size = int(segment.count(a, b))
         place = np.arange(3 * size)
-        stream = _item_at(segment, np.full(len(place), a), np.full(len(place), b), place, np.uint64(1)).reshape(3, size)
+        stream = item_at(segment, np.full(len(place), a), np.full(len(place), b), place, np.uint64(1)).reshape(3, size)
         assert all(len(set(one.tolist())) == size for one in stream)
 
 
@@ -417,7 +562,7 @@ def test_no_two_languages_and_no_two_rounds_have_the_same_order():
     segment = corpus_of(everywhere(40, 3)).segments[0]
     a, b, rounds = (grid.ravel() for grid in np.meshgrid(range(3), range(3), range(9), indexing="ij"))
     orders = {
-        tuple(_item_at(segment, np.full(40, x), np.full(40, y), n * 40 + np.arange(40), np.uint64(6)).tolist())
+        tuple(item_at(segment, np.full(40, x), np.full(40, y), n * 40 + np.arange(40), np.uint64(6)).tolist())
         for x, y, n in zip(a, b, rounds, strict=True)
     }
     assert len(orders) == 81
@@ -447,9 +592,9 @@ def test_alpha_does_not_change_what_the_batches_of_a_kind_hold(alone, wanted):
 
 
 def test_every_purpose_dataset_epoch_and_seed_has_a_key_of_its_own():
-    purposes = [(purpose, kind) for purpose in _Keys._PURPOSES for kind in (0, 1)]
+    purposes = [(purpose, kind) for purpose in Keys.PURPOSES for kind in (0, 1)]
     keys = {
-        int(_Keys(seed, epoch, dataset).of(*purpose))
+        int(Keys(seed, epoch, dataset).of(*purpose))
         for seed in (0, 1, 2**32, 2**32 + 1)
         for epoch in (0, 1)
         for dataset in (0, 1)
@@ -664,7 +809,7 @@ def test_the_trainer_advances_the_epoch_and_resumes_in_the_middle_of_one(tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "y-x"}, "strategy is 'y-x'; allowed: en-en, x-x, x-x-mono, x-y, hybrid"),
+        ({"strategy": "y-x"}, "strategy is 'y-x'; allowed: en-en, x-x, x-x-mono, x-y, hybrid, mix-pass"),
         ({"alpha": -0.1}, "alpha is -0.1; allowed: 0 to 1"),
         ({"alpha": 1.5}, "alpha is 1.5; allowed: 0 to 1"),
         ({"alpha": math.nan}, "alpha is nan; allowed: 0 to 1"),
@@ -699,6 +844,15 @@ def test_an_argument_out_of_range_is_refused(options, message):
             "batch_size is 5, but no two languages share more than 4 items of dataset 'set 0'; "
             "a batch never holds an item twice; allowed: at most 4",
         ),
+        (
+            nested(9, 9, 4, 3, 0),
+            5,
+            "mix-entries",
+            r"batch_size is 5, but a batch of passages in one language of dataset 'set 0' cannot be filled in "
+            r"sw \(4\), ja \(3\); allowed: at most 3, or a corpus without these languages",
+        ),
+        (nested(9, 4), 5, "round-robin-entries", r"of passages in one language of dataset 'set 0' .* in de \(4\)"),
+        (nested(4, 4, 3), 5, "mix-passages", "batch_size is 5, but no language has more than 4 items of dataset"),
         (nested(4, 4, 3), 5, "x-x", "batch_size is 5, but no language has more than 4 items of dataset 'set 0'"),
         (
             np.eye(4, dtype=bool),
