@@ -16,13 +16,12 @@ import numpy as np
 import pandas as pd
 from sentence_transformers import SentenceTransformer
 
-from hybridlib.measures import DEFAULT_MEASURES, Rankings, parse_measure
+from hybridlib.measures import DEFAULT_MEASURES, Rankings, is_multilingual, parse_measure
+from hybridlib.names import SETTINGS
 from hybridlib.ranks import SIMILARITIES, Embeddings, Ranks, relevant_ranks
 from hybridlib.task import RetrievalTask
 
-SETTINGS = ("monolingual", "cross-lingual", "multilingual")
 ALL_LANGUAGES = "all"
-COLUMNS = ("query_id", "query_language", "setting", "passage_language", "measure", "value")
 
 
 def evaluate(
@@ -45,15 +44,14 @@ def evaluate(
         progress: show progress bars while encoding.
 
     Returns:
-        Results: a row for every (query, setting, passage language, measure), with the columns of `COLUMNS`. The passage
-        language of the multilingual setting is `all`; `rank_distance` exists in that setting only.
+        Results: a row for every (query, setting, passage language, measure), with the columns of
+        `hybridlib.results.COLUMNS`. The passage language of the multilingual setting is `all`; `rank_distance` and
+        `peer` exist in that setting only, and `peer` is NaN where it is undefined.
 
     Raises:
         ValueError: the encoder's similarity is another one, there is no such measure, or an embedding is not finite.
     """
-    similarity = str(encoder.similarity_fn_name)
-    if similarity not in SIMILARITIES:
-        raise ValueError(f"the encoder's similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
+    similarity = similarity_of(encoder)
     _functions(measures)  # encoding takes long: a wrong name is found before
     encode: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": progress, "convert_to_numpy": True}
     queries = encoder.encode_query(task.queries.text.tolist(), **encode)
@@ -100,6 +98,18 @@ def evaluate_embeddings(
     return _results(ranks, task, functions)
 
 
+def similarity_of(encoder: SentenceTransformer) -> str:
+    """The encoder's own similarity, `cosine` or `dot`.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    similarity = str(encoder.similarity_fn_name)
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"the encoder's similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
+    return similarity
+
+
 def _functions(measures: Sequence[str]) -> dict[str, Callable[[Rankings], np.ndarray]]:
     if not len(measures):
         raise ValueError("measures is empty; expected at least one")
@@ -111,6 +121,7 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
     language = pd.Index(task.queries.language)
     query_codes = language.unique().sort_values()
     query_language = query_codes.get_indexer(language)  # (Q,)
+    question, questions = pd.factorize(task.queries.question)  # (Q,)
     passage_language = task.passage_languages[ranks.passage]  # (N,)
     # A language that has queries only is at -1, and no passage is in it.
     own = codes.get_indexer(language)[ranks.query] == passage_language
@@ -126,15 +137,16 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
     ):
         if not rows.any():
             continue
-        query, pool, rankings = _rankings(ranks.query[rows], pool[rows], rank[rows], gain[rows])
+        query, pool, rankings = _rankings(ranks.query[rows], pool[rows], rank[rows], gain[rows], passage_language[rows])
         for name, function in functions.items():
-            if name != "rank_distance" or setting == "multilingual":
+            if setting == "multilingual" or not is_multilingual(name):
                 blocks.append((setting, name, query, pool, function(rankings)))
     lengths = [len(block[2]) for block in blocks]
     query = np.concatenate([block[2] for block in blocks])
     return pd.DataFrame(
         {
             "query_id": pd.Categorical.from_codes(query, pd.Index(task.queries.query_id)),
+            "question": pd.Categorical.from_codes(question[query], pd.Index(questions, tupleize_cols=False)),
             "query_language": pd.Categorical.from_codes(query_language[query], query_codes),
             "setting": _repeated([block[0] for block in blocks], lengths, SETTINGS),
             "passage_language": pd.Categorical.from_codes(np.concatenate([block[3] for block in blocks]), codes),
@@ -151,42 +163,11 @@ def _repeated(values: list[str], lengths: list[int], categories: Sequence[str]) 
 
 
 def _rankings(
-    query: np.ndarray, pool: np.ndarray, rank: np.ndarray, gain: np.ndarray
+    query: np.ndarray, pool: np.ndarray, rank: np.ndarray, gain: np.ndarray, language: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, Rankings]:
     """Sort relevant passages into rankings, one for every query and pool; the query and the pool of each come first."""
     order = np.lexsort((rank, pool, query))
     query, pool = query[order], pool[order]
     new = np.ones(len(order), dtype=bool)
     new[1:] = (query[1:] != query[:-1]) | (pool[1:] != pool[:-1])
-    return query[new], pool[new], Rankings(np.cumsum(new) - 1, rank[order], gain[order])
-
-
-def summarize(results: pd.DataFrame) -> pd.DataFrame:
-    """Means by setting and measure, macro-averaged as in the paper's Table 1.
-
-    Queries are averaged first, within each pair of query and passage language; then the passage languages of each query
-    language; then the query languages. So every language counts alike, however many queries it has. Further columns of
-    the results (`alpha`, `seed`, ...) are kept apart, those without a value too.
-
-    Args:
-        results: as of `evaluate`, or the means of `by_language_pair`.
-
-    Returns:
-        A row for every setting (and value of the further columns), a column for every measure.
-    """
-    further = [column for column in results.columns if column not in COLUMNS]
-    keys = [*further, "setting", "measure"]
-    means = by_language_pair(results)
-    by_query_language = means.groupby([*keys, "query_language"], observed=True, dropna=False).value.mean()
-    table = by_query_language.groupby(keys, observed=True, dropna=False).mean().unstack("measure")
-    return table.rename_axis(columns=None)
-
-
-def by_language_pair(results: pd.DataFrame) -> pd.DataFrame:
-    """Means over the queries of each pair of query and passage language: the finest means there are.
-
-    Returns:
-        The columns of the results but `query_id`.
-    """
-    keys = [column for column in results.columns if column not in ("query_id", "value")]
-    return results.groupby(keys, observed=True, dropna=False).value.mean().reset_index()
+    return query[new], pool[new], Rankings(np.cumsum(new) - 1, rank[order], gain[order], language[order])

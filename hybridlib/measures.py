@@ -4,14 +4,17 @@ A *ranking* is a query in one setting and pool. Its relevant passages come as ro
 ranking and then by rank; what is not among them is not relevant, so that ranks are all there is to know. A ranking
 without a relevant passage does not appear and takes no part in any mean. Definitions are those of trec_eval (average
 precision, nDCG with gains as judged, reciprocal rank cut at k).
+
+Measures of language bias compare passages of several languages, so they are of the multilingual setting only.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import chdtrc
 
 DEFAULT_MEASURES = ("map", "ndcg@10", "recall@1", "recall@10", "recall@100", "rr@10", "rank_distance")
 
@@ -24,11 +27,13 @@ class Rankings:
         ranking: number of the ranking of each relevant passage, from 0, not decreasing, none left out. (N,)
         rank: place among all passages of the pool, from 1, increasing within a ranking. (N,)
         gain: judged relevance, above 0. (N,)
+        language: number of the language of each relevant passage, from 0; only `peer` needs it. (N,)
     """
 
     ranking: np.ndarray
     rank: np.ndarray
     gain: np.ndarray
+    language: np.ndarray | None = None
 
     @cached_property
     def relevant(self) -> np.ndarray:
@@ -91,22 +96,93 @@ def rank_distance(rankings: Rankings) -> np.ndarray:
     return (rankings.rank[last] - rankings.rank[rankings.place == 1]).astype(float)
 
 
-_CUT = {"ndcg": ndcg, "recall": recall, "rr": reciprocal_rank}
+def peer(rankings: Rankings, k: int | None = None, *, weights: Mapping[float, float] | None = None) -> np.ndarray:
+    """Probability of Equal Expected Rank (Yang, Jänich, Mayfield and Lawrie, SIGIR 2024, arXiv 2405.00978). (R,)
+
+    The p-value of a Kruskal-Wallis test that the relevant passages of each language are ranked alike; near 0 where some
+    languages are ranked above others. Each level of relevance has its own test, and the value is their weighted mean.
+
+    As in `scipy.stats.kruskal`, a passage's rank is its place among those of its level, and those beyond the cutoff
+    share the mean of the last places. The authors' program differs: it tests ranks in the whole list, where a passage
+    far down outweighs all others, and ties what is beyond the cutoff at 3 N / 2 or less, N being the passages of the
+    level, above some that were retrieved. The two agree where those of a level lie at even distances within the cutoff.
+
+    Undefined tests: with one language only, or nothing retrieved, p is 1, as theirs is. Of several languages with one
+    passage each the statistic is N - 1 whatever the order, so the test says nothing: such a level takes no part, and a
+    ranking without another is NaN. In a task that is parallel throughout, as XQuAD-R is, that is every ranking.
+
+    Args:
+        rankings: with the language of each passage.
+        k: passages further down count as not retrieved; all are retrieved unless given.
+        weights: weight of each level of relevance, 0 if not among them; all levels alike unless given.
+
+    Raises:
+        ValueError: the rankings have no languages, or a weight is negative.
+
+    >>> ranks, languages = np.array([1, 2, 3, 4]), np.array([0, 0, 1, 1])
+    >>> peer(Rankings(np.zeros(4, int), ranks, np.ones(4), languages)).round(4)  # H is 2.4
+    array([0.1213])
+    """
+    if rankings.language is None:
+        raise ValueError("rankings have no language; peer needs that of each relevant passage")
+    if weights is not None and min(weights.values(), default=0) < 0:
+        raise ValueError(f"weights are {dict(weights)}; allowed: 0 or more")
+    levels, level = np.unique(rankings.gain, return_inverse=True)
+    test, number = np.unique(rankings.ranking * len(levels) + level, return_inverse=True)  # (T,), (N,)
+    order = np.argsort(number, kind="stable")  # within a test, still by rank
+    p = _equal_rank(Rankings(*(values[order] for values in (number, rankings.rank, level, rankings.language))), k)
+    ranking, level = np.divmod(test, len(levels))  # (T,), (T,)
+    of_level = np.array([1.0 if weights is None else weights.get(gain, 0.0) for gain in levels.tolist()])
+    weight, size = np.where(np.isnan(p), 0.0, of_level[level]), len(rankings.relevant)
+    total = np.bincount(ranking, weights=weight, minlength=size)
+    mean = np.bincount(ranking, weights=weight * np.nan_to_num(p), minlength=size)
+    return np.divide(mean, total, out=np.full(size, np.nan), where=total > 0)
+
+
+def _equal_rank(tests: Rankings, k: int | None) -> np.ndarray:
+    """p of a Kruskal-Wallis test of the languages in each ranking; NaN where it cannot depend on the order. (T,)"""
+    assert tests.language is not None
+    retrieved = np.full(len(tests.rank), True) if k is None else tests.rank <= k
+    last = (tests.total(retrieved) + 1 + tests.relevant) / 2  # mean of the places that are left
+    middle = (tests.relevant + 1) / 2
+    deviation = np.where(retrieved, tests.place, last[tests.ranking]) - middle[tests.ranking]  # (N,)
+    languages = tests.language.max(initial=0) + 1
+    group, member = np.unique(tests.ranking * languages + tests.language, return_inverse=True)  # (G,), (N,)
+    test = group // languages
+    between = np.bincount(test, weights=np.bincount(member, weights=deviation) ** 2 / np.bincount(member))
+    groups, within = np.bincount(test), tests.total(deviation**2)
+    h = (tests.relevant - 1) * np.divide(between, within, out=np.zeros(len(within)), where=within > 0)
+    p = np.where(groups == 1, 1.0, chdtrc(groups - 1, h))  # with nothing retrieved, h is 0 and p is 1
+    return np.where((groups == tests.relevant) & (groups > 1), np.nan, p)
+
+
+_WHOLE: dict[str, Callable[[Rankings], np.ndarray]] = {
+    "map": average_precision,
+    "rank_distance": rank_distance,
+    "peer": peer,
+}
+MULTILINGUAL_MEASURES = ("rank_distance", "peer")
+_CUT = {"ndcg": ndcg, "recall": recall, "rr": reciprocal_rank, "peer": peer}
 
 
 def parse_measure(name: str) -> Callable[[Rankings], np.ndarray]:
-    """The function a measure's name stands for: `map`, `rank_distance`, `ndcg@k`, `recall@k` or `rr@k`.
+    """The function a measure's name stands for.
+
+    Names are `map`, `rank_distance`, `peer`, and `ndcg@k`, `recall@k`, `rr@k` and `peer@k`.
 
     Raises:
         ValueError: there is no such measure.
     """
-    if name == "map":
-        return average_precision
-    if name == "rank_distance":
-        return rank_distance
-    match = re.fullmatch(r"(ndcg|recall|rr)@([1-9]\d*)", name)
+    if name in _WHOLE:
+        return _WHOLE[name]
+    match = re.fullmatch(rf"({'|'.join(_CUT)})@([1-9]\d*)", name)
     if match is None:
-        allowed = "map, rank_distance, and ndcg@k, recall@k, rr@k for a whole number k"
+        allowed = f"{', '.join(_WHOLE)}, and {', '.join(f'{cut}@k' for cut in _CUT)} for a whole number k"
         raise ValueError(f"measure is {name!r}; allowed: {allowed}")
     cut, k = _CUT[match[1]], int(match[2])
     return lambda rankings: cut(rankings, k)
+
+
+def is_multilingual(name: str) -> bool:
+    """Whether a measure is of the multilingual setting only."""
+    return name.partition("@")[0] in MULTILINGUAL_MEASURES

@@ -1,6 +1,7 @@
 """Results against faiss and trec_eval, macro-averages by hand, and what the encoder is asked for."""
 
 import importlib.util
+import math
 from pathlib import Path
 
 import faiss
@@ -15,14 +16,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from hybridlib.evaluation import (
     ALL_LANGUAGES,
-    COLUMNS,
-    SETTINGS,
-    by_language_pair,
     evaluate,
     evaluate_embeddings,
-    summarize,
 )
 from hybridlib.measures import DEFAULT_MEASURES
+from hybridlib.names import SETTINGS
+from hybridlib.results import COLUMNS, by_language_pair, summarize
 from hybridlib.task import RetrievalTask, load_task
 
 # Our name of a measure, trec_eval's of what is asked for, and trec_eval's of the answer.
@@ -152,6 +151,7 @@ def test_results_have_exactly_the_documented_columns():
     assert list(results.query_language.cat.categories) == ["de", "en", "fr", "sw"]
     assert list(results.passage_language.cat.categories) == ["de", "en", "sw", ALL_LANGUAGES]
     assert list(results.query_id.cat.categories) == list(task.queries.query_id)
+    assert results.question.astype(str).tolist() == results.query_id.astype(str).tolist()  # the task has no other
     assert results.value.dtype == np.float64
     assert not results.isna().any(axis=None)
     languages = task.queries.set_index("query_id").language
@@ -185,7 +185,8 @@ def test_every_setting_by_hand():
         ("q", "en", "multilingual", "all", "map", (1 / 3 + 2 / 4) / 2),
         ("q", "en", "multilingual", "all", "rank_distance", 1),
     ]
-    assert [row[:5] for row in results.itertuples(index=False, name=None)] == [row[:5] for row in expected]
+    rows = results.drop(columns="question").itertuples(index=False, name=None)
+    assert [row[:5] for row in rows] == [row[:5] for row in expected]
     assert results.value.tolist() == pytest.approx([row[5] for row in expected])
 
 
@@ -213,6 +214,58 @@ def test_relevance_may_be_of_any_kind_that_counts(convert):
     judged = RetrievalTask(task.queries, task.passages, task.qrels.assign(relevance=convert(task.qrels.relevance)))
     expected = evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, task)
     pd.testing.assert_frame_equal(evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, judged), expected)
+
+
+@pytest.mark.parametrize("questions", [["a", "b", "a"], [7, 8, 7], [("a", 1), ("b", 1), ("a", 1)]])
+def test_results_say_which_queries_ask_the_same_question(questions):
+    plain = small_task("q1 en - \n q2 en - \n q3 de -", "q1 p3 1 \n q2 p1 1 \n q3 p3 1 \n q3 p1 1")
+    task = RetrievalTask(plain.queries.assign(question=questions), plain.passages, plain.qrels)
+    results = evaluate_embeddings(np.tile([1.0, 0.0], (3, 1)), EMBEDDINGS, task, measures=["map"])
+    of_query = dict(zip(task.queries.query_id, questions, strict=True))
+    assert results.question.tolist() == [of_query[query] for query in results.query_id]
+    assert isinstance(results.question.dtype, pd.CategoricalDtype)
+    assert results.question.cat.categories.tolist() == questions[:2]
+    expected = evaluate_embeddings(np.tile([1.0, 0.0], (3, 1)), EMBEDDINGS, plain, measures=["map"])
+    pd.testing.assert_frame_equal(by_language_pair(results), by_language_pair(expected))
+
+
+def test_peer_tests_the_languages_of_the_pool_and_is_skipped_where_it_is_undefined():
+    # In all, the order is p3 (de), p2 (en), p1 (en), p5 (de), p4 (de). q1: de against the en between, as in "abba", so
+    # H is 0 and p is 1. q2: p3, p2, p1, "abb": places 1 against 2 and 3, H = 2 (1 + 1/2) / 2 = 1.5 and
+    # p = erfc(sqrt(H / 2)).
+    # q3 has one passage in each language. q4 is the only one in Swahili, and undefined, too.
+    task = small_task(
+        "q1 en - \n q2 en - \n q3 en - \n q4 sw -",
+        "q1 p1 1 \n q2 p2 1 \n q1 p5 1 \n q1 p3 1 \n q4 p4 1 \n q2 p3 1 \n q1 p2 1"
+        "\n q3 p2 1 \n q2 p1 1 \n q4 p1 1 \n q3 p3 1",
+    )
+    p = math.erfc(math.sqrt(0.75))
+    results = evaluate_embeddings(
+        np.tile([1.0, 0.0], (4, 1)), EMBEDDINGS, task, measures=("map", "peer", "rank_distance", "peer@1")
+    )
+    found = results[results.measure == "peer"]
+    assert (found.setting == "multilingual").all()
+    assert found.value.tolist() == pytest.approx([1, p, np.nan, np.nan], nan_ok=True)
+    # With a cutoff of 1, only p3 is retrieved. q1: 1 of de, the others at 3: deviations -1.5 and 0.5 of de, 0.5 and 0.5
+    # of en, H = 3 (1/2 + 1/2) / 3 = 1. q2: as without the cutoff all but p3 are tied at 2.5: H = 2 (1 + 1/2) / 1.5 = 2.
+    cut = results[results.measure == "peer@1"]
+    assert (cut.setting == "multilingual").all()
+    expected = [math.erfc(math.sqrt(0.5)), math.erfc(1), np.nan, np.nan]
+    assert cut.value.tolist() == pytest.approx(expected, nan_ok=True)
+    means = by_language_pair(results).set_index(["setting", "query_language", "measure"]).value
+    assert means["multilingual", "en", "peer"] == pytest.approx((1 + p) / 2)
+    assert np.isnan(means["multilingual", "sw", "peer"])
+    # Swahili takes no part, rather than half of the mean.
+    summary = summarize(results)
+    assert summary.loc["multilingual", "peer"] == pytest.approx((1 + p) / 2)
+    assert summary.peer.isna().sum() == len(summary) - 1
+
+
+def test_of_undefined_values_only_the_mean_is_undefined():
+    task = small_task("q1 en - \n q2 de -", "q1 p3 1 \n q1 p2 1 \n q2 p4 1 \n q2 p1 1")
+    summary = summarize(evaluate_embeddings(np.tile([1.0, 0.0], (2, 1)), EMBEDDINGS, task, measures=("map", "peer")))
+    assert np.isnan(summary.loc["multilingual", "peer"])
+    assert not summary["map"].isna().any()
 
 
 def test_measures_are_taken_once_and_in_their_order():
@@ -338,8 +391,9 @@ RESULTS = table(
     g1 de multilingual  all rank_distance 7
     e1 en multilingual  all rank_distance 2
     """,
-    " ".join(COLUMNS),
+    " ".join(column for column in COLUMNS if column != "question"),
 ).astype({"value": float})
+RESULTS.insert(1, "question", RESULTS.query_id.str[1])  # g1 and e1 ask the same
 
 
 def test_the_summary_averages_over_queries_then_passage_languages_then_query_languages():
@@ -377,7 +431,7 @@ def test_a_summary_can_be_made_of_the_means_by_language_pair():
     task, rng = draw_task(5), np.random.default_rng(5)
     results = evaluate_embeddings(rng.standard_normal((61, 5)), rng.standard_normal((307, 5)), task)
     means = by_language_pair(results)
-    assert list(means.columns) == [column for column in COLUMNS if column != "query_id"]
+    assert list(means.columns) == [column for column in COLUMNS if column not in ("query_id", "question")]
     pd.testing.assert_frame_equal(summarize(means), summarize(results))
 
 
