@@ -21,6 +21,7 @@ never together: they ask for composition, not recall.
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,8 @@ from babel.core import get_global
 from babel.languages import get_official_languages, get_territory_language_info
 from babel.numbers import get_territory_currencies
 
-LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())  # noqa: SIM905 (one line)
+from hybridlib.names import LANGUAGES
+
 DOMAINS = {
     "territory.currency": "money",
     "city.currency": "money",
@@ -78,8 +80,7 @@ def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Returns:
         `fact`, `language`, `query`, `passage`: fact by fact, in each the languages in the order of `LANGUAGES`.
     """
-    names = {language: column.to_dict() for language, column in _names().astype(object).items()}
-    frames = {language: _frames(language) for language in LANGUAGES}
+    names, frames = _slots(), {language: _frames(language) for language in LANGUAGES}
     draws = np.random.default_rng([seed, 1]).random((len(facts), len(LANGUAGES), 2)).tolist()
     columns = [facts[name].tolist() for name in ("fact", "relation", "entity", "answer")]
     rows = []
@@ -91,6 +92,29 @@ def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             passage = passages[int(second * len(passages))].format(**slots)
             rows.append((fact, language, query, passage))
     return pd.DataFrame(rows, columns=["fact", "language", "query", "passage"])
+
+
+def atlas_paraphrases(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Passages that tell every fact in one to three ways in every language, as many as is drawn for each.
+
+    Args:
+        facts: of `atlas_facts`, all of them.
+        seed: chooses how many, and in which order the frames are taken.
+
+    Returns:
+        `fact`, `language`, `number` (0, 1, 2), `passage`: fact by fact, in each the languages in the order of
+        `LANGUAGES`.
+    """
+    names, frames = _slots(), {language: _frames(language) for language in LANGUAGES}
+    rng = np.random.default_rng([seed, 2])
+    rows = []
+    for fact, relation, entity, answer in facts[["fact", "relation", "entity", "answer"]].itertuples(index=False):
+        for language in LANGUAGES:
+            passages = frames[language][relation]["passages"]
+            slots = {"entity": names[language][entity], "answer": names[language][answer]}
+            chosen = rng.permutation(len(passages))[: rng.integers(1, len(passages) + 1)]
+            rows += [(fact, language, n, passages[frame].format(**slots)) for n, frame in enumerate(chosen)]
+    return pd.DataFrame(rows, columns=["fact", "language", "number", "passage"])
 
 
 def atlas_names() -> pd.DataFrame:
@@ -105,6 +129,11 @@ def atlas_names() -> pd.DataFrame:
 @cache
 def _frames(language: str) -> dict[str, dict[str, list[str]]]:
     return yaml.safe_load((Path(__file__).parent / "frames" / f"{language}.yaml").read_text(encoding="utf-8"))
+
+
+def _slots() -> dict[Any, dict[str, str]]:
+    """Names by language and code."""
+    return _names().astype(object).to_dict()
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import datasets
 import numpy as np
@@ -11,9 +12,9 @@ import pandas as pd
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_names, atlas_texts
 from hybridlib.availability import Availability
 from hybridlib.lareqa import connected_groups, read_xquad_r, split_articles
+from hybridlib.names import CORPORA
 from hybridlib.permutation import permute
 
-CORPORA = ("atlas", "atlas-names", "xquad-r")
 _COLUMNS = ("item", "language", "query", "passage", "passage_group", "domain", "dataset")
 _NUMBERS = ("item", "passage_group")
 
@@ -83,7 +84,7 @@ class ParallelCorpus:
             grid[name] = pd.factorize(grid[name])[0]
         return cls(_dataset(grid))
 
-    def thin(self, share: Mapping[str, float], seed: int = 0) -> "ParallelCorpus":
+    def thin(self, share: Mapping[str, float], seed: int = 0, *, others: float = 1.0) -> "ParallelCorpus":
         """Take items away from some languages, so that these become low-resource.
 
         The same items stay in all languages with the same share, and those of a smaller share are among those of a
@@ -93,6 +94,7 @@ class ParallelCorpus:
             share: the share of the corpus, 0 to 1, that stays available in each language to thin; of n items
                 ceil(share * n) stay, less those that were missing before.
             seed: another seed keeps other items.
+            others: the share in the languages that `share` does not name.
 
         Raises:
             ValueError: a language is not of the corpus, or a share is not from 0 to 1.
@@ -103,13 +105,44 @@ class ParallelCorpus:
         for language, value in share.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"available: {language} is {value}; allowed: 0 to 1")
+        if not 0 <= others <= 1:
+            raise ValueError(f"others is {others}; allowed: 0 to 1")
         # Without the factor, 7 % of 100 items would be 8: 0.07 * 100 is a little above 7 in floating point.
-        kept = np.ceil(np.array([share.get(code, 1.0) for code in self.languages]) * len(self) * (1 - 1e-12))  # (L,)
-        key = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-        order = permute(np.arange(len(self)), len(self), key)  # (items,)
+        kept = np.ceil(np.array([share.get(code, others) for code in self.languages]) * len(self) * (1 - 1e-12))  # (L,)
+        order = permute(np.arange(len(self)), len(self), _key(seed))  # (items,)
         frame = self.table.to_pandas()
         frame.loc[(order[:, None] >= kept).ravel(), ["query", "passage"]] = ""
         return ParallelCorpus(_dataset(frame))
+
+    def compose(self, items: Mapping[str, int], seed: int = 0) -> "ParallelCorpus":
+        """Keep so many items of each domain, and none of the others.
+
+        The items kept of a domain are among those that a larger number would keep.
+
+        Args:
+            items: a number of items by domain.
+            seed: another seed keeps other items.
+
+        Raises:
+            ValueError: a domain is not of the corpus, or has fewer items.
+        """
+        frame = self.table.to_pandas()
+        domain = frame.domain.to_numpy()[:: len(self.languages)]  # (items,)
+        order = permute(np.arange(len(self)), len(self), _key(seed))
+        kept = np.zeros(len(self), dtype=bool)
+        for name, number in items.items():
+            of_domain = np.flatnonzero(domain == name)
+            if not (len(of_domain) and 0 <= number <= len(of_domain)):
+                sizes = ", ".join(f"{code} ({n})" for code, n in pd.Series(domain).value_counts().items())
+                raise ValueError(f"items: {name!r} is {number}; allowed: 0 to what there is: {sizes}")
+            kept[of_domain[np.argsort(order[of_domain])[:number]]] = True
+        if not kept.any():
+            raise ValueError(f"items is {dict(items)}; it must keep at least one item")
+        return ParallelCorpus.from_frame(frame[np.repeat(kept, len(self.languages))], self.languages)
+
+
+def _key(seed: int) -> np.ndarray:
+    return np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
 
 
 def _dataset(grid: pd.DataFrame) -> datasets.Dataset:
@@ -122,7 +155,9 @@ def load_corpus(
     split: str = "train",
     *,
     languages: Sequence[str] | None = None,
+    items: Mapping[str, int] | None = None,
     available: Mapping[str, float] | None = None,
+    others: float = 1.0,
     seed: int = 0,
 ) -> ParallelCorpus:
     """Load a training corpus.
@@ -132,8 +167,9 @@ def load_corpus(
         split: `train`, or another split of the corpus: `validation` or `test` of `atlas`, `test` of `xquad-r` (a
             quarter of its articles).
         languages: those to take; all of them unless given.
-        available: share of the items that stays available in a language; all of them where not given (see
-            `ParallelCorpus.thin`).
+        items: how many items of each domain to take (see `ParallelCorpus.compose`); all of them unless given.
+        available: share of the items that stays available in a language (see `ParallelCorpus.thin`).
+        others: the share in the languages that `available` does not name.
         seed: chooses the split, the sentence frames and the items that stay.
 
     Raises:
@@ -146,16 +182,19 @@ def load_corpus(
     """
     if name not in CORPORA:
         raise ValueError(f"corpus is {name!r}; allowed: {', '.join(CORPORA)}")
-    frame = {"atlas": _atlas, "atlas-names": _atlas_names, "xquad-r": _xquad_r}[name](split, seed)
+    read: Any = {"atlas": _atlas, "atlas-names": _atlas_names, "xquad-r": _xquad_r}[name]
+    frame: pd.DataFrame = read(split, seed)
     known = sorted(frame.language.unique())
     chosen = list(languages) if languages is not None else known
     for language in chosen:
         if language not in known:
             raise ValueError(f"languages: {language!r} is not in {name}; allowed: {', '.join(known)}")
     corpus = ParallelCorpus.from_frame(frame.assign(dataset=name), chosen)
-    return corpus.thin(available, seed) if available else corpus
+    corpus = corpus.compose(items, seed) if items else corpus
+    return corpus.thin(available or {}, seed, others=others) if available or others != 1 else corpus
 
 
+@lru_cache(maxsize=2)
 def _atlas(split: str, seed: int) -> pd.DataFrame:
     check_split(split, SPLITS)
     facts = atlas_facts(seed)

@@ -8,7 +8,9 @@ the embeddings of its tokens, and the tokenizer is trained on the corpus.
 """
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,9 +19,9 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from hybridlib.corpus import ParallelCorpus, load_corpus
+from hybridlib.names import STATIC_ENCODERS
 from hybridlib.training import fine_tune
 
-STATIC = ("static:scratch", "static:aligned")
 # Gradients of static embeddings are dense: a larger vocabulary or more dimensions cost time in proportion.
 _VOCABULARY = 12_000
 _DIMENSIONS = 128
@@ -49,8 +51,8 @@ def load_encoder(name: str = "static", *, corpus: ParallelCorpus | None = None, 
     128
     """
     if name == "static":
-        name = STATIC[0]
-    if name in STATIC:
+        name = STATIC_ENCODERS[0]
+    if name in STATIC_ENCODERS:
         encoder = _static(corpus if corpus is not None else load_corpus("atlas"), seed)
         return _align(encoder, seed) if name == "static:aligned" else encoder
     path, _, revision = name.partition("@")
@@ -62,20 +64,54 @@ def load_encoder(name: str = "static", *, corpus: ParallelCorpus | None = None, 
     try:
         return SentenceTransformer(path, revision=revision or None)
     except (OSError, ValueError) as error:
-        known = ", ".join(STATIC)
+        known = ", ".join(STATIC_ENCODERS)
         raise FileNotFoundError(
             f"encoder {name!r} is neither {known}, nor the folder of a saved one, nor to be had from the hub: {error}"
         ) from error
 
 
 def _static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
-    tokenizer = _train_tokenizer(corpus)
+    tokens = _tokens(corpus, _VOCABULARY)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 3]).generate_state(1)[0]))
-    weights = torch.randn(tokenizer.get_vocab_size(), _DIMENSIONS, generator=generator) / _DIMENSIONS**0.5
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
+    weights = torch.randn(tokens.tokenizer.get_vocab_size(), _DIMENSIONS, generator=generator) / _DIMENSIONS**0.5
+    module = StaticEmbedding(tokens.tokenizer, embedding_weights=weights)
+    module.preprocess = tokens  # type: ignore[method-assign]
+    return SentenceTransformer(modules=[module], device="cpu")
 
 
-def _train_tokenizer(corpus: ParallelCorpus) -> Tokenizer:
+class _Tokens:
+    """Does what `StaticEmbedding.preprocess` does, but tokenises each text once in the life of the process, since many
+    runs share an encoder's texts, and tokenising takes longer than the rest of a step.
+
+    Copies of an encoder share it: what it holds are facts about the tokenizer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._ids: dict[str, np.ndarray] = {}
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        return self
+
+    def __call__(self, inputs: Sequence[str], prompt: str | None = None, **options: Any) -> dict[str, torch.Tensor]:
+        texts = [f"{prompt}{text}" for text in inputs] if prompt else list(inputs)
+        new = [text for text in dict.fromkeys(texts) if text not in self._ids]
+        for text, encoding in zip(new, self.tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
+            self._ids[text] = np.array(encoding.ids, dtype=np.int64)
+        ids = [self._ids[text] for text in texts]
+        ends = np.cumsum([len(one) for one in ids])
+        return {
+            "input_ids": torch.from_numpy(np.concatenate(ids)),
+            "offsets": torch.from_numpy(np.concatenate([[0], ends[:-1]])),
+        }
+
+
+@lru_cache(maxsize=1)
+def _tokens(corpus: ParallelCorpus, vocabulary: int) -> _Tokens:
+    return _Tokens(_train_tokenizer(corpus, vocabulary))
+
+
+def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:
     """Byte-pair encoding (Sennrich et al., 2016) of lower-cased words.
 
     Scripts without spaces are cut by their merges.
@@ -83,7 +119,7 @@ def _train_tokenizer(corpus: ParallelCorpus) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.UnicodeScripts()])
-    trainer = trainers.BpeTrainer(vocab_size=_VOCABULARY, special_tokens=["[UNK]"], show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=["[UNK]"], show_progress=False)
     texts = (text for column in ("query", "passage") for text in corpus.table[column] if text)
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer

@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from hybridlib.atlas import SPLITS, atlas_facts, atlas_texts
+from hybridlib.atlas import SPLITS, atlas_facts, atlas_paraphrases, atlas_texts
 from hybridlib.corpus import check_split
 from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
+from hybridlib.names import LANGUAGES, TASKS
 
-TASKS = ("atlas", "xquad-r")
 _COLUMNS = {
     "queries": ["query_id", "language", "text"],
     "passages": ["passage_id", "language", "text"],
@@ -24,12 +24,14 @@ class RetrievalTask:
     """A retrieval task as everywhere in the field: three tables.
 
     Attributes:
-        queries: `query_id`, `language`, `text`.
+        queries: `query_id`, `language`, `text`, and `question`, which is the same for one question in several languages
+            (anything that can be hashed; the `query_id` if the table has none).
         passages: `passage_id`, `language`, `text`; their order settles ties.
         qrels: `query_id`, `passage_id`, `relevance` above 0; what is not listed is not relevant.
 
     Raises:
-        ValueError: a column is missing, an id comes twice or is unknown, or no passage is relevant to anything.
+        ValueError: a column or a question is missing, an id comes twice or is unknown, or no passage is relevant to
+            anything.
     """
 
     queries: pd.DataFrame
@@ -42,7 +44,13 @@ class RetrievalTask:
             missing = [column for column in columns if column not in table]
             if missing:
                 raise ValueError(f"{name} lacks the column {missing[0]!r}; it has {list(table.columns)}")
+            if name == "queries":
+                table = table if "question" in table else table.assign(question=table.query_id)
+                columns = [*columns, "question"]
             object.__setattr__(self, name, table[columns].reset_index(drop=True))
+        nameless = self.queries.query_id[self.queries.question.isna()]
+        if len(nameless):
+            raise ValueError(f"queries: the question of {nameless.iloc[0]} is missing")
         for table, column in ((self.queries, "query_id"), (self.passages, "passage_id")):
             if table[column].duplicated().any():
                 raise ValueError(f"{column} {table[column][table[column].duplicated()].iloc[0]} comes twice")
@@ -99,10 +107,12 @@ def load_task(
     """Load an evaluation task.
 
     Args:
-        name: `atlas` (embedded) or `xquad-r`.
-        split: for `atlas`, `validation` or `test` (the default), or `train`; the pool holds the passages of all facts.
-            For `xquad-r`, `test` takes the articles that `load_corpus("xquad-r")` leaves out; all articles unless
-            given, which is the benchmark as published.
+        name: `atlas`, `atlas-paraphrased`, `atlas-partial` (all embedded) or `xquad-r`. In the second every fact is
+            told by one to three passages in each language, so that several are relevant to a query, as in MIRACL; in
+            the third every fact exists in English and one to three other languages only, as in MLQA-R.
+        split: for the embedded ones, `validation` or `test` (the default), or `train`; the pool holds the passages of
+            all facts. For `xquad-r`, `test` takes the articles that `load_corpus("xquad-r")` leaves out; all articles
+            unless given, which is the benchmark as published.
         languages: those to take; all of them unless given.
         paragraphs: for `xquad-r`, whether a passage is the sentence followed by its paragraph.
         seed: chooses the split, as in `load_corpus`.
@@ -116,16 +126,28 @@ def load_task(
     """
     if name not in TASKS:
         raise ValueError(f"task is {name!r}; allowed: {', '.join(TASKS)}")
-    if name == "atlas":
+    if name.startswith("atlas"):
         if paragraphs:
-            raise ValueError("paragraphs is True; the passages of atlas are sentences without a paragraph")
-        task = _atlas("test" if split is None else split, seed)
+            raise ValueError(f"paragraphs is True; the passages of {name} are sentences without a paragraph")
+        task = _atlas(name, "test" if split is None else split, seed)
     else:
         data = read_xquad_r(paragraphs=paragraphs)
         if split is not None:
             data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
         task = task_from_lareqa(data)
     return task.restrict(languages) if languages is not None else task
+
+
+def question_domains(name: str, *, seed: int = 0) -> pd.Series:
+    """The domain of every test question of a task, by question.
+
+    Raises:
+        ValueError: the task has no domains.
+    """
+    if not name.startswith("atlas"):
+        raise ValueError(f"task is {name!r}; allowed, as they have domains: {', '.join(TASKS[:3])}")
+    facts = atlas_facts(seed)
+    return facts[facts.split == "test"].set_index("fact").domain
 
 
 def task_from_lareqa(data: LareqaData) -> RetrievalTask:
@@ -137,12 +159,29 @@ def task_from_lareqa(data: LareqaData) -> RetrievalTask:
     return RetrievalTask(data.queries, data.passages, data.qrels)
 
 
-def _atlas(split: str, seed: int) -> RetrievalTask:
+def _atlas(name: str, split: str, seed: int) -> RetrievalTask:
     facts = atlas_facts(seed)
-    texts = atlas_texts(facts, seed).sort_values("language", kind="stable")
-    texts["id"] = texts.language + ":" + texts.fact
+    texts = atlas_texts(facts, seed)
+    if name == "atlas-partial":
+        texts = texts[_partial(len(facts), seed)]
+    told = atlas_paraphrases(facts, seed) if name == "atlas-paraphrased" else texts
     asked = texts.fact.isin(facts.fact[facts.split == check_split(split, SPLITS)])
-    queries = texts[asked].rename(columns={"id": "query_id", "query": "text"})
-    passages = texts.rename(columns={"id": "passage_id", "passage": "text"}).drop(columns="query")
+    queries = texts[asked].sort_values("language", kind="stable").rename(columns={"query": "text"})
+    queries["query_id"] = queries.language + ":" + queries.fact
+    passages = told.sort_values("language", kind="stable").rename(columns={"passage": "text"})
+    passages["passage_id"] = passages.language + ":" + passages.fact
+    if name == "atlas-paraphrased":
+        passages["passage_id"] += ":" + passages.number.astype(str)
     qrels = queries[["query_id", "fact"]].merge(passages[["passage_id", "fact"]], on="fact")
-    return RetrievalTask(queries.drop(columns="passage"), passages, qrels.assign(relevance=1))
+    return RetrievalTask(queries.rename(columns={"fact": "question"}), passages, qrels.assign(relevance=1))
+
+
+def _partial(facts: int, seed: int) -> np.ndarray:
+    """Which facts exist in which language: English and, drawn for each fact, one to three others. (facts * L,)"""
+    rng = np.random.default_rng([seed, 3])
+    order = np.argsort(rng.random((facts, len(LANGUAGES))), axis=1)
+    exists = np.zeros((facts, len(LANGUAGES)), dtype=bool)
+    english = LANGUAGES.index("en")
+    for row, (languages, others) in enumerate(zip(order, rng.integers(1, 4, facts), strict=True)):
+        exists[row, [english, *[code for code in languages if code != english][:others]]] = True
+    return exists.ravel()

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from string import Formatter
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from babel.languages import get_official_languages, get_territory_language_info
 from babel.numbers import get_territory_currencies
 
 import hybridlib.atlas as atlas
-from hybridlib.atlas import DOMAINS, LANGUAGES, SPLITS, atlas_facts, atlas_names, atlas_texts
+from hybridlib.atlas import DOMAINS, LANGUAGES, SPLITS, atlas_facts, atlas_names, atlas_paraphrases, atlas_texts
 
 FRAMES = Path(atlas.__file__).parent / "frames"
 # Questions and passages of a relation may share these and nothing else: function words, cut to what `pieces` compares,
@@ -396,3 +397,53 @@ def test_questions_and_passages_share_little_beyond_the_entity(texts):
             passage = pieces(without(row.passage, row.entity_name, row.answer_name), language)
             shares.append(len(question & passage) / len(question))
         assert sum(shares) / len(shares) < 0.12, language
+
+
+# --- paraphrases
+
+
+@pytest.fixture(scope="module")
+def paraphrases(facts: pd.DataFrame) -> pd.DataFrame:
+    return atlas_paraphrases(facts)
+
+
+def test_every_fact_is_told_in_one_to_three_ways_in_every_language(facts, paraphrases):
+    ways = paraphrases.groupby(["fact", "language"], sort=False).number.agg(list)
+    assert ways.index.tolist() == [(fact, code) for fact in facts.fact for code in LANGUAGES]
+    assert paraphrases.index.tolist() == list(range(len(paraphrases)))
+    assert {tuple(numbers) for numbers in ways} == {(0,), (0, 1), (0, 1, 2)}
+    # One, two and three in a third of the cases each; the bound is four standard deviations of the binomial.
+    for number, count in ways.map(len).value_counts().items():
+        assert abs(count - len(ways) / 3) < 4 * (len(ways) * 2 / 9) ** 0.5, number
+    # As many are drawn for each language apart: of 21 draws, that all are one number is 3 in 3^21.
+    assert (ways.map(len).groupby("fact").nunique() > 1).all()
+
+
+def test_the_ways_to_tell_a_fact_are_different_frames_filled_in_with_its_names(facts, paraphrases):
+    relation, names = facts.set_index("fact"), atlas_names()
+    kinds = {code: frames(code) for code in LANGUAGES}
+    firsts: Counter[int] = Counter()
+    for (fact, code), told in paraphrases.groupby(["fact", "language"], sort=False).passage:
+        of_fact = relation.loc[fact]
+        slots = {"entity": names.at[of_fact.entity, code], "answer": names.at[of_fact.answer, code]}
+        filled = [frame.format(**slots) for frame in kinds[code][of_fact.relation]["passages"]]
+        chosen = [filled.index(passage) for passage in told]
+        assert len(set(chosen)) == len(chosen), (fact, code)
+        assert all(slots["entity"] in passage and slots["answer"] in passage for passage in told), (fact, code)
+        firsts[chosen[0]] += 1
+    # Each of the three frames comes first in a third of the cases.
+    n = sum(firsts.values())
+    assert sorted(firsts) == [0, 1, 2]
+    assert all(abs(count - n / 3) < 4 * (n * 2 / 9) ** 0.5 for count in firsts.values())
+
+
+def test_paraphrases_are_the_same_for_a_seed_and_others_for_another(facts, paraphrases):
+    pd.testing.assert_frame_equal(atlas_paraphrases(facts), paraphrases)
+    other = atlas_paraphrases(facts, 1)
+    sizes = [table.groupby(["fact", "language"]).size() for table in (other, paraphrases)]
+    # How many there are is independent of the other seed: alike in a third of the cases.
+    assert np.mean(sizes[0] == sizes[1]) == pytest.approx(1 / 3, abs=4 * (2 / 9 / len(sizes[0])) ** 0.5)
+
+
+def test_paraphrases_do_not_depend_on_the_split(facts, paraphrases):
+    pd.testing.assert_frame_equal(atlas_paraphrases(facts.assign(split="train")), paraphrases)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names, atlas_texts
-from hybridlib.corpus import CORPORA, ParallelCorpus, load_corpus
+from hybridlib.corpus import ParallelCorpus, _atlas, load_corpus
 from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
+from hybridlib.names import CORPORA
 from hybridlib.task import load_task
 
 COLUMNS = ["item", "language", "query", "passage", "passage_group", "domain", "dataset"]
@@ -186,6 +187,99 @@ def test_shares_that_make_no_sense_are_refused(share, message):
         full(3, "en", "sw").thin(share)
 
 
+def test_the_share_of_the_other_languages_is_as_if_each_were_named():
+    corpus = full(41, "de", "en", "sw")
+    thinned = corpus.thin({"sw": 0.9}, 3, others=0.2)
+    named = corpus.thin({"sw": 0.9, "de": 0.2, "en": 0.2}, 3)
+    assert thinned.table.to_dict() == named.table.to_dict()
+    assert thinned.sizes().to_dict() == {"de": 9, "en": 9, "sw": 37}  # ceil(8.2) and ceil(36.9)
+    assert corpus.thin({}, others=0.5).sizes().to_dict() == {"de": 21, "en": 21, "sw": 21}
+    assert corpus.thin({"de": 1.0}, others=0).sizes().to_dict() == {"de": 41, "en": 0, "sw": 0}
+
+
+@pytest.mark.parametrize("others", [1.5, -0.1, math.nan])
+def test_a_share_of_the_others_that_makes_no_sense_is_refused(others):
+    with pytest.raises(ValueError, match=f"others is {others}; allowed: 0 to 1"):
+        full(3, "en", "sw").thin({}, others=others)
+
+
+# --- composing
+
+
+def mixed(*languages: str) -> ParallelCorpus:
+    """29 items in turn of three domains: 10 of a, 10 of b, 9 of c; pairs of them share a group, the third lacks the
+    last of several languages."""
+    frame = rows_of(*[(i, code) for i in range(29) for code in languages])
+    frame = frame.assign(domain=[("a", "b", "c")[i % 3] for i in frame["item"]], passage_group=frame["item"] // 2)
+    missing = (frame["item"] == 2) & (frame.language == languages[-1]) & (len(languages) > 1)
+    return ParallelCorpus.from_frame(frame[~missing], languages)
+
+
+def queries_of(corpus: ParallelCorpus) -> set[str]:
+    return set(corpus.table["query"]) - {""}
+
+
+@pytest.mark.parametrize("items", [{"a": 4, "c": 9}, {"b": 1}, {"c": 2, "b": 10, "a": 0}])
+def test_composing_keeps_so_many_items_of_each_domain_and_none_of_the_others(items):
+    corpus = mixed("en", "sw")
+    part = corpus.compose(items, seed=5)
+    table = part.table.to_pandas()
+    counts = table[table.language == "en"].domain.value_counts().to_dict()
+    assert counts == {name: number for name, number in items.items() if number}
+    assert len(part) == sum(items.values()) and part.languages == ("en", "sw")
+    # What is kept is whole and in its old order, and the missing stay missing; items and groups are numbered anew.
+    old = corpus.table.to_pandas()
+    kept = old[old["item"].isin(old["item"][old["query"].isin(table["query"][table["query"] != ""])])]
+    texts = ["language", "query", "passage", "domain", "dataset"]
+    assert table[texts].to_numpy().tolist() == kept[texts].to_numpy().tolist()
+    assert table["item"].tolist() == [n for n in range(len(part)) for _ in ("en", "sw")]
+    assert table.passage_group.tolist() == pd.factorize(kept.passage_group)[0].tolist()
+    assert len(corpus) == 29  # as it was
+
+
+@settings(deadline=None, max_examples=10, derandomize=True)
+@given(
+    numbers=st.lists(st.integers(0, 9), min_size=6, max_size=6).filter(lambda n: any(n[:3])), seed=st.integers(0, 99)
+)
+def test_the_items_of_a_smaller_number_are_among_those_of_a_larger(numbers, seed):
+    corpus = mixed("en")
+    small = dict(zip("abc", numbers[:3], strict=True))
+    large = {name: max(small[name], more) for name, more in zip("abc", numbers[3:], strict=True)}
+    assert queries_of(corpus.compose(small, seed)) <= queries_of(corpus.compose(large, seed))
+    # Domains are chosen from apart: what is kept of one does not depend on the numbers of the others.
+    alone = [corpus.compose({name: number}, seed) for name, number in small.items() if number]
+    assert queries_of(corpus.compose(small, seed)) == set().union(*map(queries_of, alone))
+
+
+def test_another_seed_composes_of_other_items_and_the_same_seed_of_the_same():
+    corpus = mixed("en")
+    one, again, other = (queries_of(corpus.compose({"a": 5, "b": 5}, seed)) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_no_item_is_preferred_in_composing():
+    # Each of the ten items of a is kept for half of 100 seeds; the bound is four deviations, 4 * sqrt(100 / 4) = 20.
+    corpus = mixed("en")
+    kept = pd.Series([text for seed in range(100) for text in queries_of(corpus.compose({"a": 5}, seed))])
+    counts = kept.value_counts()
+    assert len(counts) == 10 and (counts - 50).abs().max() < 20
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ({"a": 11}, r"items: 'a' is 11; allowed: 0 to what there is: a \(10\), b \(10\), c \(9\)$"),
+        ({"a": 3, "c": -1}, r"items: 'c' is -1; allowed: 0 to what there is: a \(10\)"),
+        ({"d": 1}, r"items: 'd' is 1; allowed: 0 to what there is: a \(10\)"),
+        ({"a": 0}, r"items is {'a': 0}; it must keep at least one item"),
+        ({}, r"items is {}; it must keep at least one item"),
+    ],
+)
+def test_numbers_of_items_that_there_are_not_are_refused(items, message):
+    with pytest.raises(ValueError, match=message):
+        mixed("en", "sw").compose(items)
+
+
 # --- the named corpora
 
 
@@ -210,6 +304,33 @@ def test_languages_are_taken_in_the_order_given_and_thinned_with_the_seed():
     assert corpus.sizes().to_dict() == {"th": len(corpus), "en": math.ceil(len(corpus) / 4)}
     whole = load_corpus("atlas", languages=["th", "en"])
     assert present(corpus) == present(whole.thin({"en": 0.25}, 0))
+
+
+def test_a_corpus_is_composed_first_and_thinned_then():
+    items = {"money": 30, "writing": 7}
+    corpus = load_corpus("atlas", languages=["en", "sw", "th"], items=items, available={"sw": 0.5}, others=0.1, seed=4)
+    whole = load_corpus("atlas", languages=["en", "sw", "th"], seed=4)
+    assert corpus.table.to_dict() == whole.compose(items, 4).thin({"sw": 0.5}, 4, others=0.1).table.to_dict()
+    # Shares are of the 37 items that were chosen: ceil(3.7) and ceil(18.5).
+    assert corpus.sizes().to_dict() == {"en": 4, "sw": 19, "th": 4}
+    assert pd.Series(corpus.table["domain"][::3]).value_counts().to_dict() == items
+
+
+def test_all_languages_are_thinned_alike_where_others_stands_alone():
+    corpus = load_corpus("atlas", languages=["en", "sw"], others=0.25)
+    assert set(corpus.sizes()) == {math.ceil(len(corpus) / 4)}
+    assert present(corpus)["en"] == present(corpus)["sw"]
+
+
+def test_what_is_made_of_the_atlas_leaves_the_atlas_that_is_kept_as_it_is():
+    before = _atlas("train", 0).copy(deep=True)
+    first = load_corpus("atlas", languages=["en", "sw"])
+    load_corpus("atlas", languages=["sw"], items={"money": 10}, available={"sw": 0.1}, others=0.0)
+    mine = first.table.to_pandas()
+    mine.loc[:, ["query", "passage", "domain"]] = "mine"
+    pd.testing.assert_frame_equal(_atlas("train", 0), before)
+    assert load_corpus("atlas", languages=["en", "sw"]).table.to_dict() == first.table.to_dict()
+    assert set(first.table["dataset"]) == {"atlas"} and "mine" not in first.table["query"]
 
 
 def test_atlas_names_are_question_and_passage_alike():
@@ -239,6 +360,12 @@ def test_atlas_names_that_are_alike_in_some_language_share_a_group():
         ({"name": "atlas", "languages": ["en", "en"]}, "names one twice"),
         ({"name": "atlas", "languages": []}, "no item in any of the languages"),
         ({"name": "atlas", "languages": ["en"], "available": {"sw": 0.1}}, "unknown language 'sw'; the corpus has en"),
+        ({"name": "atlas", "languages": ["en"], "others": 1.5}, "others is 1.5; allowed: 0 to 1"),
+        (
+            {"name": "atlas", "items": {"sports": 5}},
+            r"items: 'sports' is 5; allowed: 0 to what there is: \w+ \(\d+\), ",
+        ),
+        ({"name": "atlas", "items": {"money": 0}}, "items is {'money': 0}; it must keep at least one item"),
     ],
 )
 def test_arguments_that_name_nothing_are_refused(arguments, message):
@@ -331,3 +458,8 @@ def test_held_out_articles_of_xquad_r_are_never_trained_on(real_data):
     whole = load_task("xquad-r")
     # 48 articles, a quarter of them held out; no question lies in neither part.
     assert len(train) + len(test.queries) == len(whole.queries) == 13_090
+
+
+def test_an_unknown_domain_is_refused_even_with_no_items() -> None:
+    with pytest.raises(ValueError, match=r"items: 'xx' is 0; allowed: 0 to what there is: money"):
+        load_corpus("atlas", languages=["en"]).compose({"xx": 0, "money": 5})

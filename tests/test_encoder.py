@@ -1,6 +1,9 @@
 """The encoders that are made on the spot, and those that are loaded."""
 
+import copy
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tiny_bert import tiny_bert
 
 import hybridlib.encoder
 from hybridlib.corpus import ParallelCorpus, load_corpus
-from hybridlib.encoder import load_encoder
+from hybridlib.encoder import _Tokens, load_encoder
 from hybridlib.training import fine_tune
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -117,6 +121,135 @@ def test_without_a_corpus_the_tokenizer_is_of_the_atlas(
 ) -> None:
     monkeypatch.setattr(hybridlib.encoder, "load_corpus", {"atlas": corpus}.__getitem__)
     assert torch.equal(weights(load_encoder("static")), weights(scratch))
+
+
+# What tokenises each text once.
+
+
+class Counting:
+    """A tokenizer that notes what it is asked to encode."""
+
+    def __init__(self, tokenizer: object) -> None:
+        self.tokenizer = tokenizer
+        self.asked: list[str] = []
+
+    def encode_batch(self, texts: list[str], **options: object) -> list:
+        self.asked += texts
+        return self.tokenizer.encode_batch(texts, **options)
+
+
+def stock(encoder: SentenceTransformer) -> StaticEmbedding:
+    """The same module as it is without `_Tokens`."""
+    return StaticEmbedding(encoder[0].tokenizer, embedding_weights=weights(encoder))
+
+
+@pytest.mark.parametrize("prompt", [None, "", "query: ", "Кения"])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        TEXTS,
+        [""],
+        ["", ""],
+        ["", "Nairobi", "", "Nairobi", "Kenya", ""],
+        ["Nairobi"] * 3,
+        ["   "],
+        ["货币"],  # not in the vocabulary
+    ],
+)
+def test_the_features_are_those_of_the_stock_module_the_first_time_and_the_second(
+    scratch: SentenceTransformer, texts: list[str], prompt: str | None
+) -> None:
+    module = stock(scratch)
+    ours = _Tokens(scratch[0].tokenizer)
+    expected = module.preprocess(texts, prompt=prompt)
+    for _ in range(2):
+        features = ours(texts, prompt=prompt)
+        assert features.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.equal(features[name], value) and features[name].dtype == value.dtype, name
+        assert torch.equal(
+            module.forward(features)["sentence_embedding"], module.forward(dict(expected))["sentence_embedding"]
+        )
+
+
+def test_a_prompt_is_no_part_of_what_is_known_of_the_text_alone(scratch: SentenceTransformer) -> None:
+    ours, module = _Tokens(scratch[0].tokenizer), stock(scratch)
+    for prompt in (None, "What is ", "Nairobi", None):
+        found = ours(["Kenya", ""], prompt=prompt)
+        assert torch.equal(found["input_ids"], module.preprocess(["Kenya", ""], prompt=prompt)["input_ids"])
+
+
+def test_changing_the_features_changes_nothing_of_what_comes_later(scratch: SentenceTransformer) -> None:
+    ours = _Tokens(scratch[0].tokenizer)
+    first = ours(["Nairobi"])
+    expected = first["input_ids"].clone()
+    first["input_ids"].zero_()  # one text alone: no concatenation of others hides a shared array
+    assert expected.any() and torch.equal(ours(["Nairobi"])["input_ids"], expected)
+
+
+def test_each_text_is_tokenised_once(scratch: SentenceTransformer) -> None:
+    counting = Counting(scratch[0].tokenizer)
+    ours = _Tokens(counting)
+    ours(["Kenya", "Nairobi", "Kenya", ""])
+    assert counting.asked == ["Kenya", "Nairobi", ""]
+    ours(["", "Mombasa", "Nairobi"])
+    copy.deepcopy(ours)(["Kenya", "Mombasa"])
+    assert counting.asked == ["Kenya", "Nairobi", "", "Mombasa"]
+    ours(["Kenya"], prompt="query: ")
+    assert counting.asked[4:] == ["query: Kenya"]
+
+
+def test_encoders_of_a_corpus_and_their_copies_share_what_is_tokenised_and_not_their_weights(
+    corpus: ParallelCorpus,
+) -> None:
+    one, other = (load_encoder("static", corpus=corpus, seed=seed) for seed in (0, 1))
+    copied = copy.deepcopy(one)
+    assert one[0].preprocess is other[0].preprocess is copied[0].preprocess
+    assert isinstance(copied[0].preprocess, _Tokens)
+    with torch.no_grad():
+        copied[0].embedding.weight.zero_()
+    assert weights(one).any() and weights(other).any()
+
+
+def test_an_encoder_of_another_corpus_has_tokens_of_its_own(scratch: SentenceTransformer) -> None:
+    # Equal texts have other numbers in another vocabulary.
+    other = load_encoder("static", corpus=load_corpus("atlas", languages=["sw"]))
+    assert other[0].preprocess is not scratch[0].preprocess
+    for encoder in (other, scratch):
+        ids = encoder[0].tokenizer.encode("Nairobi Kenya", add_special_tokens=False).ids
+        assert encoder[0].preprocess(["Nairobi Kenya"])["input_ids"].tolist() == ids
+
+
+def test_encoding_and_training_are_those_of_the_stock_module(
+    corpus: ParallelCorpus, scratch: SentenceTransformer
+) -> None:
+    plain = SentenceTransformer(modules=[stock(scratch)], device="cpu")
+    assert np.array_equal(scratch.encode(TEXTS), plain.encode(TEXTS))
+    ours, theirs = (fine_tune(encoder, corpus, steps=2, progress=False) for encoder in (scratch, plain))
+    assert torch.equal(weights(ours), weights(theirs))
+    assert not torch.equal(weights(ours), weights(scratch))
+
+
+LOAD = """
+import sys
+sys.modules["hybridlib"] = None  # so that an import of it is an error
+import numpy as np
+from sentence_transformers import SentenceTransformer
+encoder = SentenceTransformer(sys.argv[1], device="cpu")
+assert type(encoder[0]).__module__.startswith("sentence_transformers."), type(encoder[0])
+assert "preprocess" not in vars(encoder[0])
+np.save(sys.argv[2], encoder.encode(sys.argv[3:]))
+"""
+
+
+def test_a_saved_encoder_is_a_stock_one_that_does_without_this_library(
+    scratch: SentenceTransformer, tmp_path: Path
+) -> None:
+    scratch.encode(TEXTS)
+    scratch.save(str(tmp_path / "saved"))
+    out = tmp_path / "embeddings.npy"
+    subprocess.run([sys.executable, "-c", LOAD, str(tmp_path / "saved"), str(out), *TEXTS], cwd=tmp_path, check=True)
+    assert np.load(out) == pytest.approx(scratch.encode(TEXTS), abs=1e-6)
 
 
 # The aligned encoder.

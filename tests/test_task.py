@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names
+from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names, atlas_paraphrases
 from hybridlib.corpus import load_corpus
 from hybridlib.lareqa import LareqaData
-from hybridlib.task import TASKS, RetrievalTask, load_task, task_from_lareqa
+from hybridlib.names import TASKS
+from hybridlib.task import RetrievalTask, load_task, question_domains, task_from_lareqa
 
 QUERIES = pd.DataFrame(
     [("q2", "en", "two?"), ("q1", "de", "eins?"), ("q3", "fi", "kolme?")], columns=["query_id", "language", "text"]
@@ -51,10 +52,16 @@ def test_a_query_may_be_in_a_language_without_passages():
 def test_other_columns_and_the_index_are_dropped():
     shuffled = QUERIES.assign(note="x").sample(frac=1, random_state=1)
     made = task(queries=shuffled)
-    assert list(made.queries.columns) == ["query_id", "language", "text"]
+    assert list(made.queries.columns) == ["query_id", "language", "text", "question"]
     assert made.queries.index.tolist() == [0, 1, 2]
     ids = made.queries.query_id.to_numpy()[made.pairs[:, 0]]
     assert ids.tolist() == QRELS.query_id.tolist()
+
+
+def test_a_query_without_a_question_is_a_question_of_its_own():
+    assert task().queries.question.tolist() == ["q2", "q1", "q3"]
+    questions = [("a", 1), "b", ("a", 1)]
+    assert task(queries=QUERIES.assign(question=questions)).queries.question.tolist() == questions
 
 
 def test_ids_may_be_numbers():
@@ -73,6 +80,7 @@ def test_ids_may_be_numbers():
             {"queries": QUERIES.drop(columns="text")},
             r"queries lacks the column 'text'; it has \['query_id', 'language'\]",
         ),
+        ({"queries": QUERIES.assign(question=["a", None, "b"])}, "queries: the question of q1 is missing"),
         ({"passages": PASSAGES.rename(columns={"passage_id": "id"})}, "passages lacks the column 'passage_id'; it has"),
         ({"qrels": QRELS.drop(columns="relevance")}, "qrels lacks the column 'relevance'; it has"),
         ({"queries": again(QUERIES, 1)}, "query_id q1 comes twice"),
@@ -100,9 +108,10 @@ def test_tables_that_do_not_fit_are_refused(tables, message):
 
 
 def test_restricting_keeps_queries_passages_and_pairs_of_the_languages():
-    part = task().restrict(["de", "en"])
+    part = task(queries=QUERIES.assign(question=[7, 8, 9])).restrict(["de", "en"])
     assert part.languages == ["de", "en"]
     assert part.queries.query_id.tolist() == ["q2", "q1"]
+    assert part.queries.question.tolist() == [7, 8]
     assert part.passages.passage_id.tolist() == ["p2", "p3", "p4"]
     # q2 stays, without a relevant passage: its only one is Finnish.
     assert part.qrels.to_numpy().tolist() == [["q1", "p3", 1], ["q1", "p4", 2]]
@@ -153,6 +162,7 @@ def test_atlas_asks_the_facts_of_the_split_in_a_pool_of_all_facts(split):
     assert made.languages == list(LANGUAGES)
     # Language by language, in each the facts in order.
     assert made.queries.query_id.tolist() == [f"{code}:{fact}" for code in LANGUAGES for fact in asked]
+    assert made.queries.question.tolist() == asked * len(LANGUAGES)
     assert made.passages.passage_id.tolist() == [f"{code}:{fact}" for code in LANGUAGES for fact in facts.fact]
     assert made.passages.language.tolist() == [code for code in LANGUAGES for _ in facts.fact]
     # A question has one relevant passage in each language, that of its own fact.
@@ -190,7 +200,7 @@ def test_a_task_of_lareqa_data_has_its_tables():
         QUERIES.assign(question=["2", "1", "3"], article="A"), PASSAGES.assign(article="A"), QRELS.assign(relevance=1)
     )
     made = task_from_lareqa(data)
-    pd.testing.assert_frame_equal(made.queries, QUERIES)
+    pd.testing.assert_frame_equal(made.queries, QUERIES.assign(question=["2", "1", "3"]))
     pd.testing.assert_frame_equal(made.passages, PASSAGES)
     assert made.pairs.tolist() == task().pairs.tolist()
 
@@ -220,6 +230,102 @@ def test_xquad_r_is_the_benchmark_as_published_unless_a_split_is_given(monkeypat
     assert asked[-1] is True and not any(asked[:-1])
 
 
-def test_the_atlas_has_no_paragraphs_to_add():
-    with pytest.raises(ValueError, match="paragraphs is True; the passages of atlas are sentences without a paragraph"):
-        load_task("atlas", paragraphs=True)
+@pytest.mark.parametrize("name", ["atlas", "atlas-paraphrased", "atlas-partial"])
+def test_the_atlas_has_no_paragraphs_to_add(name):
+    message = f"paragraphs is True; the passages of {name} are sentences without a paragraph"
+    with pytest.raises(ValueError, match=message):
+        load_task(name, paragraphs=True)
+
+
+# --- several passages for a fact, and facts that exist in some languages
+
+
+def languages_of(table: pd.DataFrame, fact: pd.Series) -> pd.Series:
+    """The languages of each fact, as they come."""
+    return table.language.groupby(fact.to_numpy(), sort=False).agg(list)
+
+
+def test_the_paraphrased_atlas_has_one_to_three_relevant_passages_in_each_language():
+    facts = atlas_facts(2)
+    asked = facts.fact[facts.split == "validation"].tolist()
+    made = load_task("atlas-paraphrased", "validation", seed=2)
+    # The questions are those of the plain atlas; the pool holds all paraphrases of all facts, language by language.
+    pd.testing.assert_frame_equal(made.queries, load_task("atlas", "validation", seed=2).queries)
+    told = atlas_paraphrases(facts, 2)
+    text = {f"{row.language}:{row.fact}:{row.number}": row.passage for row in told.itertuples()}
+    assert len(text) == len(told)
+    assert dict(zip(made.passages.passage_id, made.passages.text, strict=True)) == text
+    assert made.passages.passage_id.is_unique and made.passages.language.is_monotonic_increasing
+    assert (made.passages.language == made.passages.passage_id.str.partition(":")[0]).all()
+    # Relevant to a question is every passage that tells its fact, in any language, and no other.
+    ids: dict[str, list[str]] = {}
+    for row in told.itertuples():
+        ids.setdefault(row.fact, []).append(f"{row.language}:{row.fact}:{row.number}")
+    expected = {(f"{code}:{fact}", passage) for fact in asked for code in LANGUAGES for passage in ids[fact]}
+    assert set(made.qrels[["query_id", "passage_id"]].itertuples(index=False, name=None)) == expected
+    assert len(made.qrels) == len(expected) and (made.qrels.relevance == 1).all()
+    count = made.qrels.groupby(["query_id", made.qrels.passage_id.str.partition(":")[0]]).size()
+    assert len(count) == len(made.queries) * len(LANGUAGES) and set(count) == {1, 2, 3}
+
+
+def test_questions_of_the_partial_atlas_are_in_english_and_one_to_three_other_languages():
+    made = load_task("atlas-partial", "test", seed=2)
+    whole = load_task("atlas", "test", seed=2)
+    fact = made.passages.passage_id.str.partition(":")[2]
+    exists = languages_of(made.passages, fact)
+    assert sorted(exists.index) == sorted(atlas_facts(2).fact)  # the pool still holds all facts
+    assert all(len(codes) == len(set(codes)) and "en" in codes for codes in exists)
+    others = exists.map(len) - 1
+    # One, two or three others for a third of the facts each, n = 1,022; four standard deviations of the binomial.
+    n = len(exists)
+    assert sorted(others.unique()) == [1, 2, 3]
+    assert all(abs(count - n / 3) < 4 * (n * 2 / 9) ** 0.5 for count in others.value_counts())
+    # So a language other than English has one fact in ten: two of twenty languages, on average.
+    sizes = made.passages.language.value_counts().drop("en")
+    assert set(sizes.index) == set(LANGUAGES) - {"en"}
+    assert all(abs(size - n / 10) < 4 * (n * 0.1 * 0.9) ** 0.5 for size in sizes)
+    # Questions are asked in the languages of their fact and in no other.
+    asked = languages_of(made.queries, made.queries.question)
+    assert set(asked.index) == set(whole.queries.question)
+    assert asked.map(sorted).to_dict() == exists[asked.index].map(sorted).to_dict()
+    # All is as in the plain atlas but for what is missing.
+    for name, key in (("queries", "query_id"), ("passages", "passage_id")):
+        table, of = getattr(made, name), getattr(whole, name)
+        pd.testing.assert_frame_equal(table, of[of[key].isin(table[key])].reset_index(drop=True))
+    pairs = set(made.qrels[["query_id", "passage_id"]].itertuples(index=False, name=None))
+    expected = {(f"{q}:{one}", f"{p}:{one}") for one, codes in asked.items() for q in codes for p in codes}
+    assert pairs == expected and len(made.qrels) == len(expected)
+
+
+def test_which_languages_a_fact_exists_in_is_chosen_by_the_seed_and_not_by_the_split():
+    ids = [set(load_task("atlas-partial", split).passages.passage_id) for split in ("test", "validation")]
+    assert ids[0] == ids[1] == set(load_task("atlas-partial").passages.passage_id)
+    assert set(load_task("atlas-partial", seed=1).passages.passage_id) != ids[0]
+
+
+@pytest.mark.parametrize("name", ["atlas-paraphrased", "atlas-partial"])
+def test_the_other_atlas_tasks_can_be_restricted_and_refuse_what_the_atlas_refuses(name):
+    part = load_task(name, "train", languages=["en", "sw"])
+    assert part.languages == ["en", "sw"]
+    trained = set(atlas_facts().query("split == 'train'").fact)
+    assert set(part.queries.question) == trained  # every fact is asked in English at least
+    with pytest.raises(ValueError, match="split is 'dev'; allowed: train, validation, test"):
+        load_task(name, "dev")
+    with pytest.raises(ValueError, match="languages: 'xx' is not in the task; allowed: ar, bn, de"):
+        load_task(name, languages=["xx"])
+
+
+@pytest.mark.parametrize("name", ["atlas", "atlas-paraphrased", "atlas-partial"])
+def test_every_test_question_of_an_atlas_task_has_the_domain_of_its_fact(name):
+    domains = question_domains(name, seed=2)
+    asked = load_task(name, seed=2).queries.question
+    assert domains.index.is_unique and set(domains.index) == set(asked)
+    assert domains.to_dict() == atlas_facts(2).set_index("fact").domain[domains.index].to_dict()
+    assert set(domains.index) != set(question_domains(name).index)  # of another split
+
+
+@pytest.mark.parametrize("name", ["xquad-r", "beir"])
+def test_a_task_without_domains_is_refused(name):
+    message = f"task is '{name}'; allowed, as they have domains: atlas, atlas-paraphrased, atlas-partial$"
+    with pytest.raises(ValueError, match=message):
+        question_domains(name)

@@ -1,0 +1,52 @@
+"""The words that parameters, columns and legends share, spelled once.
+
+They have a module of their own so that parameters can be checked without loading what computes.
+"""
+
+from babel import Locale
+from babel.core import get_global
+
+LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())  # noqa: SIM905 (one line)
+CORPORA = ("atlas", "atlas-names", "xquad-r")
+TASKS = ("atlas", "atlas-paraphrased", "atlas-partial", "xquad-r")
+STATIC_ENCODERS = ("static:scratch", "static:aligned")
+STRATEGIES = ("en-en", "x-x", "x-x-mono", "x-y", "hybrid", "mix-passages", "mix-entries", "round-robin-entries")
+# Trains as en-en, on code-switched text.
+CODE_SWITCH = "code-switch"
+SETTINGS = ("monolingual", "cross-lingual", "multilingual")
+# Measures of which less is better.
+LOWER_IS_BETTER = ("rank_distance", "slope")
+
+# Family (or branch, where a family has several of them here) and script of each language: Glottolog 5.1 and ISO 15924.
+FAMILIES = {
+    "ar": "Semitic",
+    "bn": "Indo-Aryan",
+    "de": "Germanic",
+    "el": "Greek",
+    "en": "Germanic",
+    "es": "Romance",
+    "fa": "Iranian",
+    "fi": "Uralic",
+    "fr": "Romance",
+    "hi": "Indo-Aryan",
+    "id": "Austronesian",
+    "ja": "Japonic",
+    "ko": "Koreanic",
+    "ru": "Slavic",
+    "sw": "Atlantic-Congo",
+    "te": "Dravidian",
+    "th": "Tai-Kadai",
+    "tr": "Turkic",
+    "vi": "Austroasiatic",
+    "yo": "Atlantic-Congo",
+    "zh": "Sinitic",
+}
+
+
+def script(language: str) -> str:
+    """The script a language is mainly written in, as an ISO 15924 code (CLDR, likely subtags).
+
+    >>> script("ru"), script("zh")
+    ('Cyrl', 'Hans')
+    """
+    return Locale.parse(language).script or get_global("likely_subtags").get(language, "_Zzzz_").split("_")[1]

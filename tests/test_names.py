@@ -1,0 +1,89 @@
+"""The words that are spelled once, and the names that the package hands out when they are first used."""
+
+import subprocess
+import sys
+
+import pytest
+from babel import Locale
+
+import hybridlib as hl
+from hybridlib import names
+from hybridlib.names import FAMILIES, LANGUAGES, script
+
+# ISO 15924; of Chinese and Serbian CLDR names the script by its variant, and so on: the likely one.
+SCRIPTS = {
+    "ar": "Arab", "bn": "Beng", "el": "Grek", "fa": "Arab", "hi": "Deva", "ja": "Jpan", "ko": "Kore", "ru": "Cyrl",
+    "te": "Telu", "th": "Thai", "zh": "Hans",
+}  # fmt: skip
+
+
+def test_every_language_has_a_family_and_no_other_has():
+    assert list(FAMILIES) == list(LANGUAGES)
+    assert all(FAMILIES.values())
+    # Those that are related, as everybody knows, share a family; a language alone in its own is named by nobody else.
+    assert FAMILIES["de"] == FAMILIES["en"] != FAMILIES["fi"]
+    assert FAMILIES["es"] == FAMILIES["fr"]
+    assert FAMILIES["bn"] == FAMILIES["hi"] != FAMILIES["te"]
+    assert FAMILIES["sw"] == FAMILIES["yo"]
+    assert FAMILIES["ar"] != FAMILIES["fa"]
+
+
+def test_languages_are_codes_that_cldr_knows_each_once_in_order():
+    assert list(LANGUAGES) == sorted(set(LANGUAGES))
+    english = Locale.parse("en").languages
+    assert all(code in english for code in LANGUAGES)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_has_the_script_it_is_written_in(language):
+    assert script(language) == SCRIPTS.get(language, "Latn")
+
+
+def test_a_script_that_a_code_names_is_taken():
+    assert script("zh_Hant") == "Hant"
+
+
+def test_no_word_is_listed_twice():
+    for words in (names.CORPORA, names.TASKS, names.STATIC_ENCODERS, names.STRATEGIES, names.SETTINGS):
+        assert len(set(words)) == len(words)
+    assert names.CODE_SWITCH not in names.STRATEGIES  # a way to make text, not to draw batches
+
+
+# What the package hands out
+
+
+@pytest.mark.parametrize("name", hl.__all__)
+def test_every_name_of_the_package_is_that_of_its_module(name):
+    value = getattr(hl, name)
+    assert value.__name__ == name
+    assert value.__module__ == f"hybridlib.{hl._MODULE_OF[name]}"
+    assert getattr(hl, name) is value
+
+
+def test_the_names_of_the_package_are_listed_in_order():
+    assert hl.__all__ == sorted(set(hl.__all__))
+    assert set(hl.__all__) <= set(dir(hl))
+    assert "__version__" in dir(hl)
+
+
+@pytest.mark.parametrize("name", ["nothing", "Fine_tune", "_hidden"])
+def test_a_name_that_there_is_not_is_an_attribute_error(name):
+    with pytest.raises(AttributeError, match=f"^module 'hybridlib' has no attribute '{name}'$"):
+        getattr(hl, name)
+    assert not hasattr(hl, name)
+
+
+LIGHT = """
+import sys
+import hybridlib, hybridlib.questions
+from hybridlib import Run, Trial, BatchRatioParams
+assert dir(hybridlib)
+heavy = {"torch", "sentence_transformers", "transformers", "datasets", "matplotlib", "numba"} & set(sys.modules)
+assert not heavy, heavy
+from hybridlib import fine_tune  # and what computes is there once it is asked for
+assert "torch" in sys.modules and "sentence_transformers" in sys.modules
+"""
+
+
+def test_reading_a_plan_does_not_wait_for_what_computes():
+    subprocess.run([sys.executable, "-c", LIGHT], check=True)
