@@ -2,43 +2,62 @@
 
     params -> corpus -> sampler -> encoder + loss -> ranks -> measures -> results -> figures
 
-One module for each word; each hands a plain value to the next.
+One module for each word; each hands a plain value to the next. A name is imported from its module when it is first
+used, so that reading parameters does not wait for what computes.
 """
 
-from hybridlib.corpus import ParallelCorpus, load_corpus
-from hybridlib.encoder import load_encoder
-from hybridlib.evaluation import evaluate, evaluate_embeddings, summarize
-from hybridlib.lareqa import read_lareqa
-from hybridlib.loss import InfoNCE
-from hybridlib.params import BatchRatioParams
-from hybridlib.ranks import RankCounter, relevant_ranks
-from hybridlib.runs import Run, compute_runs, read_means, write_results
-from hybridlib.sampler import HybridBatchSampler
-from hybridlib.task import RetrievalTask, load_task, task_from_lareqa
-from hybridlib.training import ParallelCollator, fine_tune
+import importlib
+from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = [
-    "BatchRatioParams",
-    "HybridBatchSampler",
-    "InfoNCE",
-    "ParallelCollator",
-    "ParallelCorpus",
-    "RankCounter",
-    "RetrievalTask",
-    "Run",
-    "compute_runs",
-    "evaluate",
-    "evaluate_embeddings",
-    "fine_tune",
-    "load_corpus",
-    "load_encoder",
-    "load_task",
-    "read_lareqa",
-    "read_means",
-    "relevant_ranks",
-    "summarize",
-    "task_from_lareqa",
-    "write_results",
-]
+_MODULE_OF = {
+    "BatchRatioParams": "questions",
+    "DomainDataParams": "questions",
+    "HybridBatchSampler": "sampler",
+    "Index": "index",
+    "InfoNCE": "loss",
+    "LanguageImbalanceParams": "questions",
+    "MiraclHighResourceParams": "questions",
+    "MlqaLanguageFamiliesParams": "questions",
+    "ParallelCollator": "training",
+    "ParallelCorpus": "corpus",
+    "RankCounter": "ranks",
+    "RetrievalTask": "task",
+    "Run": "runs",
+    "Trial": "runs",
+    "beside": "paper",
+    "code_switch": "code_switching",
+    "compute_runs": "runs",
+    "evaluate": "evaluation",
+    "evaluate_embeddings": "evaluation",
+    "fine_tune": "training",
+    "language_shares": "index",
+    "load_corpus": "corpus",
+    "load_encoder": "encoder",
+    "load_task": "task",
+    "not_comparable": "paper",
+    "paper_figures": "paper",
+    "question_domains": "task",
+    "read_lareqa": "lareqa",
+    "read_means": "results",
+    "read_questions": "results",
+    "relevant_ranks": "ranks",
+    "search": "index",
+    "summarize": "results",
+    "task_from_lareqa": "task",
+    "write_results": "results",
+}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'hybridlib' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"hybridlib.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,9 +1,9 @@
-"""Figures, drawn from tables of means; each function returns a figure, and `save` keeps it.
+"""Figures, drawn from tables; each function returns a figure, and `save` keeps it.
 
-Encoders are told apart by marker and line, not by colour alone, so that the figures can be read in grey.
+What is compared is told apart by marker and line, not by colour alone, so that the figures can be read in grey.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from babel import Locale
-from babel.core import get_global
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hybridlib.evaluation import SETTINGS, summarize
+from hybridlib.names import SETTINGS, script
 from hybridlib.paths import replacing
+from hybridlib.results import summarize
 
 _COLOURS = ("#0b4f8a", "#c8641e", "#4a7c3a", "#7a4a8a")
 _MARKERS = ("o", "s", "^", "D")
+_LINES = ("-", "--", "-.", ":")
+# A strategy looks the same in every figure.
+_LOOKS = {"x-x-mono": 0, "hybrid": 1, "x-y": 2, "x-x": 3}
 _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -66,6 +68,7 @@ def trade_off(means: pd.DataFrame, *, measure: str = "map") -> Figure:
                     f"α = {alpha:g}{_end_name(alpha)}", (x[alpha], y[alpha]), xytext=(7, 5), textcoords="offset points"
                 )
             axes.margins(x=0.4, y=0.14)
+            axes.locator_params(axis="x", nbins=5)
             axes.set(
                 title=f"{_short(encoder)} encoder", xlabel=f"cross-lingual {measure}", ylabel=f"monolingual {measure}"
             )
@@ -73,21 +76,17 @@ def trade_off(means: pd.DataFrame, *, measure: str = "map") -> Figure:
     return figure
 
 
-def over_alpha(means: pd.DataFrame, low_resource: Sequence[str], *, measure: str = "map") -> Figure:
+def over_alpha(means: pd.DataFrame, groups: Mapping[str, Sequence[str]], *, measure: str = "map") -> Figure:
     """The measure in each setting, and the rank distance, over alpha; the band spans the seeds.
 
-    Low-resource languages (queries in them) are drawn apart from the others.
+    Groups of languages (of the queries) are drawn apart, by line.
     """
-    is_low = means.query_language.isin(low_resource)
-    groups = {"other languages": ("-", means[~is_low]), "low-resource languages": ("--", means[is_low])}
     panels = [(setting, measure) for setting in SETTINGS] + [("multilingual", "rank_distance")]
     with plt.rc_context(_STYLE):
         figure, axes_row = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 3.5))
         for axes, (setting, shown) in zip(axes_row, panels, strict=True):
-            for label, (line, group) in groups.items():
-                if group.empty:
-                    continue
-                table = summarize(group)[shown].xs(setting, level="setting")
+            for (label, languages), line in zip(groups.items(), _LINES[: len(groups)], strict=True):
+                table = summarize(means[means.query_language.isin(languages)])[shown].xs(setting, level="setting")
                 for number, encoder in enumerate(table.index.unique("encoder")):
                     by_alpha = table.loc[encoder].groupby("alpha")
                     mean = by_alpha.mean()
@@ -117,7 +116,7 @@ def language_heat_map(
     The diagonal is monolingual retrieval. Languages are ordered by script, the low-resource ones (marked *) last.
     """
     pairs = means[(means.measure == measure) & (means.setting != "multilingual")]
-    order = sorted(pairs.query_language.unique(), key=lambda code: (code in low_resource, *_script(code)))
+    order = sorted(pairs.query_language.unique(), key=lambda code: (code in low_resource, *_script_key(code)))
     labels = [f"{code}*" if code in low_resource else code for code in order]
     encoders = pairs.encoder.unique()
     highest = float(pairs.value.max())
@@ -141,6 +140,115 @@ def language_heat_map(
         for axes in grid[-1]:
             axes.set_xlabel("passage language")
         figure.colorbar(image, ax=grid, label=measure, shrink=0.6, aspect=30)
+    return figure
+
+
+def lines(
+    table: pd.DataFrame, *, x: str, label: str, panel: str, xlabel: str, ylabel: str, log: bool = False
+) -> Figure:
+    """Values with intervals over something that was varied: a panel for each value of one column, a line for each of
+    another.
+
+    Args:
+        table: `value`, `lower`, `upper` and the columns named here.
+        x: column of the numbers along the horizontal axis; log2 of them if `log`.
+        label: column told apart by colour, marker and line.
+        panel: column told apart by panel.
+    """
+    panels, labels = _values(table[panel]), _values(table[label])
+    with plt.rc_context(_STYLE):
+        figure, row = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.4), squeeze=False)
+        for axes, name in zip(row[0], panels, strict=True):
+            for what, number in _looks(labels).items():
+                curve = table[(table[panel] == name) & (table[label] == what)].sort_values(x)
+                style = {"color": _COLOURS[number], "marker": _MARKERS[number], "ls": _LINES[number]}
+                axes.plot(curve[x], curve.value, label=what, markersize=5, **style)
+                axes.fill_between(curve[x], curve.lower, curve.upper, color=style["color"], alpha=0.15, linewidth=0)
+            if log:
+                axes.set_xscale("log", base=2)
+            ticks = _values(table[x])
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+            axes.set_xticks([], minor=True)
+            axes.set(title=name, xlabel=xlabel)
+        row[0, 0].set_ylabel(ylabel)
+        handles, names = row[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)))
+    return figure
+
+
+def effects(
+    table: pd.DataFrame, *, row: str, panel: str, xlabel: str, label: str | None = None, margin: float | None = None
+) -> Figure:
+    """Differences with their intervals, a row each; where an interval does not cross the line at 0, so many questions
+    and seeds speak for a difference.
+
+    Args:
+        table: `difference`, `lower`, `upper` and the columns named here.
+        row: column whose values are the rows.
+        panel: column told apart by panel.
+        label: column told apart by colour and marker, one above the other in a row.
+        margin: of non-inferiority, drawn as a dashed line at minus the margin.
+    """
+    rows, panels = _values(table[row]), _values(table[panel])
+    labels = _values(table[label]) if label else [""]
+    with plt.rc_context({**_STYLE, "axes.grid.axis": "x"}):
+        size = (1.6 + 2.9 * len(panels), 1.3 + (0.2 + 0.13 * len(labels)) * len(rows))
+        figure, grid = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+        for axes, name in zip(grid[0], panels, strict=True):
+            axes.axvline(0, color="0.3", linewidth=0.8)
+            if margin is not None:
+                axes.axvline(-margin, color="0.3", linewidth=0.8, ls="--", label=f"margin, {margin:g}")
+            for place, (what, number) in enumerate(_looks(labels).items()):
+                shown = table[table[panel] == name]
+                shown = shown[shown[label] == what] if label else shown
+                y = shown[row].map({value: place for place, value in enumerate(rows)}).astype(float)
+                y += 0.55 * ((place + 0.5) / len(labels) - 0.5)
+                span = [shown.difference - shown.lower, shown.upper - shown.difference]
+                axes.errorbar(
+                    shown.difference, y, xerr=span, fmt=_MARKERS[number], color=_COLOURS[number],
+                    markersize=4.5, capsize=2, linewidth=1.2, label=what or None,
+                )  # fmt: skip
+            axes.set(title=name, xlabel=xlabel)
+            axes.set_yticks(range(len(rows)), [str(value) for value in rows])
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+        handles, names = grid[0, 0].get_legend_handles_labels()
+        if names:
+            figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)))
+    return figure
+
+
+def matrices(
+    tables: Mapping[str, pd.DataFrame], *, row: str, column: str, title: str, around_zero: bool = False
+) -> Figure:
+    """Tables as heat maps side by side on one scale; small ones with their numbers.
+
+    Args:
+        tables: by title; a cell without a value is grey.
+        row, column: what rows and columns are.
+        title: of the colour bar.
+        around_zero: whether gains and losses are to be told apart, at 0; a loss has a minus sign.
+    """
+    highest = max(float(np.nanmax(np.abs(table.to_numpy()))) for table in tables.values())
+    shape = next(iter(tables.values())).shape
+    numbers = shape[0] <= 8
+    cell = 0.62 if numbers else 0.17
+    palette = sns.color_palette("vlag_r" if around_zero else "cividis", as_cmap=True)
+    with plt.rc_context({**_STYLE, "axes.grid": False, "font.size": 8}):
+        size = (1.9 + len(tables) * (0.5 + cell * shape[1]), 1.5 + cell * shape[0])
+        figure, grid = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False)
+        for axes, (name, table) in zip(grid[0], tables.items(), strict=True):
+            sns.heatmap(
+                table, ax=axes, cmap=palette, vmin=-highest if around_zero else 0, vmax=highest, square=True,
+                annot=numbers, fmt="+.3f" if around_zero else ".2f", annot_kws={"fontsize": 7}, cbar=False,
+                linewidths=0.5,
+            )  # fmt: skip
+            axes.set(title=name, xlabel=column, ylabel="", facecolor="0.8")
+            if around_zero and not numbers:
+                for y, x in np.argwhere(table.to_numpy() < 0):
+                    axes.text(x + 0.5, y + 0.5, "−", ha="center", va="center", fontsize=7)
+            axes.tick_params(length=0)
+        grid[0, 0].set_ylabel(row)
+        figure.colorbar(grid[0, 0].collections[0], ax=grid, label=title, shrink=0.7, aspect=30)
     return figure
 
 
@@ -168,7 +276,21 @@ def _end_name(alpha: float) -> str:
     return {0.0: " (x-y)", 1.0: " (x-x-mono)"}.get(float(alpha), "")
 
 
-def _script(language: str) -> tuple[bool, str, str]:
+def _looks(labels: Sequence[str]) -> dict[str, int]:
+    """A number for the look of each label: a strategy's own, or the next that is free."""
+    if len(labels) > len(_COLOURS):
+        raise ValueError(f"labels are {list(labels)}; allowed: at most {len(_COLOURS)}, to be told apart in grey")
+    free = (number for number in range(len(_COLOURS)) if number not in {_LOOKS.get(what) for what in labels})
+    return {what: _LOOKS[what] if what in _LOOKS else next(free) for what in labels}
+
+
+def _values(column: pd.Series) -> list:
+    """The values of a column: categories in their order, numbers in rising order, words as they come."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return [value for value in column.cat.categories if (column == value).any()]
+    return sorted(column.unique()) if pd.api.types.is_numeric_dtype(column) else list(column.unique())
+
+
+def _script_key(language: str) -> tuple[bool, str, str]:
     """A sorting key that puts languages of a script side by side, Latin first."""
-    script = Locale.parse(language).script or get_global("likely_subtags").get(language, "_Zzzz_").split("_")[1]
-    return (script != "Latn", script, language)
+    return (script(language) != "Latn", script(language), language)

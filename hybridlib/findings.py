@@ -1,9 +1,9 @@
-"""Findings: what the results say to the paper's claims, computed, never typed.
+"""Findings: what the results say to a claim, computed, never typed.
 
-A claim of the paper is that one alpha does better than, or at least as well as, another by some measure. Both have been
-trained from the same first weights with the same seed, so the difference is taken seed by seed. It counts if it is more
-than a twentieth, with every seed; this says that it is no accident of training, not yet that it would hold for other
-queries.
+A claim is that one strategy does better than another by some measure, or at least as well: within a twentieth. Both
+have been trained from the same first weights with the same seeds and answered the same questions, so the verdict is one
+of `hybridlib.comparison`: by question and seed, and corrected for how many claims are checked together. The margin of
+a twentieth was set before the first run.
 """
 
 from collections.abc import Sequence
@@ -13,179 +13,186 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hybridlib.evaluation import summarize
+from hybridlib.comparison import compare
+from hybridlib.names import LOWER_IS_BETTER
+from hybridlib.paper import claim_figures, number
 from hybridlib.paths import replacing
+from hybridlib.results import summarize
 
-# Differences of less than a twentieth are no differences.
+# What is worse by less than a twentieth is as good.
 MARGIN = 0.05
+_VERDICTS = {
+    "better": "holds",
+    "non-inferior": "holds",
+    "worse": "does not hold",
+    "inferior": "does not hold",
+    "not shown": "not shown",
+}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper about two probabilities of a monolingual batch.
+    """A claim about two strategies, or two values of another label.
 
     Attributes:
         text: the claim, in the present tense.
         setting, measure: what it is about.
-        alpha, other: the two that are compared; None stands for the hybrid, whose alpha is chosen by the reader.
+        first, other: what is compared.
         strict: whether the first is claimed to be better, not just as good.
-        paper: the paper's own figures.
+        relative: whether the difference is taken as a share of the other's mean; not of measures that may be 0.
+        in_paper: whether the paper reports it, for XQuAD-R.
     """
 
     text: str
     setting: str
     measure: str
-    alpha: float | None
-    other: float | None
-    strict: bool
-    paper: str
+    first: str | float
+    other: str | float
+    strict: bool = True
+    relative: bool = True
+    in_paper: bool = False
 
 
-# The figures are the means of tables 3, 5 and 7 of arXiv 2408.10536, for XQuAD-R.
-BATCH_RATIO_CLAIMS = (
-    Claim(
-        "Monolingual batches make monolingual retrieval better than cross-lingual batches do",
-        "monolingual",
-        "map",
-        1,
-        0,
-        True,
-        "XLM-R 0.792 against 0.755, LaBSE 0.808 against 0.801",
-    ),
-    Claim(
-        "Cross-lingual batches make cross-lingual retrieval better than monolingual batches do",
-        "cross-lingual",
-        "map",
-        0,
-        1,
-        True,
-        "XLM-R 0.700 against 0.674, LaBSE 0.762 against 0.752",
-    ),
-    Claim(
-        "Hybrid batches are as good as monolingual ones for monolingual retrieval",
-        "monolingual",
-        "map",
-        None,
-        1,
-        False,
-        "XLM-R 0.798 against 0.792, LaBSE 0.817 against 0.808",
-    ),
-    Claim(
-        "Hybrid batches are as good as cross-lingual ones for cross-lingual retrieval",
-        "cross-lingual",
-        "map",
-        None,
-        0,
-        False,
-        "XLM-R 0.705 against 0.700, LaBSE 0.767 against 0.762",
-    ),
-    Claim(
-        "Hybrid batches are as good as cross-lingual ones for multilingual retrieval",
-        "multilingual",
-        "map",
-        None,
-        0,
-        False,
-        "XLM-R 0.593 against 0.593, LaBSE 0.682 against 0.679",
-    ),
-    Claim(
-        "Hybrid batches are better than monolingual ones for multilingual retrieval",
-        "multilingual",
-        "map",
-        None,
-        1,
-        True,
-        "XLM-R 0.593 against 0.548, LaBSE 0.682 against 0.652",
-    ),
-    Claim(
-        "Hybrid batches leave less language bias than monolingual ones",
-        "multilingual",
-        "rank_distance",
-        None,
-        1,
-        True,
-        "rank distance, XLM-R 287 against 410, LaBSE 221 against 262",
-    ),
-    Claim(
-        "Hybrid batches leave no more language bias than cross-lingual ones",
-        "multilingual",
-        "rank_distance",
-        None,
-        0,
-        False,
-        "rank distance, XLM-R 287 against 295, LaBSE 221 against 225",
-    ),
-)
+BATCH_RATIO_CLAIMS = tuple(
+    Claim(*claim, in_paper=True)
+    for claim in (
+        ("Monolingual batches make monolingual retrieval better than cross-lingual batches do",
+         "monolingual", "map", "x-x-mono", "x-y", True),
+        ("Cross-lingual batches make cross-lingual retrieval better than monolingual batches do",
+         "cross-lingual", "map", "x-y", "x-x-mono", True),
+        ("Hybrid batches are as good as monolingual ones for monolingual retrieval",
+         "monolingual", "map", "hybrid", "x-x-mono", False),
+        ("Hybrid batches are as good as cross-lingual ones for cross-lingual retrieval",
+         "cross-lingual", "map", "hybrid", "x-y", False),
+        ("Hybrid batches are as good as cross-lingual ones for multilingual retrieval",
+         "multilingual", "map", "hybrid", "x-y", False),
+        ("Hybrid batches are better than monolingual ones for multilingual retrieval",
+         "multilingual", "map", "hybrid", "x-x-mono", True),
+        ("Hybrid batches leave less language bias than monolingual ones",
+         "multilingual", "rank_distance", "hybrid", "x-x-mono", True),
+        ("Hybrid batches leave no more language bias than cross-lingual ones",
+         "multilingual", "rank_distance", "hybrid", "x-y", False),
+    )
+)  # fmt: skip
+
+IMBALANCE_CLAIMS = (
+    Claim("Where data is most unequal, hybrid batches are better than monolingual ones for multilingual retrieval",
+          "multilingual", "map", "hybrid", "x-x-mono"),
+    Claim("Where data is most unequal, hybrid batches are as good as monolingual ones for monolingual retrieval",
+          "monolingual", "map", "hybrid", "x-x-mono", strict=False),
+    Claim("Where data is most unequal, hybrid batches leave less language bias than monolingual ones",
+          "multilingual", "rank_distance", "hybrid", "x-x-mono"),
+    Claim("Where data is most unequal, hybrid batches rank languages more fairly (PEER) than monolingual ones",
+          "multilingual", "peer@100", "hybrid", "x-x-mono"),
+    Claim("With hybrid batches, monolingual quality falls less from large languages to small ones than with "
+          "monolingual batches", "monolingual", "slope", "hybrid", "x-x-mono", relative=False),
+    Claim("With hybrid batches, monolingual quality falls less from large languages to small ones than with "
+          "cross-lingual batches", "monolingual", "slope", "hybrid", "x-y", relative=False),
+)  # fmt: skip
+
+DOMAIN_CLAIMS = (
+    Claim("Adding a domain's data makes cross-lingual retrieval better in that domain",
+          "cross-lingual", "inside", "added", "not added"),
+    Claim("Adding a domain's data makes monolingual retrieval better in that domain",
+          "monolingual", "inside", "added", "not added"),
+    Claim("Adding a domain's data costs cross-lingual retrieval nothing in the other domains",
+          "cross-lingual", "outside", "added", "not added", strict=False),
+    Claim("Adding a domain's data costs monolingual retrieval nothing in the other domains",
+          "monolingual", "outside", "added", "not added", strict=False),
+)  # fmt: skip
+
+DOMAIN_COST_CLAIMS = (
+    Claim("Hybrid batches soften the monolingual cost in the other domains, compared with monolingual ones",
+          "monolingual", "cost", "hybrid", "x-x-mono", relative=False),
+    Claim("Hybrid batches soften the cross-lingual cost in the other domains, compared with cross-lingual ones",
+          "cross-lingual", "cost", "hybrid", "x-y", relative=False),
+)  # fmt: skip
+
+FAMILY_CLAIMS = (
+    Claim("Hybrid batches are better than x-x for monolingual retrieval", "monolingual", "map", "hybrid", "x-x"),
+    Claim("Hybrid batches are better than x-x for cross-lingual retrieval", "cross-lingual", "map", "hybrid", "x-x"),
+    Claim("Hybrid batches are better than x-x for multilingual retrieval", "multilingual", "map", "hybrid", "x-x"),
+    Claim("Hybrid batches leave less language bias than x-x", "multilingual", "rank_distance", "hybrid", "x-x"),
+    Claim("Hybrid batches are better than mix-passages for multilingual retrieval",
+          "multilingual", "map", "hybrid", "mix-passages"),
+    Claim("Hybrid batches are better than mix-entries for multilingual retrieval",
+          "multilingual", "map", "hybrid", "mix-entries"),
+    Claim("Hybrid batches are better than round-robin-entries for multilingual retrieval",
+          "multilingual", "map", "hybrid", "round-robin-entries"),
+    Claim("Hybrid batches are better than code-switching for multilingual retrieval",
+          "multilingual", "map", "hybrid", "code-switch"),
+)  # fmt: skip
 
 
 def check_claims(
-    means: pd.DataFrame, *, alpha: float = 0.5, claims: Sequence[Claim] = BATCH_RATIO_CLAIMS
+    questions: pd.DataFrame,
+    claims: Sequence[Claim],
+    *,
+    rng: np.random.Generator,
+    label: str = "strategy",
+    by: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Hold the paper's claims against results.
+    """Hold claims against results.
 
     Args:
-        means: as of `read_means`, or full results; with the columns `encoder`, `alpha` and `seed`.
-        alpha: which alpha is the hybrid; the nearest there is.
-        claims: those to check.
+        questions: as of `read_questions`: `setting`, `measure`, `question`, `seed`, `value`, the label and the columns
+            of `by`.
+        claims: those to check together.
+        rng: of the permutations and resamples.
+        label: the column that the two sides of a claim are values of.
+        by: columns of which every value is checked apart, as `encoder`.
 
     Returns:
-        A row for every claim and encoder: `claim`, `paper`, `encoder`, the means of the two sides (`value`, `other`),
-        the smallest and largest difference over seeds, as a share of the other side (`lowest`, `highest`; positive is
-        better), and the `verdict` on the claim (`holds`, `does not hold`, or `unclear` where seeds disagree).
+        A row for every claim and group: `claim`, `paper` (its figures, if it reports the claim), the columns of `by`,
+        the means of the two sides (`value`, `other`), the `difference`, which is a share of the other's mean where
+        `relative` says so, with its interval (`lower`, `upper`), all three positive where the first is better, `p`
+        corrected by Holm's method for the claims of its kind, and the `verdict` on the claim (`holds`, `does not
+        hold` or `not shown`).
+
+    Raises:
+        ValueError: nothing in the results is about a claim.
     """
-    table = summarize(means)
-    alphas = table.index.get_level_values("alpha").unique()
-    hybrid = min(alphas, key=lambda value: (abs(value - alpha), value))
-    rows = []
-    for claim in claims:
-        for encoder in table.index.get_level_values("encoder").unique():
-            sides = [
-                table.xs(
-                    (encoder, hybrid if side is None else float(side), claim.setting),
-                    level=("encoder", "alpha", "setting"),
-                )[claim.measure]
-                for side in (claim.alpha, claim.other)
-            ]
-            difference = compare(*(side.to_numpy() for side in sides), measure=claim.measure)
-            rows.append(
-                {
-                    "claim": claim.text,
-                    "paper": claim.paper,
-                    "encoder": encoder,
-                    "value": sides[0].mean(),
-                    "other": sides[1].mean(),
-                    "lowest": difference.min(),
-                    "highest": difference.max(),
-                    "verdict": judge(difference, strict=claim.strict),
-                }
-            )
-    return pd.DataFrame(rows)
+    sides = pd.concat([_sides(questions, number, claim, label, by) for number, claim in enumerate(claims)])
+    tables = []
+    for strict, margin in ((True, None), (False, MARGIN)):
+        chosen = sides[sides.claim.isin([number for number, claim in enumerate(claims) if claim.strict == strict])]
+        if len(chosen):
+            keys = ["claim", *by]
+            table = compare(chosen, [("first", "other")], by=keys, label="side", rng=rng, margin=margin)
+            means = chosen.groupby([*keys, "side"], observed=True).raw.mean().unstack("side").reset_index()
+            tables.append(table.merge(means.rename(columns={"first": "value", "other": "against"}), on=keys))
+    table = pd.concat(tables).sort_values("claim", kind="stable", ignore_index=True)
+    texts = [claims[number] for number in table.claim]
+    paper = [claim_figures(c.setting, c.measure, c.first, c.other) if c.in_paper else "" for c in texts]
+    columns = ["value", "other", "difference", "lower", "upper", "relative", "p", "verdict"]
+    return table.assign(
+        claim=[claim.text for claim in texts], paper=paper, relative=[claim.relative for claim in texts],
+        other=table.against, p=table.p_holm, verdict=table.verdict.map(_VERDICTS),
+    )[["claim", "paper", *by, *columns]]  # fmt: skip
 
 
-def compare(values: np.ndarray, others: np.ndarray, *, measure: str) -> np.ndarray:
-    """By which share of the other side each seed is better (positive) or worse. (S,), (S,) -> (S,)
-
-    >>> compare(np.array([0.6, 0.45]), np.array([0.5, 0.5]), measure="map").round(2).tolist()
-    [0.2, -0.1]
-    >>> compare(np.array([900.0]), np.array([1000.0]), measure="rank_distance").tolist()  # less of it is better
-    [0.1]
-    """
-    difference = (values - others) / others
-    return -difference if measure == "rank_distance" else difference
-
-
-def judge(difference: np.ndarray, *, strict: bool) -> str:
-    """The verdict on a claim: `holds` or `does not hold` if it is the same with every seed, `unclear` if it is not.
-
-    Args:
-        difference: as of `compare`. (S,)
-        strict: whether the claim is to be better by more than the margin, or not worse by more than it.
-
-    >>> judge(np.array([0.1, 0.2]), strict=True), judge(np.array([0.1, -0.2]), strict=True)
-    ('holds', 'unclear')
-    """
-    met = difference > MARGIN if strict else difference >= -MARGIN
-    return "holds" if met.all() else "unclear" if met.any() else "does not hold"
+def _sides(questions: pd.DataFrame, number: int, claim: Claim, label: str, by: Sequence[str]) -> pd.DataFrame:
+    """The values of the two sides of a claim: `raw`, and `value` scaled so that more is better."""
+    about = questions[(questions.setting == claim.setting) & (questions.measure == claim.measure)]
+    about = about[about[label].isin([claim.first, claim.other])]
+    if about[label].nunique() < 2:
+        raise ValueError(
+            f"nothing to check {claim.text!r} with: no {claim.measure} in the {claim.setting} setting for both "
+            f"{label} {claim.first!r} and {claim.other!r}"
+        )
+    table = about[[*by, "seed", "question"]].assign(claim=number, raw=about.value)
+    table["side"] = np.where(about[label] == claim.first, "first", "other")
+    scale = pd.Series(-1.0 if claim.measure in LOWER_IS_BETTER else 1.0, index=table.index)
+    if claim.relative:
+        others = table[table.side == "other"]
+        scale /= (
+            table.merge(others.groupby(list(by), observed=True).raw.mean().rename("mean"), on=list(by))[
+                "mean"
+            ].to_numpy()
+            if by
+            else others.raw.mean()
+        )
+    return table.assign(value=table.raw * scale)
 
 
 def gains_kept(means: pd.DataFrame, *, alpha: float = 0.5) -> pd.DataFrame:
@@ -199,8 +206,7 @@ def gains_kept(means: pd.DataFrame, *, alpha: float = 0.5) -> pd.DataFrame:
     rows = {}
     for encoder in maps.index.unique("encoder"):
         table = maps.loc[encoder]
-        hybrid = min(table.index, key=lambda value: (abs(value - alpha), value))
-        at_0, at_1, mixed = table.loc[0.0], table.loc[1.0], table.loc[hybrid]
+        at_0, at_1, mixed = table.loc[0.0], table.loc[1.0], table.loc[alpha]
         rows[encoder] = {
             "monolingual": (mixed["monolingual"] - at_0["monolingual"]) / (at_1["monolingual"] - at_0["monolingual"]),
             "cross-lingual": (mixed["cross-lingual"] - at_1["cross-lingual"])
@@ -210,29 +216,45 @@ def gains_kept(means: pd.DataFrame, *, alpha: float = 0.5) -> pd.DataFrame:
     return shares.assign(sum=shares.sum(axis=1))
 
 
-def best_alphas(means: pd.DataFrame) -> pd.DataFrame:
-    """For every encoder and setting, the alpha with the highest map, averaged over seeds: encoders by settings."""
-    maps = summarize(means)["map"].groupby(["encoder", "setting", "alpha"], observed=True).mean()
-    return maps.unstack("alpha").idxmax(axis=1).unstack("setting")
-
-
-def tell(claims: pd.DataFrame) -> list[str]:
-    """The findings as sentences, one a claim, with the paper's figures beside them."""
+def tell(claims: pd.DataFrame, *, by: Sequence[str] = ()) -> list[str]:
+    """The findings as sentences, one a claim: effect and interval first, then p, then the paper's figures if it has
+    them."""
     sentences = []
     for (claim, paper), rows in claims.groupby(["claim", "paper"], sort=False):
-        found = "; ".join(
-            f"{row['encoder']}: {row['verdict']} ({_number(row['value'])} against {_number(row['other'])})"
-            for row in rows.to_dict("records")
-        )
-        sentences.append(f"{claim}. Found: {found}. Paper: {paper}.")
+        found = "; ".join(_told(row, by) for row in rows.to_dict("records"))
+        sentences.append(f"{claim}. Found: {found}." + (f" Paper: {paper}." if paper else ""))
     return sentences
 
 
-def write_findings(path: Path, claims: pd.DataFrame) -> None:
+def tell_non_inferiority(tests: pd.DataFrame, *, margin: float, measure: str) -> list[str]:
+    """What tests of non-inferiority by language say, in sentences: one for each that was held against another.
+
+    Args:
+        tests: as of `comparison.compare` by `query_language`, where `all` stands for all of them.
+    """
+    sentences = []
+    for (first, other), rows in tests.groupby(["first", "other"], sort=False):
+        languages = rows[rows.query_language != "all"]
+        counts = languages.verdict.value_counts()
+        found = ", ".join(f"{verdict} in {count}" for verdict, count in counts.items())
+        overall = rows[rows.query_language == "all"].iloc[0]
+        sentences.append(
+            f"{str(first).capitalize()} against {other} ({measure}, margin {margin:g}): {found} of {len(languages)} "
+            f"languages; over all of them {overall.verdict} ({overall.difference:+.3f} [{overall.lower:+.3f}, "
+            f"{overall.upper:+.3f}], p = {overall.p_holm:.2g})."
+        )
+    return sentences
+
+
+def write_findings(path: Path, sentences: Sequence[str]) -> None:
     """Keep the findings as a list in Markdown."""
     with replacing(path) as draft:
-        draft.write_text("".join(f"- {sentence}\n" for sentence in tell(claims)), encoding="utf-8")
+        draft.write_text("".join(f"- {sentence}\n" for sentence in sentences), encoding="utf-8")
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
+def _told(row: dict, by: Sequence[str]) -> str:
+    where = ", ".join(str(row[column]) for column in by)
+    as_text = "{:+.1%}".format if row["relative"] else "{:+.3f}".format
+    span = f"{as_text(row['difference'])} [{as_text(row['lower'])}, {as_text(row['upper'])}]"
+    values = f"{number(row['value'])} against {number(row['other'])}"
+    return f"{where + ': ' if where else ''}{row['verdict']} ({values}; {span}, p = {row['p']:.2g})"

@@ -1,39 +1,38 @@
-"""Parameters of the notebooks: read from YAML, checked before any work starts.
+"""Parameters: read from YAML, checked before any work starts.
 
 papermill only warns of an unknown parameter and passes on a number that YAML took for text (`1e-4`), so a typing error
-would be found after hours or never. Here each notebook has a model of its parameters; the keys of the YAML file, the
-names in the notebook's parameters cell and the fields of the model are the same.
+would be found after hours or never. Here each notebook has a model of its parameters (`hybridlib.questions`); the keys
+of the YAML file, the names in the notebook's parameters cell and the fields of the model are the same.
 """
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from hybridlib.atlas import LANGUAGES
-from hybridlib.corpus import CORPORA, load_corpus
-from hybridlib.encoder import STATIC
-from hybridlib.runs import Run
-from hybridlib.sampler import HybridBatchSampler
-from hybridlib.task import TASKS
+from hybridlib.names import CODE_SWITCH, CORPORA, LANGUAGES, STATIC_ENCODERS, STRATEGIES, TASKS
+from hybridlib.runs import Run, Trial
 
 Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-class BatchRatioParams(BaseModel):
-    """Parameters of `notebooks/batch_ratio.ipynb`.
+class Params(BaseModel):
+    """What the parameters of all notebooks have in common.
 
     Attributes:
         profile: names the folders for figures and results.
         task, corpus: what is evaluated and trained on; see `load_task` and `load_corpus`.
-        available: share of the training items in each low-resource language.
-        encoders: what to start from; see `load_encoder`.
-        alphas: probabilities of a monolingual batch; the two ends are `x-y` (0) and `x-x-mono` (1).
         seeds: one training run each, of first weights and batches.
+        sizes: shares of the training data, for the question how much of it the answer needs; 1 is the notebook's main
+            part.
         batch_size, steps, temperature, learning_rate: of the training; see `fine_tune`.
         data_seed: of the split, the sentence frames and the items that stay available.
     """
@@ -43,57 +42,47 @@ class BatchRatioParams(BaseModel):
     profile: Annotated[str, Field(pattern=r"^[\w-]+$")]
     task: str
     corpus: str
-    available: dict[str, Share]
-    encoders: Annotated[list[str], Field(min_length=1)]
-    alphas: Annotated[list[Share], Field(min_length=2)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Seeds
+    sizes: Annotated[list[PositiveShare], Field(min_length=1)]
     batch_size: Count
     steps: Count
-    temperature: Annotated[float, Field(gt=0)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    temperature: Positive
+    learning_rate: Positive
     data_seed: Annotated[int, Field(ge=0)]
 
-    @field_validator("encoders", "alphas", "seeds")
-    @classmethod
-    def _no_value_twice(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value comes twice")
-        return values
+    @abstractmethod
+    def plan(self) -> list[Trial]:
+        """The trials the notebook compares, those with the same first encoder side by side."""
 
-    @field_validator("available")
-    @classmethod
-    def _known_languages(cls, available: dict[str, float]) -> dict[str, float]:
-        for language in available:
-            if language not in LANGUAGES:
-                raise ValueError(f"unknown language {language!r}; known are {', '.join(LANGUAGES)}")
-        return available
+    def runs(self) -> list[Run]:
+        """The training runs of the plan, each once."""
+        return list(dict.fromkeys(trial.run for trial in self.plan()))
 
-    @field_validator("encoders")
-    @classmethod
-    def _findable_encoders(cls, encoders: list[str]) -> list[str]:
-        for name in encoders:
-            hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+(@[\w.-]+)?", name)
-            if not (hub_id or name in STATIC or Path(name).expanduser().exists()):
-                raise ValueError(
-                    f"{name!r} is neither {', '.join(STATIC)}, nor a folder here, nor a hub id of the form owner/name"
-                )
-        return encoders
+    def check_data(self) -> None:
+        """Load the training data of every run and make sure that every batch can be filled.
 
-    @model_validator(mode="after")
-    def _known_data(self) -> Self:
-        for name, value, allowed in (("task", self.task, TASKS), ("corpus", self.corpus, CORPORA)):
-            if value not in allowed:
-                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
-        if {0.0, 1.0} - set(self.alphas):
-            raise ValueError(f"alphas is {self.alphas}; it must include 0 and 1, which the others are compared with")
-        return self
+        Raises:
+            ValueError: a language or domain is not in the corpus, or the corpus is too small for the batch.
+        """
+        from hybridlib.code_switching import code_switch
+        from hybridlib.sampler import HybridBatchSampler
+
+        by_data: dict[tuple, list[Run]] = {}
+        for run in self.runs():
+            by_data.setdefault(run.data(), []).append(run)
+        for runs in by_data.values():
+            corpus = runs[0].load_corpus()
+            for strategy, alpha in dict.fromkeys((run.strategy, run.alpha) for run in runs):
+                if strategy == CODE_SWITCH:
+                    HybridBatchSampler(code_switch(corpus).availability, self.batch_size, strategy="en-en")
+                else:
+                    HybridBatchSampler(corpus.availability, self.batch_size, strategy=strategy, alpha=alpha)
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
         """Take the parameters from the variables of a notebook: `BatchRatioParams.from_namespace(globals())`."""
-        return _checked(
-            cls, {name: namespace[name] for name in cls.model_fields if name in namespace}, "parameters cell"
-        )
+        given = {name: namespace[name] for name in cls.model_fields if name in namespace}
+        return _checked(cls, given, "parameters cell")
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -116,41 +105,56 @@ class BatchRatioParams(BaseModel):
             )
         return _checked(cls, values, str(path))
 
-    def runs(self) -> list[Run]:
-        """The training runs the notebook needs, those with the same first encoder side by side."""
-        return [
-            Run(
-                task=self.task,
-                corpus=self.corpus,
-                available=tuple(sorted(self.available.items())),
-                encoder=encoder,
-                strategy="hybrid",
-                alpha=float(alpha),
-                batch_size=self.batch_size,
-                steps=self.steps,
-                temperature=self.temperature,
-                learning_rate=self.learning_rate,
-                seed=seed,
-                data_seed=self.data_seed,
-            )
-            for encoder in self.encoders
-            for seed in self.seeds
-            for alpha in self.alphas
-        ]
+    @field_validator("*")
+    @classmethod
+    def _no_value_twice(cls, values: Any) -> Any:
+        if isinstance(values, list) and len(set(values)) != len(values):
+            raise ValueError("a value comes twice")
+        return values
 
-    def check_data(self) -> None:
-        """Load the training data and make sure that every batch can be filled.
+    @field_validator("task", "corpus")
+    @classmethod
+    def _known_data(cls, value: str, info: Any) -> str:
+        allowed = TASKS if info.field_name == "task" else CORPORA
+        if value not in allowed:
+            raise ValueError(f"allowed: {', '.join(allowed)}")
+        return value
 
-        Raises:
-            ValueError: a language is not in the corpus, or the corpus is too small for the batch.
-        """
-        corpus = load_corpus(self.corpus, available=self.available, seed=self.data_seed)
-        for alpha in self.alphas:
-            HybridBatchSampler(corpus.availability, self.batch_size, alpha=alpha)
+    @field_validator("sizes")
+    @classmethod
+    def _all_data_too(cls, sizes: list[float]) -> list[float]:
+        if 1 not in sizes:
+            raise ValueError("it must include 1.0, all of the data")
+        return sizes
+
+    @field_validator("languages", "available", check_fields=False)
+    @classmethod
+    def _known_languages(cls, languages: Any) -> Any:
+        for language in languages:
+            if language not in LANGUAGES:
+                raise ValueError(f"unknown language {language!r}; known are {', '.join(LANGUAGES)}")
+        return languages
+
+    @field_validator("strategies", check_fields=False)
+    @classmethod
+    def _known_strategies(cls, strategies: list[str]) -> list[str]:
+        for name in strategies:
+            if name not in (*STRATEGIES, CODE_SWITCH):
+                raise ValueError(f"unknown strategy {name!r}; allowed: {', '.join((*STRATEGIES, CODE_SWITCH))}")
+        return strategies
+
+    @field_validator("encoder", "encoders", check_fields=False)
+    @classmethod
+    def _findable_encoders(cls, encoders: Any) -> Any:
+        for name in encoders if isinstance(encoders, list) else [encoders]:
+            hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+(@[\w.-]+)?", name)
+            if not (hub_id or name in STATIC_ENCODERS or Path(name).expanduser().exists()):
+                known = ", ".join(STATIC_ENCODERS)
+                raise ValueError(f"{name!r} is neither {known}, nor a folder here, nor a hub id of the form owner/name")
+        return encoders
 
 
 Model = TypeVar("Model", bound=BaseModel)
-PARAMS = {"batch_ratio": BatchRatioParams}
 
 
 def _checked(model: type[Model], values: dict[str, Any], where: str) -> Model:

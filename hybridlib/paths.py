@@ -41,6 +41,10 @@ def record_path(profile: str, notebook: str) -> Path:
     return project_root() / "results" / profile / f"{notebook}.json"
 
 
+def lock_path() -> Path:
+    return project_root() / "runs" / ".lock"
+
+
 def figure_path(profile: str, name: str) -> Path:
     return project_root() / "figures" / profile / f"{name}.png"
 

@@ -4,40 +4,63 @@ A run is a folder `runs/<key>/` of two files: `results.parquet`, and `run.json`,
 the checksum of the results. The folder is written under another name and renamed when it is whole, and read only if the
 checksum is right; so a run that was killed or altered is computed again, never trusted. Runs do not depend on each
 other, so killing and starting again gives the same bytes.
+
+A *plan* is what a question of the package asks for: trials, each a run and the labels (strategy, amount of data, ...)
+under which its results stand in the tables. One run may stand under several labels.
+
+What computes is imported when something is to be computed, so that a plan can be read at once.
 """
 
 import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import multiprocessing
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
-from hybridlib.corpus import ParallelCorpus, load_corpus
-from hybridlib.encoder import STATIC, load_encoder
-from hybridlib.evaluation import by_language_pair, evaluate
-from hybridlib.paths import checksum, project_root, replacing
-from hybridlib.task import RetrievalTask, load_task
-from hybridlib.training import fine_tune
+from hybridlib.names import CODE_SWITCH, STATIC_ENCODERS
+from hybridlib.paths import checksum, project_root
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from hybridlib.corpus import ParallelCorpus
+    from hybridlib.task import RetrievalTask
 
 logger = logging.getLogger(__name__)
 
 # What drawing and telling are done with does not determine a run.
-_NOT_COMPUTING = ("figures.py", "findings.py", "params.py", "paths.py", "reproduce.py", "__init__.py", "__main__.py")
+_NOT_COMPUTING = (
+    "__init__.py",
+    "__main__.py",
+    "comparison.py",
+    "figures.py",
+    "findings.py",
+    "index.py",
+    "jobs.py",
+    "paper.csv",
+    "paper.py",
+    "params.py",
+    "paths.py",
+    "questions.py",
+    "reproduce.py",
+    "results.py",
+    "robustness.py",
+    "significance.py",
+)
 _PACKAGES = (
     "babel",
     "datasets",
@@ -53,13 +76,30 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A run and the labels under which its results stand in the tables."""
+
+    labels: Mapping[str, Any]
+    run: "Run"
+
+
+@dataclass(frozen=True)
 class Run:
-    """One training run and its evaluation on held-out data. The fields are those of `load_corpus`, `load_encoder` and
-    `fine_tune`."""
+    """One training run and its evaluation on held-out data.
+
+    Attributes:
+        task, task_languages, measures: what is evaluated; see `load_task` and `evaluate`.
+        corpus, languages, items, available, others: what is trained on; see `load_corpus`. Empty means all.
+        encoder: what to start from; see `load_encoder`.
+        strategy, alpha, language_temperature: how batches are drawn; see `HybridBatchSampler`. The strategy
+            `code-switch` trains as `en-en` on code-switched text; see `code_switch`.
+        batch_size, steps, temperature, learning_rate: of the training; see `fine_tune`.
+        seed: of first weights and batches.
+        data_seed: of the split, the sentence frames and the items that stay.
+    """
 
     task: str
     corpus: str
-    available: tuple[tuple[str, float], ...]
     encoder: str
     strategy: str
     alpha: float
@@ -69,19 +109,26 @@ class Run:
     learning_rate: float
     seed: int
     data_seed: int
+    languages: tuple[str, ...] = ()
+    items: tuple[tuple[str, int], ...] = ()
+    available: tuple[tuple[str, float], ...] = ()
+    others: float = 1.0
+    language_temperature: float = math.inf
+    task_languages: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ("map", "rank_distance")
 
     def key(self) -> str:
-        """A name that changes with the run, the library's code, the packages' versions and the number of threads."""
+        """A name that changes with the run, the library's code and the packages' versions, and not with the machine."""
         text = json.dumps(self._identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
     def threads(self) -> int:
         """One for a static encoder, of which as many runs go on at once as there are cores; otherwise all cores."""
-        return 1 if self.encoder in STATIC else os.cpu_count() or 1
+        return 1 if self.encoder in STATIC_ENCODERS else os.cpu_count() or 1
 
     def _identity(self) -> dict:
-        return {"run": asdict(self), "environment": _environment(), "threads": self.threads}
+        return {"run": asdict(self), "environment": _environment()}
 
     @property
     def folder(self) -> Path:
@@ -95,29 +142,56 @@ class Run:
         except (OSError, ValueError, KeyError):
             return False
 
-    def compute(self) -> None:
-        """Train, evaluate, and keep the results."""
+    def train(self) -> "SentenceTransformer":
+        """The trained encoder, the same each time; it is not kept."""
+        import torch
+
+        from hybridlib.training import fine_tune
+
         torch.set_num_threads(self.threads)
-        corpus = _corpus(self.corpus, self.available, self.data_seed)
-        encoder = fine_tune(
-            _encoder(self.encoder, self.corpus, self.available, self.data_seed, self.seed),
+        strategy, corpus = self.strategy, self.load_corpus()
+        if strategy == CODE_SWITCH:
+            from hybridlib.code_switching import code_switch
+
+            strategy, corpus = "en-en", code_switch(corpus, seed=self.seed)
+        return fine_tune(
+            _encoder(self.encoder, self.corpus, self.data_seed, self.seed),
             corpus,
-            strategy=self.strategy,
+            strategy=strategy,
             alpha=self.alpha,
             batch_size=self.batch_size,
             steps=self.steps,
             temperature=self.temperature,
             learning_rate=self.learning_rate,
+            language_temperature=self.language_temperature,
             seed=self.seed,
             progress=False,
         )
-        self._keep(evaluate(encoder, _task(self.task, self.data_seed)))
 
-    def results(self) -> pd.DataFrame:
-        """The results of a finished run, with the columns that tell runs apart: `encoder`, `alpha` and `seed`."""
-        return pd.read_parquet(self.folder / "results.parquet").assign(
-            encoder=self.encoder, alpha=self.alpha, seed=self.seed
-        )
+    def compute(self) -> None:
+        """Train, evaluate, and keep the results."""
+        from hybridlib.evaluation import evaluate
+
+        self._keep(evaluate(self.train(), self.load_task(), measures=self.measures))
+
+    def data(self) -> tuple:
+        """What tells training data apart: runs for which it is equal train on the same."""
+        return (self.corpus, self.languages, self.items, self.available, self.others, self.data_seed)
+
+    def load_corpus(self) -> "ParallelCorpus":
+        """What is trained on."""
+        return _corpus(*self.data())
+
+    def load_task(self) -> "RetrievalTask":
+        """What is evaluated."""
+        return _task(self.task, self.task_languages, self.data_seed)
+
+    def results(self, measures: Sequence[str] | None = None) -> pd.DataFrame:
+        """The results of a finished run, of some measures or all; computed now if another process has removed them."""
+        if not self.finished():
+            self.compute()
+        chosen = [("measure", "in", list(measures))] if measures is not None else None
+        return pd.read_parquet(self.folder / "results.parquet", filters=chosen)
 
     def _keep(self, results: pd.DataFrame) -> None:
         draft = self.folder.with_name(f".{self.key()}-{uuid.uuid4().hex}")
@@ -128,9 +202,9 @@ class Run:
             (draft / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
             if self.finished():  # by another process, meanwhile
                 return
-            if self.folder.exists():
+            if self.folder.exists() and any(self.folder.iterdir()):
                 logger.warning("%s is incomplete or altered; it was computed again", self.folder)
-                shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)  # Snakemake makes an empty one beforehand
             draft.rename(self.folder)
         except OSError as error:
             raise OSError(
@@ -155,6 +229,8 @@ def compute_runs(runs: Sequence[Run], *, workers: int | None = None) -> None:
     if not missing:
         return
     if workers is None:
+        import torch
+
         workers = 1 if torch.cuda.is_available() else (os.cpu_count() or 1) // max(run.threads for run in missing)
     workers = min(workers, len(missing))
     # Started afresh, not forked: a fork of a process whose libraries have threads can hang.
@@ -171,31 +247,11 @@ def compute_runs(runs: Sequence[Run], *, workers: int | None = None) -> None:
                 bar.update()
 
 
-def read_means(runs: Iterable[Run]) -> pd.DataFrame:
-    """Means of finished runs over the queries of each pair of languages, with the columns `encoder`, `alpha` and
-    `seed`.
-
-    Encoders keep the order in which the runs name them.
-    """
-    means = pd.concat([by_language_pair(run.results()) for run in runs], ignore_index=True)
-    return means.assign(encoder=pd.Categorical(means.encoder, means.encoder.unique()))
-
-
-def write_results(path: Path, runs: Sequence[Run]) -> None:
-    """Put the results of finished runs, query by query, into one Parquet file, a run at a time."""
-    tables = (pa.Table.from_pandas(run.results(), preserve_index=False) for run in runs)
-    first = next(tables)
-    with replacing(path) as draft, pq.ParquetWriter(draft, first.schema, compression="zstd") as writer:
-        writer.write_table(first)
-        for table in tables:
-            writer.write_table(table)
-
-
 def code_hash(*, computing: bool = True) -> str:
     """A checksum of the library's code: of what computes results, or of all of it."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in sorted([*folder.glob("*.py"), *folder.glob("frames/*.yaml")]):
+    for path in sorted([*folder.glob("*.py"), *folder.glob("frames/*.yaml"), folder / "paper.csv"]):
         if not (computing and path.name in _NOT_COMPUTING):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
@@ -209,22 +265,41 @@ def _environment() -> dict[str, str]:
 def _sweep() -> None:
     """Remove what killed processes left half-written; a draft that is being written now is younger than an hour."""
     for draft in (project_root() / "runs").glob(".*-*"):
-        if draft.stat().st_mtime < pd.Timestamp.now().timestamp() - 3600:
+        if draft.stat().st_mtime < time.time() - 3600:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-@lru_cache(maxsize=1)
-def _corpus(name: str, available: tuple[tuple[str, float], ...], seed: int) -> ParallelCorpus:
-    return load_corpus(name, available=dict(available), seed=seed)
+@lru_cache(maxsize=2)
+def _corpus(
+    name: str,
+    languages: tuple[str, ...] = (),
+    items: tuple[tuple[str, int], ...] = (),
+    available: tuple[tuple[str, float], ...] = (),
+    others: float = 1.0,
+    seed: int = 0,
+) -> "ParallelCorpus":
+    from hybridlib.corpus import load_corpus
+
+    return load_corpus(
+        name, languages=languages or None, items=dict(items), available=dict(available), others=others, seed=seed
+    )
 
 
 @lru_cache(maxsize=1)
-def _task(name: str, seed: int) -> RetrievalTask:
-    return load_task(name, "test", seed=seed)
+def _task(name: str, languages: tuple[str, ...], seed: int) -> "RetrievalTask":
+    from hybridlib.task import load_task
+
+    return load_task(name, "test", languages=languages or None, seed=seed)
 
 
 @lru_cache(maxsize=1)
-def _encoder(
-    name: str, corpus: str, available: tuple[tuple[str, float], ...], data_seed: int, seed: int
-) -> SentenceTransformer:
-    return load_encoder(name, corpus=_corpus(corpus, available, data_seed), seed=seed)
+def _whole_corpus(name: str, seed: int) -> "ParallelCorpus":
+    """What static encoders have their tokenizer from, whatever part of it is trained on."""
+    return _corpus(name, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def _encoder(name: str, corpus: str, data_seed: int, seed: int) -> "SentenceTransformer":
+    from hybridlib.encoder import load_encoder
+
+    return load_encoder(name, corpus=_whole_corpus(corpus, data_seed), seed=seed)

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import hybridlib as hl
 from hybridlib import runs as runs_module
+from hybridlib.results import COLUMNS
 
 RUN = hl.Run(
     task="atlas",
@@ -29,6 +31,7 @@ RUN = hl.Run(
     learning_rate=0.01,
     seed=0,
     data_seed=0,
+    task_languages=("de", "en"),
 )
 
 
@@ -49,17 +52,8 @@ def test_a_run_is_computed_once_and_read_back(folder, monkeypatch):
     hl.compute_runs([RUN], workers=1)
     assert RUN.finished()
     found = RUN.results()
-    assert set(found.columns) == {
-        "query_id",
-        "query_language",
-        "setting",
-        "passage_language",
-        "measure",
-        "value",
-        "encoder",
-        "alpha",
-        "seed",
-    }
+    assert tuple(found.columns) == COLUMNS
+    assert set(RUN.results(["map"]).measure) == {"map"}
     monkeypatch.setattr(hl.Run, "compute", lambda run: pytest.fail("computed again"))
     hl.compute_runs([RUN], workers=1)
 
@@ -68,7 +62,13 @@ def test_every_field_of_a_run_the_code_and_the_versions_are_part_of_its_key(monk
     other = {
         "task": "xquad-r",
         "corpus": "xquad-r",
+        "languages": ("en", "sw"),
+        "items": (("money", 100),),
         "available": (),
+        "others": 0.5,
+        "language_temperature": 1.0,
+        "task_languages": (),
+        "measures": ("map",),
         "encoder": "static:aligned",
         "strategy": "x-y",
         "alpha": 0.6,
@@ -94,6 +94,7 @@ def test_the_code_that_computes_is_part_of_the_environment_and_the_code_that_dra
     for path in (Path(runs_module.__file__).parent).glob("*.py"):
         (package / path.name).write_bytes(path.read_bytes())
     (package / "frames" / "en.yaml").write_text("a")
+    (package / "paper.csv").write_text("a")
     monkeypatch.setattr(runs_module, "__file__", str(package / "runs.py"))
     before = runs_module.code_hash(), runs_module.code_hash(computing=False)
     (package / "figures.py").write_text("# changed")
@@ -153,27 +154,114 @@ def test_a_run_that_fails_stops_the_others_and_is_raised(folder):
         hl.compute_runs([bad], workers=1)
 
 
-def test_all_results_are_written_to_one_file_run_by_run(folder, results, tmp_path):
-    two = [RUN, dataclasses.replace(RUN, seed=1)]
-    for run in two:
-        run._keep(results)
-    hl.write_results(tmp_path / "all.parquet", two)
-    together = pd.read_parquet(tmp_path / "all.parquet")
-    assert together.groupby("seed").size().to_dict() == {0: len(results), 1: len(results)}
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["all.parquet"]
-    means = hl.read_means(two)
-    assert (
-        len(means)
-        == 2 * results.groupby(["query_language", "setting", "passage_language", "measure"], observed=True).ngroups
+@pytest.mark.parametrize("strategy", ["hybrid", "code-switch"])
+def test_a_run_trains_what_it_says_on_what_it_says(monkeypatch, strategy):
+    asked = []
+    monkeypatch.setattr("hybridlib.encoder.load_encoder", lambda name, corpus, seed: (name, corpus, seed))
+    monkeypatch.setattr(
+        "hybridlib.training.fine_tune", lambda *arguments, **options: asked.append((arguments, options))
     )
+    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
+    runs_module._encoder.cache_clear()
+    languages = ("de", "en", "sw")
+    run = dataclasses.replace(
+        RUN, strategy=strategy, alpha=1.0, languages=languages, items=(("money", 150),), others=0.8, seed=3, data_seed=1
+    )
+    run.train()
+    runs_module._encoder.cache_clear()
+    ((encoder, corpus), options) = asked[0]
+    assert encoder[0] == RUN.encoder and encoder[2] == 3
+    # The tokenizer is of the whole corpus, whatever is trained on.
+    assert encoder[1].table["query"] == hl.load_corpus("atlas", seed=1).table["query"]
+    told = hl.load_corpus("atlas", languages=languages, items={"money": 150}, available={"sw": 0.2}, others=0.8, seed=1)
+    names = ("alpha", "batch_size", "steps", "temperature", "learning_rate", "language_temperature", "seed")
+    expected = {name: getattr(run, name) for name in names} | {"progress": False}
+    if strategy == "hybrid":
+        assert options == expected | {"strategy": "hybrid"}
+        assert corpus.table.to_dict() == told.table.to_dict()
+        return
+    assert options == expected | {"strategy": "en-en"}
+    assert corpus.table.to_dict() == hl.code_switch(told, seed=3).table.to_dict()
+    # The English texts, many of them with words of other languages, and no others.
+    english = told.table.filter(lambda row: row["language"] == "en" and row["passage"])
+    assert corpus.languages == ("en",) and len(corpus) == len(english) == 120  # 0.8 of 150
+    changed = [old != new for old, new in zip(english["passage"], corpus.table["passage"], strict=True)]
+    assert sum(changed) > 90
+    # Another seed switches other words.
+    dataclasses.replace(run, seed=4).train()
+    runs_module._encoder.cache_clear()
+    assert asked[1][0][1].table["passage"] != corpus.table["passage"]
+
+
+def test_the_code_that_is_left_out_of_the_key_exists_and_what_computes_takes_nothing_from_it():
+    folder = Path(runs_module.__file__).parent
+    left_out = set(runs_module._NOT_COMPUTING)
+    assert all((folder / name).is_file() for name in left_out)
+    # Where results are put does not change them.
+    harmless = {"hybridlib.paths"}
+    for path in folder.glob("*.py"):
+        if path.name not in left_out:
+            imported = set(
+                re.findall(r"^\s*from (hybridlib[\w.]*) import", path.read_text("utf-8"), flags=re.MULTILINE)
+            )
+            outside = {f"hybridlib.{Path(name).stem}" for name in left_out} | {"hybridlib"}
+            assert not imported & outside - harmless, path.name
+
+
+def plan_of_two(results):
+    plan = [hl.Trial({"strategy": name, "seed": n}, dataclasses.replace(RUN, seed=n)) for n, name in enumerate("ab")]
+    for trial in plan:
+        trial.run._keep(results)
+    return plan
+
+
+def test_all_results_are_written_to_one_file_with_the_labels_of_their_trials(folder, results, tmp_path):
+    plan = plan_of_two(results)
+    hl.write_results(tmp_path / "all.parquet", plan)
+    together = pd.read_parquet(tmp_path / "all.parquet")
+    assert together.groupby(["strategy", "seed"], observed=True).size().to_dict() == {
+        ("a", 0): len(results),
+        ("b", 1): len(results),
+    }
+    pd.testing.assert_frame_equal(together[: len(results)][results.columns], results, check_categorical=False)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["all.parquet"]
+
+
+def test_means_carry_the_labels_of_their_trials_and_a_shared_run_stands_under_each(folder, results):
+    plan = plan_of_two(results)
+    means = hl.read_means([*plan, hl.Trial({"strategy": "c", "seed": 0}, plan[0].run)])
+    keys = ["query_language", "setting", "passage_language", "measure"]
+    assert len(means) == 3 * results.groupby(keys, observed=True).ngroups
+    assert list(means.strategy.cat.categories) == ["a", "b", "c"]
+    same = [means[means.strategy == name].value.to_numpy() for name in ("a", "c")]
+    assert (same[0] == same[1]).all()
+
+
+def test_the_value_of_a_question_is_its_mean_over_languages(folder, results):
+    plan = plan_of_two(results)
+    questions = hl.read_questions(plan, ["map"])
+    assert set(questions.measure) == {"map"}
+    one = questions.iloc[17]
+    of = results[(results.question == one.question) & (results.setting == one.setting) & (results.measure == "map")]
+    assert of.query_language.nunique() == 2
+    assert one.value == pytest.approx(of.value.mean())
+    by_language = hl.read_questions(plan, ["map"], by=("setting", "measure", "query_language"))
+    assert len(by_language) == 2 * len(questions)
+
+
+def test_a_run_that_has_gone_since_is_computed_when_it_is_read(folder, results, monkeypatch):
+    monkeypatch.setattr(hl.Run, "compute", lambda run: run._keep(results))
+    assert len(RUN.results()) == len(results)
 
 
 COMPUTE = """
 import dataclasses, json, sys
 import hybridlib as hl
+def as_fixed(value):
+    return tuple(map(as_fixed, value)) if isinstance(value, list) else value
 if __name__ == "__main__":
     values = json.loads(sys.argv[1])
-    values["available"] = tuple(tuple(pair) for pair in values["available"])
+    values = {name: as_fixed(value) for name, value in values.items()}
     run = hl.Run(**values)
     hl.compute_runs([dataclasses.replace(run, seed=seed) for seed in range(3)], workers=1)
 """
