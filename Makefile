@@ -1,20 +1,23 @@
 # Two commands do all the set-up: `make reproduce` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 PROFILE ?= embedded
-NOTEBOOK ?= batch_ratio
+NOTEBOOK ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab notebooks benchmark clean
+.PHONY: help reproduce dag test lab notebooks benchmark clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 	@printf '\nVariables: PROFILE=%s NOTEBOOK=%s PYTHON=%s\n' '$(PROFILE)' '$(NOTEBOOK)' '$(PYTHON)'
 
-reproduce: $(VENV)/.installed ## Run a notebook on a profile: train, evaluate, draw, and say what was found
+reproduce: $(VENV)/.installed ## Run all notebooks of a profile, or NOTEBOOK: train, evaluate, draw, and say what was found
 	@$(BIN)/python -m hybridlib reproduce $(NOTEBOOK) --profile $(PROFILE)
+
+dag: $(VENV)/.installed ## Draw the graph of the workflow to figures/PROFILE/workflow.png
+	@$(BIN)/python workflow/draw.py --profile $(PROFILE)
 
 test: $(VENV)/.tested ## Lint, check types, and test the library, its documentation and the notebooks
 	$(BIN)/ruff check .
@@ -34,7 +37,7 @@ benchmark: $(VENV)/.tested ## Run the benchmarks, whose output is kept in benchm
 	$(BIN)/python benchmarks/sampler.py
 
 clean: ## Remove everything that was made here, the environment included
-	rm -rf $(VENV) runs results
+	rm -rf $(VENV) runs results .snakemake
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -2,13 +2,55 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
+import yaml
+
+from hybridlib import jobs, reproduce
+from hybridlib.paths import project_root
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network
+
+# Parameters of two notebooks for ten runs of half a second.
+_COMMON = {
+    "profile": "tiny",
+    "task": "atlas",
+    "corpus": "atlas",
+    "encoder": "static:scratch",
+    "languages": ["en", "sw"],
+    "alpha": 0.5,
+    "seeds": [0],
+    "sizes": [1.0],
+    "batch_size": 8,
+    "steps": 2,
+    "temperature": 0.05,
+    "learning_rate": 0.01,
+    "data_seed": 0,
+}
+TINY = {
+    "domain_data": {**_COMMON, "domains": ["money"], "always": ["places"], "shares": [0.0, 0.5], "items": 40},
+    "miracl_high_resource": {**_COMMON, "margin": 0.02},
+}
+# What the workflow sees of a notebook; the notebooks of the project are executed by `make test`. Bytes are all that
+# matters of the figure, so it is a text.
+_STUB = """import hybridlib as hl
+from hybridlib import paths
+from hybridlib.questions import QUESTIONS
+params = QUESTIONS[{name!r}].from_namespace(globals())
+---
+hl.compute_runs(params.runs())
+table = hl.summarize(hl.read_means(params.plan())).to_csv()
+---
+for path in (paths.figure_path(params.profile, {name!r} + "-means"), paths.findings_path(params.profile, {name!r})):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("Found: " + table)
+hl.write_results(paths.results_path(params.profile, {name!r}), params.plan())"""
 
 
 @pytest.fixture
@@ -31,3 +73,32 @@ def quickly() -> Iterator[None]:
         yield
     gc.unfreeze()
     torch.set_num_threads(threads)
+
+
+def stub_notebook(name: str) -> nbformat.NotebookNode:
+    """A notebook of four cells; its parameters are of a profile that does not exist."""
+    cells = [nbformat.v4.new_code_cell(source) for source in _STUB.format(name=name).split("\n---\n")]
+    values = "\n".join(f"{key} = {value!r}" for key, value in {**TINY[name], "profile": "none"}.items())
+    cells.insert(0, nbformat.v4.new_code_cell(values, metadata={"tags": ["parameters"]}))
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with two small notebooks and a profile that takes seconds, made once; for reading."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    shutil.copytree(project_root() / "workflow", folder / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "notebooks").mkdir()
+    (folder / "params/tiny").mkdir(parents=True)
+    for name, values in TINY.items():
+        nbformat.write(stub_notebook(name), folder / f"notebooks/{name}.ipynb")
+        (folder / f"params/tiny/{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    threads = torch.get_num_threads()  # which a run sets
+    # In this process, because workers import for seconds what is there; the tests of `kill -9` have workers.
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.chdir(folder)
+        patch.setattr(jobs, "_workers", lambda: pool)
+        assert reproduce.main(["reproduce", "--profile", "tiny"]) == 0
+    torch.set_num_threads(threads)
+    return folder
