@@ -358,13 +358,13 @@ def test_training_uses_the_prompts_that_evaluation_uses(
     static: SentenceTransformer, corpus: ParallelCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[tuple[str | None, list[str]]] = []
-    original = static[0].preprocess.__func__
+    original = static[0].preprocess
 
-    def spy(self: torch.nn.Module, inputs: list[str], prompt: str | None = None, **rest: Any) -> dict[str, Tensor]:
+    def spy(inputs: list[str], prompt: str | None = None, **rest: Any) -> dict[str, Tensor]:
         used.append((prompt, list(inputs)))
-        return original(self, inputs, prompt=prompt, **rest)
+        return original(inputs, prompt=prompt, **rest)
 
-    monkeypatch.setattr(type(static[0]), "preprocess", spy)
+    monkeypatch.setattr(static[0], "preprocess", spy)
     monkeypatch.setattr(static, "prompts", {"query": "ask: ", "document": "tell: ", "other": "no: "})
     quick(static, corpus, steps=1)
     static.encode_query(["q"]), static.encode_document(["p"])
