@@ -182,17 +182,12 @@ def _sides(questions: pd.DataFrame, number: int, claim: Claim, label: str, by: S
         )
     table = about[[*by, "seed", "question"]].assign(claim=number, raw=about.value)
     table["side"] = np.where(about[label] == claim.first, "first", "other")
-    scale = pd.Series(-1.0 if claim.measure in LOWER_IS_BETTER else 1.0, index=table.index)
-    if claim.relative:
-        others = table[table.side == "other"]
-        scale /= (
-            table.merge(others.groupby(list(by), observed=True).raw.mean().rename("mean"), on=list(by))[
-                "mean"
-            ].to_numpy()
-            if by
-            else others.raw.mean()
-        )
-    return table.assign(value=table.raw * scale)
+    sign = -1 if claim.measure in LOWER_IS_BETTER else 1
+    if not claim.relative:
+        return table.assign(value=sign * table.raw)
+    groups = [table[column] for column in ("claim", *by)]
+    mean = table.raw.where(table.side == "other").groupby(groups, observed=True).transform("mean")
+    return table.assign(value=sign * table.raw / mean)
 
 
 def gains_kept(means: pd.DataFrame, *, alpha: float = 0.5) -> pd.DataFrame:
