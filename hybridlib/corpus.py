@@ -14,6 +14,7 @@ from hybridlib.availability import Availability
 from hybridlib.lareqa import connected_groups, read_xquad_r, split_articles
 from hybridlib.names import CORPORA
 from hybridlib.permutation import permute
+from hybridlib.sources import module_of
 
 _COLUMNS = ("item", "language", "query", "passage", "passage_group", "domain", "dataset")
 _NUMBERS = ("item", "passage_group")
@@ -182,14 +183,17 @@ def load_corpus(
     """
     if name not in CORPORA:
         raise ValueError(f"corpus is {name!r}; allowed: {', '.join(CORPORA)}")
-    read: Any = {"atlas": _atlas, "atlas-names": _atlas_names, "xquad-r": _xquad_r}[name]
-    frame: pd.DataFrame = read(split, seed)
-    known = sorted(frame.language.unique())
-    chosen = list(languages) if languages is not None else known
-    for language in chosen:
-        if language not in known:
-            raise ValueError(f"languages: {language!r} is not in {name}; allowed: {', '.join(known)}")
-    corpus = ParallelCorpus.from_frame(frame.assign(dataset=name), chosen)
+    read: Any = {"atlas": _atlas, "atlas-names": _atlas_names, "xquad-r": _xquad_r}.get(name)
+    if read is None:
+        corpus = module_of(name).read_corpus(name, split, languages)
+    else:
+        frame: pd.DataFrame = read(split, seed)
+        known = sorted(frame.language.unique())
+        chosen = list(languages) if languages is not None else known
+        for language in chosen:
+            if language not in known:
+                raise ValueError(f"languages: {language!r} is not in {name}; allowed: {', '.join(known)}")
+        corpus = ParallelCorpus.from_frame(frame.assign(dataset=name), chosen)
     corpus = corpus.compose(items, seed) if items else corpus
     return corpus.thin(available or {}, seed, others=others) if available or others != 1 else corpus
 

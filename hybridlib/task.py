@@ -10,7 +10,8 @@ import pandas as pd
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_paraphrases, atlas_texts
 from hybridlib.corpus import check_split
 from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
-from hybridlib.names import LANGUAGES, TASKS
+from hybridlib.names import BY_LANGUAGE, LANGUAGES, TASKS
+from hybridlib.sources import module_of
 
 _COLUMNS = {
     "queries": ["query_id", "language", "text"],
@@ -124,12 +125,23 @@ def load_task(
     >>> load_task("atlas", languages=["th", "en"]).languages
     ['en', 'th']
     """
-    if name not in TASKS:
-        raise ValueError(f"task is {name!r}; allowed: {', '.join(TASKS)}")
+    family, slash, language = name.partition("/")
+    if family not in TASKS or (slash and family not in BY_LANGUAGE):
+        raise ValueError(
+            f"task is {name!r}; allowed: {', '.join(TASKS)}, and {'/<language>, '.join(BY_LANGUAGE)}/<language>"
+        )
+    if paragraphs and family not in ("xquad-r", "mlqa-r"):
+        raise ValueError(
+            f"paragraphs is True; allowed for xquad-r and mlqa-r, whose passages are sentences, not {name}"
+        )
     if name.startswith("atlas"):
-        if paragraphs:
-            raise ValueError(f"paragraphs is True; the passages of {name} are sentences without a paragraph")
         task = _atlas(name, "test" if split is None else split, seed)
+    elif family not in ("xquad-r", "mlqa-r"):
+        if split is not None:
+            raise ValueError(f"split is {split!r}; {name} has none: allowed is None")
+        if slash and languages is not None:
+            raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
+        return module_of(family).read_task(family, [language] if slash else languages)
     else:
         data = read_xquad_r(paragraphs=paragraphs)
         if split is not None:
