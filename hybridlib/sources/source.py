@@ -15,7 +15,7 @@ class File:
     """A file of a source.
 
     Attributes:
-        path: below `$HYBRIDLIB_DATA`: the source's folder and the file's name upstream, as `tatoeba/tatoeba.deu-eng.deu`.
+        path: below `$HYBRIDLIB_DATA`: the source's folder and the file's name upstream.
         url: of the pinned revision.
         checksum: `sha256:...`, or `md5:...` where upstream publishes no other.
         size: bytes.
