@@ -12,10 +12,11 @@ from collections.abc import Iterable
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.gradcache import CachedLossMixin, has_static_embedding_input
-from sentence_transformers.base.losses.merged_forward import embed_columns
 from sentence_transformers.util import all_gather, all_gather_with_grad, get_rank
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from hybridlib.tokens import embed
 
 
 def info_nce(
@@ -106,7 +107,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
             raise ValueError(f"InfoNCE needs a query and a passage column; columns: {len(features)}")
         if self.mini_batch_size is not None:
             return self.forward_cached(features, labels)
-        return self.calculate_loss([[column] for column in embed_columns(self.model, features)], labels)
+        return self.calculate_loss([[column] for column in embed(self.model, features)], labels)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
