@@ -39,7 +39,7 @@ _MODULE_OF = {
     "not_comparable": "paper",
     "paper_figures": "paper",
     "question_domains": "task",
-    "read_lareqa": "lareqa",
+    "read_lareqa": "sources.lareqa",
     "read_means": "results",
     "read_questions": "results",
     "relevant_ranks": "ranks",

@@ -11,10 +11,10 @@ import pandas as pd
 
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_names, atlas_texts
 from hybridlib.availability import Availability
-from hybridlib.lareqa import connected_groups, read_xquad_r, split_articles
 from hybridlib.names import CORPORA
 from hybridlib.permutation import permute
 from hybridlib.sources import module_of
+from hybridlib.sources.lareqa import connected_groups, read_xquad_r, split_articles
 
 _COLUMNS = ("item", "language", "query", "passage", "passage_group", "domain", "dataset")
 _NUMBERS = ("item", "passage_group")

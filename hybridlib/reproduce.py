@@ -1,7 +1,7 @@
-"""The command line: `python -m hybridlib reproduce batch_ratio --profile embedded`, which `make reproduce` calls.
+"""The command line: `hybridlib reproduce batch_ratio --profile embedded`, which `make reproduce` calls, and `data`.
 
-Parameters are checked first; then Snakemake does what is missing, as `workflow/Snakefile` says (its jobs are in
-`hybridlib.jobs`); then it is said where everything is and what was found.
+To reproduce, parameters are checked first; then Snakemake does what is missing, as `workflow/Snakefile` says (its jobs
+are in `hybridlib.jobs`); then it is said where everything is and what was found.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import time
 
 from tqdm import tqdm
 
-from hybridlib.jobs import LOCKS, figures_of, read_profile, shown
+from hybridlib import data
 from hybridlib.paths import (
     executed_path,
     findings_path,
@@ -29,14 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 1 if a job failed, 2 if the parameters or the data are wrong."""
     parser = argparse.ArgumentParser(prog="hybridlib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    command = commands.add_parser("reproduce", help="train, evaluate and draw the questions of notebooks")
-    command.add_argument("notebook", nargs="*", help="notebooks, without .ipynb; all of the profile unless named")
-    command.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
+    _add_command(commands)
+    data.add_command(commands)
     chosen = parser.parse_args(arguments)
     try:
-        status = reproduce(chosen.notebook, chosen.profile)
+        status = chosen.run(chosen)
         sys.stdout.flush()
-        return status
+        return status or 0
     except BrokenPipeError:  # whoever reads what is said, as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 128 + signal.SIGPIPE
@@ -45,6 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser("reproduce", help="train, evaluate and draw the questions of notebooks")
+    command.add_argument("notebook", nargs="*", help="notebooks, without .ipynb; all of the profile unless named")
+    command.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
+    command.set_defaults(run=lambda chosen: reproduce(chosen.notebook, chosen.profile))
 
 
 def reproduce(notebooks: list[str], profile: str) -> int:
@@ -61,6 +67,8 @@ def reproduce(notebooks: list[str], profile: str) -> int:
         ValueError: the parameters or the data are wrong, or there is no such notebook; nothing has been computed.
         FileNotFoundError: there is no such profile, or a data file is missing.
     """
+    from hybridlib.jobs import read_profile, shown  # here, for `data info` does not wait for what computes
+
     known = read_profile(profile)
     for notebook in notebooks:
         if notebook not in known:
@@ -112,6 +120,8 @@ def _run_workflow(profile: str, targets: list[str]) -> _Progress:
     """Let Snakemake make the targets, with a progress bar."""
     from snakemake.cli import args_to_api, parse_args
 
+    from hybridlib.jobs import LOCKS
+
     snakefile = project_root() / "workflow" / "Snakefile"
     if not snakefile.is_file():
         raise FileNotFoundError(f"{snakefile} does not exist; the working directory must be within the project folder")
@@ -133,6 +143,8 @@ def _run_workflow(profile: str, targets: list[str]) -> _Progress:
 
 
 def _tell(notebook: str, profile: str) -> None:
+    from hybridlib.jobs import figures_of, shown
+
     print(f"\nNotebook  {shown(executed_path(profile, notebook))}")
     for figure in figures_of(notebook, profile):
         print(f"Figure    {shown(figure)}")

@@ -9,9 +9,9 @@ import pandas as pd
 
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_paraphrases, atlas_texts
 from hybridlib.corpus import check_split
-from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
 from hybridlib.names import BY_LANGUAGE, LANGUAGES, TASKS
 from hybridlib.sources import module_of
+from hybridlib.sources.lareqa import LareqaData, read_mlqa_r, read_xquad_r, split_articles
 
 _COLUMNS = {
     "queries": ["query_id", "language", "text"],
@@ -108,14 +108,14 @@ def load_task(
     """Load an evaluation task.
 
     Args:
-        name: `atlas`, `atlas-paraphrased`, `atlas-partial` (all embedded) or `xquad-r`. In the second every fact is
-            told by one to three passages in each language, so that several are relevant to a query, as in MIRACL; in
-            the third every fact exists in English and one to three other languages only, as in MLQA-R.
+        name: `atlas`, `atlas-paraphrased`, `atlas-partial` (all embedded), `xquad-r` or `mlqa-r`. In the second every
+            fact is told by one to three passages in each language, so that several are relevant to a query, as in
+            MIRACL; in the third every fact exists in English and one to three other languages only, as in MLQA-R.
         split: for the embedded ones, `validation` or `test` (the default), or `train`; the pool holds the passages of
             all facts. For `xquad-r`, `test` takes the articles that `load_corpus("xquad-r")` leaves out; all articles
             unless given, which is the benchmark as published.
         languages: those to take; all of them unless given.
-        paragraphs: for `xquad-r`, whether a passage is the sentence followed by its paragraph.
+        paragraphs: for `xquad-r` and `mlqa-r`, whether a passage is the sentence followed by its paragraph.
         seed: chooses the split, as in `load_corpus`.
 
     Raises:
@@ -143,7 +143,9 @@ def load_task(
             raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
         return module_of(family).read_task(family, [language] if slash else languages)
     else:
-        data = read_xquad_r(paragraphs=paragraphs)
+        if family == "mlqa-r" and split is not None:
+            raise ValueError(f"split is {split!r}; mlqa-r has none, as its articles are not parallel: allowed is None")
+        data = (read_xquad_r if family == "xquad-r" else read_mlqa_r)(paragraphs=paragraphs)
         if split is not None:
             data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
         task = task_from_lareqa(data)

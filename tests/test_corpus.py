@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names, atlas_texts
 from hybridlib.corpus import ParallelCorpus, _atlas, load_corpus
-from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
 from hybridlib.names import CORPORA
+from hybridlib.sources.lareqa import LareqaData, read_xquad_r, split_articles
 from hybridlib.task import load_task
 
 COLUMNS = ["item", "language", "query", "passage", "passage_group", "domain", "dataset"]

@@ -1,17 +1,20 @@
 """Files in LAReQA's format: what is read from them, what is refused, and XQuAD-R as published."""
 
+import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-import hybridlib.lareqa as lareqa
-from hybridlib.lareqa import connected_groups, read_lareqa, read_xquad_r, split_articles
-from hybridlib.task import task_from_lareqa
+from hybridlib.sources import lareqa
+from hybridlib.sources.lareqa import connected_groups, read_lareqa, read_mlqa_r, read_xquad_r, split_articles
+from hybridlib.sources.source import File
+from hybridlib.task import load_task, task_from_lareqa
 
 # Questions and candidate sentences of each language, as LAReQA publishes them (Roy et al., 2020, and
 # https://github.com/google-research-datasets/lareqa).
@@ -27,6 +30,15 @@ PUBLISHED = {
     "tr": (1190, 1167),
     "vi": (1190, 1209),
     "zh": (1190, 1196),
+}
+PUBLISHED_MLQA_R = {
+    "ar": (517, 2545),
+    "de": (512, 2362),
+    "en": (1148, 6264),
+    "es": (500, 1787),
+    "hi": (507, 2426),
+    "vi": (511, 2828),
+    "zh": (504, 2322),
 }
 
 
@@ -143,6 +155,13 @@ def test_an_answer_that_runs_over_the_end_of_its_sentence_belongs_where_it_start
     block = paragraph(["The bear sleeps.", "It eats honey."], ("a", "sleeps. It eats"), ("b", "It eats"))
     data = read_lareqa({"en": file(tmp_path, "en", ("Bear", [block]))})
     assert pairs(data) == {("en:a", "en:Bear:0:0"), ("en:b", "en:Bear:0:1")}
+
+
+def test_an_answer_that_begins_with_the_blank_between_two_sentences_is_in_the_second(tmp_path):
+    block = paragraph(["The bear sleeps.", "It eats honey."], ("a", " It eats"), ("b", "It eats"))
+    assert block["qas"][0]["answers"][0]["answer_start"] == len("The bear sleeps.")  # after the first sentence
+    data = read_lareqa({"en": file(tmp_path, "en", ("Bear", [block]))})
+    assert pairs(data) == {("en:a", "en:Bear:0:1"), ("en:b", "en:Bear:0:1")}
 
 
 def test_two_articles_may_have_one_title(tmp_path):
@@ -297,17 +316,18 @@ def test_a_paragraph_of_another_format_is_refused_with_file_and_article(files, c
         ),
         (lambda q: q["answers"][0].update(answer_start=-6), ": its answer at character -6 lies in no sentence"),
         (lambda q: q["answers"][0].update(answer_start=999), ": its answer 'honey' does not stand at character 999"),
-        (
-            lambda q: q.update(answers=[{"answer_start": 16, "text": " It"}]),
-            ": its answer at character 16 lies in no sent",
-        ),
     ],
 )
 def test_a_question_at_fault_is_named_with_its_file(files, change, message):
     altered(files["en"], lambda block: change(block["qas"][1]))
-    # "The bear sleeps. It eats honey.": honey stands at 17 + 8 = 25, which is 6 before the end; character 16 is the
-    # space between the sentences.
+    # "The bear sleeps. It eats honey.": honey stands at 17 + 8 = 25, which is 6 before the end.
     with pytest.raises(ValueError, match=f"en.json: question 'b'{message}"):
+        read_lareqa(files)
+
+
+def test_an_answer_in_a_part_of_the_text_that_is_no_sentence_is_refused(files):
+    altered(files["en"], lambda block: block.update(sentence_breaks=[[0, 16]]))
+    with pytest.raises(ValueError, match=r"en\.json: question 'b': its answer at character 25 lies in no sentence"):
         read_lareqa(files)
 
 
@@ -322,49 +342,104 @@ def test_a_missing_file_is_named(files, tmp_path):
         read_lareqa({**files, "de": tmp_path / "absent.json"})
 
 
-# --- XQuAD-R
+# --- XQuAD-R and MLQA-R
 
 
-def test_without_local_data_the_published_files_are_fetched(monkeypatch, tmp_path, files):
+def publish(patch: pytest.MonkeyPatch, folder: Path, name: str, articles: Callable[[str], list[Any]]) -> Path:
+    """Files of our own under the names of the published ones, in HYBRIDLIB_DATA; returns their folder.
+
+    Checked as those are, so they are pinned by their own checksums.
+    """
+    (folder / name).mkdir()
+    made = []
+    for source in lareqa.SOURCES:
+        if source.name == name:
+            for pinned in source.files:
+                path = file(folder / name, Path(pinned.path).stem, *articles(Path(pinned.path).stem))
+                digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+                made.append(File(pinned.path, pinned.url, digest, path.stat().st_size))
+            source = dataclasses.replace(source, files=tuple(made))
+            patch.setattr(lareqa, "SOURCES", (source,))
+    patch.setenv("HYBRIDLIB_DATA", str(folder))
+    return folder / name
+
+
+def mlqa_articles(language: str) -> list[Any]:
+    """As in MLQA: the article has a title of its language, and more text in English; a question in 2 to 4 languages."""
+    questions = [("a", "bear")] * (language in ("en", "de")) + [("b", "honey")] * (language in ("en", "es", "zh", "hi"))
+    block = paragraph([f"A {language} bear.", f"Its {language} honey."], *questions)
+    return [(f"Bear ({language})", [block] * (2 if not questions else 1))]
+
+
+@pytest.fixture
+def mlqa_r(monkeypatch, tmp_path):
+    return publish(monkeypatch, tmp_path, "mlqa-r", mlqa_articles)
+
+
+def test_mlqa_r_is_read_in_seven_languages_and_judged_where_a_question_exists(mlqa_r):
+    task = load_task("mlqa-r")
+    assert task.languages == ["ar", "de", "en", "es", "hi", "vi", "zh"]
+    # Two sentences each, four in ar and vi, which have two paragraphs.
+    assert task.passages.language.value_counts().to_dict() == {**dict.fromkeys(task.languages, 2), "ar": 4, "vi": 4}
+    # a in 2 languages, b in 4: 2 * 2 and 4 * 4 pairs of a question with its sentence in a language where it exists.
+    assert len(task.queries) == 2 + 4
+    assert set(task.qrels[["query_id", "passage_id"]].itertuples(index=False, name=None)) == {
+        *((f"{q}:a", f"{p}:Bear ({p}):0:0") for q in ("en", "de") for p in ("en", "de")),
+        *((f"{q}:b", f"{p}:Bear ({p}):0:1") for q in ("en", "es", "zh", "hi") for p in ("en", "es", "zh", "hi")),
+    }
+
+
+def test_mlqa_r_can_be_had_in_some_languages_and_with_paragraphs(mlqa_r):
+    task = load_task("mlqa-r", languages=["de", "en"], paragraphs=True)
+    assert task.languages == ["de", "en"]
+    assert task.passages.text[1] == "Its de honey. A de bear. Its de honey."
+    assert len(task.qrels) == 2 * 2 + 1  # a in both languages, b in English
+
+
+def test_mlqa_r_has_no_split_since_its_articles_have_another_title_in_each_language(mlqa_r):
+    with pytest.raises(ValueError, match="split is 'test'; mlqa-r has none, as its articles are not parallel: allowed"):
+        load_task("mlqa-r", "test")
+
+
+def test_that_mlqa_r_is_not_for_commercial_use_is_said_once(mlqa_r, caplog):
+    lareqa._tell_licence.cache_clear()
+    for _ in range(2):
+        read_mlqa_r()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.messages[0].startswith("MLQA-R is licensed CC BY-NC 4.0 (https://creativecommons.org/")
+    assert caplog.messages[0].endswith("not for commercial use")
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "commit", "published"),
+    [
+        (read_xquad_r, "xquad-r", "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c", PUBLISHED),
+        (read_mlqa_r, "mlqa-r", "354d67d1cd066854cdfbf5ad0e6105528976141d", PUBLISHED_MLQA_R),
+    ],
+)
+def test_the_files_of_the_pinned_commits_are_fetched(monkeypatch, files, read, name, commit, published):
     fetched = []
-
-    def retrieve(url: str, **arguments: Any) -> str:
-        fetched.append((url, arguments["known_hash"], arguments["fname"], str(arguments["path"])))
-        return str(files["en"])
-
-    monkeypatch.setattr("pooch.retrieve", retrieve)
-    commit = "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c"
-    for unset in (
-        lambda: monkeypatch.delenv("HYBRIDLIB_DATA", raising=False),
-        lambda: monkeypatch.setenv("HYBRIDLIB_DATA", ""),
-    ):
-        fetched.clear()
-        unset()
-        assert len(read_xquad_r().passages) == 11 * 2
-        assert [name for _, _, name, _ in fetched] == [f"{code}.json" for code in PUBLISHED]
-        for url, known_hash, name, folder in fetched:
-            assert url == f"https://raw.githubusercontent.com/google-research-datasets/lareqa/{commit}/xquad-r/{name}"
-            assert known_hash == "sha256:" + lareqa._XQUAD_R_SHA256[name.removesuffix(".json")]
-            assert Path(folder).parts[-2:] == ("hybridlib", "xquad-r")
-    assert all(len(digest) == 64 and int(digest, 16) for digest in lareqa._XQUAD_R_SHA256.values())
+    monkeypatch.setattr(lareqa, "fetch", lambda pinned, source: fetched.append((pinned, source)) or files["en"])
+    assert len(read().passages) == 2 * len(published)
+    assert [pinned.path for pinned, _ in fetched] == [f"{name}/{language}.json" for language in published]
+    for pinned, source in fetched:
+        assert source == name
+        assert pinned.url == f"https://raw.githubusercontent.com/google-research-datasets/lareqa/{commit}/{pinned.path}"
+    assert len({pinned.checksum for pinned, _ in fetched}) == len(published)
 
 
 def test_local_data_that_lacks_a_file_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
-    with pytest.raises(
-        FileNotFoundError, match=r"xquad-r/ar\.json does not exist; put XQuAD-R there, or unset HYBRIDLIB_DATA"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"xquad-r/ar\.json of xquad-r does not exist; get it from https://raw"):
         read_xquad_r()
+    with pytest.raises(FileNotFoundError, match=r"mlqa-r/ar\.json of mlqa-r does not exist; get it from https://raw"):
+        read_mlqa_r()
 
 
-def test_local_data_that_was_altered_is_named(monkeypatch, tmp_path, files):
-    (tmp_path / "xquad-r").mkdir()
-    path = files["en"].rename(tmp_path / "xquad-r" / "ar.json")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
-    message = f"xquad-r/ar.json differs from the published file: its SHA-256 is {digest}, expected c52922d3b8ac"
-    with pytest.raises(ValueError, match=message):
-        read_xquad_r()
+def test_local_data_that_was_altered_is_named(mlqa_r):
+    altered(mlqa_r / "de.json", lambda block: block.update(context=block["context"] + "."))
+    with pytest.raises(ValueError, match=r"mlqa-r/de\.json differs from the published file: its sha256 is"):
+        read_mlqa_r()
 
 
 def test_a_published_file_with_one_byte_changed_is_refused(monkeypatch, tmp_path, real_data):
@@ -375,6 +450,23 @@ def test_a_published_file_with_one_byte_changed_is_refused(monkeypatch, tmp_path
     monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
     with pytest.raises(ValueError, match=r"xquad-r/ar\.json differs from the published file"):
         read_xquad_r()
+
+
+def test_mlqa_r_has_the_published_numbers_of_questions_and_candidate_sentences(real_data):
+    if not (real_data / "mlqa-r").is_dir():
+        pytest.skip("HYBRIDLIB_DATA has no mlqa-r, which may not be passed on for all uses")
+    data = read_mlqa_r()
+    questions, sentences = data.queries.language.value_counts(), data.passages.language.value_counts()
+    assert {code: (questions[code], sentences[code]) for code in questions.index} == PUBLISHED_MLQA_R
+    assert data.queries.groupby("question").language.nunique().between(2, 4).all()
+    for source in lareqa.SOURCES:
+        for pinned in source.files:
+            assert pinned.size == (real_data / pinned.path).stat().st_size
+
+
+def test_the_sizes_of_xquad_r_are_those_of_its_files(real_data):
+    for pinned in lareqa.SOURCES[0].files:
+        assert pinned.size == (real_data / pinned.path).stat().st_size
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 
 from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names, atlas_paraphrases
 from hybridlib.corpus import load_corpus
-from hybridlib.lareqa import LareqaData
 from hybridlib.names import TASKS
+from hybridlib.sources.lareqa import LareqaData
 from hybridlib.task import RetrievalTask, load_task, question_domains, task_from_lareqa
 
 QUERIES = pd.DataFrame(

@@ -1,13 +1,26 @@
 """Where public data comes from: its files, pinned by revision and checksum.
 
-Files are used as they lie in `$HYBRIDLIB_DATA`, in the layout of upstream, if it is set; otherwise they are downloaded.
-They are checked against their checksums either way.
+Files are used as they lie in `$HYBRIDLIB_DATA`, in the layout of upstream, if it is set; otherwise they are downloaded
+to the user's cache folder. They are checked against their checksums either way. A download that breaks off is taken up
+where it stands, by this call or the next.
 """
 
 import hashlib
+import logging
 import os
+import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import platformdirs
+import requests
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+_log = logging.getLogger(__name__)
+_CHUNK = 1 << 18  # bytes
+_TIMEOUT = (10, 60)  # seconds, to connect and between two bytes
 
 
 @dataclass(frozen=True)
@@ -17,14 +30,15 @@ class File:
     Attributes:
         path: below `$HYBRIDLIB_DATA`: the source's folder and the file's name upstream.
         url: of the pinned revision.
-        checksum: `sha256:...`, or `md5:...` where upstream publishes no other.
-        size: bytes.
+        checksum: `sha256:...`, or `md5:...` where upstream publishes no other; None where nobody publishes any, so that
+            the revision in the URL is all that pins the file.
+        size: bytes, to say and to plan with (a file without a checksum is checked by it); None where it is not known.
     """
 
     path: str
     url: str
-    checksum: str
-    size: int
+    checksum: str | None
+    size: int | None
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,23 @@ class Source:
     files: tuple[File, ...]
 
 
+def location(file: File) -> Path:
+    """Where the file is on this machine, or would be: in `$HYBRIDLIB_DATA` or else in the user's cache folder."""
+    folder = os.environ.get("HYBRIDLIB_DATA")
+    return (Path(folder) if folder else platformdirs.user_cache_path("hybridlib")) / file.path
+
+
+def readable(size: float) -> str:
+    """A number of bytes as the progress bar writes it.
+
+    >>> readable(732156)
+    '732kB'
+    """
+    return tqdm.format_sizeof(size) + "B"
+
+
 def fetch(file: File, source: str) -> Path:
-    """The file on this machine, checked.
+    """The file on this machine, checked; downloaded if need be, once, however many processes ask for it.
 
     Args:
         file: of which source.
@@ -59,17 +88,115 @@ def fetch(file: File, source: str) -> Path:
 
     Raises:
         FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks the file; the message says where to get it.
-        ValueError: the file differs from the published one.
+        ValueError: the file differs from the published one; what has been downloaded of it is removed.
+        ConnectionError: the download broke off; what has been downloaded of it is kept.
+        OSError: the disk has too little space for it.
     """
-    folder = os.environ.get("HYBRIDLIB_DATA")
-    if not folder:
-        raise FileNotFoundError(f"{file.path} of {source}: HYBRIDLIB_DATA is not set")
-    path = Path(folder) / file.path
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} of {source} does not exist; get it from {file.url}, or unset HYBRIDLIB_DATA")
-    kind, _, expected = file.checksum.partition(":")
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, kind).hexdigest()
-    if digest != expected:
-        raise ValueError(f"{path} differs from the published file: its {kind} is {digest}, expected {expected}")
+    path = location(file)
+    if path.is_file():
+        difference = _difference(path, file)
+        if difference:
+            raise ValueError(f"{path} differs from the published file: {difference}; delete it and get {file.url}")
+    elif os.environ.get("HYBRIDLIB_DATA"):
+        raise FileNotFoundError(
+            f"{path} of {source} does not exist; get it from {file.url}, or unset HYBRIDLIB_DATA to download it"
+        )
+    else:
+        _download(file, source, path)
     return path
+
+
+def check_space(folder: Path, size: int, what: str) -> None:
+    """Refuse to begin a download that the disk cannot hold.
+
+    Args:
+        folder: where it is to be written; it need not exist.
+        size: bytes.
+        what: is downloaded, for the message.
+
+    Raises:
+        OSError: the disk has less.
+    """
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if size > free:
+        raise OSError(f"{folder} has {readable(free)} free, too little for {what} of {readable(size)}")
+
+
+def _difference(path: Path, file: File) -> str | None:
+    """In what a file differs from the published one."""
+    status = path.stat()
+    if file.checksum:
+        kind, _, expected = file.checksum.partition(":")
+        digest = _digest(path, kind, status.st_size, status.st_mtime_ns)
+        return f"its {kind} is {digest}, expected {expected}" if digest != expected else None
+    if file.size is not None and status.st_size != file.size:
+        return f"it has {status.st_size} bytes, expected {file.size}"
+    return None
+
+
+# Once in a process, because a large file takes seconds. Not once for all: a file in the cache folder, too, may have
+# been damaged or replaced since it was downloaded, and results must not rest on another file than was pinned.
+@cache
+def _digest(path: Path, kind: str, size: int, modified: int) -> str:
+    """The checksum of a file; size and time of modification tell another content under the same name."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, kind).hexdigest()
+
+
+def _download(file: File, source: str, path: Path) -> None:
+    """Download, check, and only then give the file its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with FileLock(path.with_name(path.name + ".lock")):
+        if path.is_file():  # another process was faster, and has checked it
+            return
+        _receive(file, source, part)
+        difference = _difference(part, file)
+        if difference:
+            part.unlink()
+            raise ValueError(
+                f"{file.url} differs from the published file: {difference}; what was downloaded is removed, try again"
+            )
+        part.replace(path)
+
+
+def _receive(file: File, source: str, part: Path) -> None:
+    """Bring the part to its full length from where it stands."""
+    while True:
+        kept = part.stat().st_size if part.exists() else 0
+        try:
+            return _continue(file, source, part, kept)
+        except requests.RequestException as error:
+            now = part.stat().st_size if part.exists() else 0
+            if now > kept:  # it breaks off, but gets further each time
+                _log.warning("%s broke off after %s; going on", file.url, readable(now))
+                continue
+            raise ConnectionError(
+                f"{file.url} cannot be downloaded: {error}; {now} bytes are kept in {part}, from where the next call "
+                "goes on"
+            ) from error
+
+
+def _continue(file: File, source: str, part: Path, kept: int) -> None:
+    # As the bytes are stored: those of a stream compressed on the way cannot be appended to each other.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={kept}-"} if kept else {})
+    with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        if response.status_code == 416:  # there is nothing after what is kept
+            if response.headers.get("Content-Range") != f"bytes */{kept}":  # which is longer than the file
+                part.unlink()
+                _continue(file, source, part, 0)
+            return
+        response.raise_for_status()
+        if response.status_code != 206:  # the server cannot begin in the middle
+            kept = 0
+        length = response.headers.get("Content-Length")
+        total = kept + int(length) if length else file.size
+        if total is not None:
+            check_space(part.parent, total - kept, file.url)
+            _log.info("%s: downloading %s of %s to %s", source, readable(total - kept), file.url, part.parent)
+        bar = tqdm(total=total, initial=kept, desc=file.path, unit="B", unit_scale=True, disable=None)
+        with part.open("ab" if kept else "wb") as stream, bar:
+            for chunk in response.iter_content(_CHUNK):
+                stream.write(chunk)
+                bar.update(len(chunk))

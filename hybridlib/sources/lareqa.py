@@ -5,41 +5,91 @@ and end (offsets in characters). A candidate passage is a sentence; relevant to 
 sentence that holds the start of its answer. Questions are parallel by their id, and may exist in some of the languages
 only. With files of your own, a task is two calls away:
 
-    task_from_lareqa(read_lareqa({"en": "mlqa-r/en.json", "de": "mlqa-r/de.json"}))
+    task_from_lareqa(read_lareqa({"en": "mine/en.json", "de": "mine/de.json"}))
 
-XQuAD-R is read from `$HYBRIDLIB_DATA/xquad-r/<language>.json`, or else downloaded from the pinned commit; its files are
-checked against their SHA-256 either way. It is licensed CC BY-SA 4.0 and not part of this package.
+XQuAD-R and MLQA-R are read from `$HYBRIDLIB_DATA/xquad-r/<language>.json` and `mlqa-r/<language>.json`, or else
+downloaded from the pinned commits (see `hybridlib.sources.source`). They are not part of this package.
 """
 
-import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pooch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-_XQUAD_R_COMMIT = "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c"
-_XQUAD_R_URL = f"https://raw.githubusercontent.com/google-research-datasets/lareqa/{_XQUAD_R_COMMIT}/xquad-r/"
-_XQUAD_R_SHA256 = {
-    "ar": "c52922d3b8ac1ae03ed5ac38647ad59870dca3dda2beefe18ecdc30729acb69d",
-    "de": "16fb0f4bf4916154b585a20c24c66074591c9718a1affe764ff4697572328949",
-    "el": "163fd43ee785a30eb534ae2061e9eaa766a7ee4e8ffce5e4b422480c150f64b6",
-    "en": "7b0954f39297c27a31fef610f0883337dd2907fa8699151dc922afdd0fa12ffe",
-    "es": "f8e836b2d91009c4363e04315f7ede363eedbbb49c67dda60de6c4aa782f58de",
-    "hi": "ea45ba8ae4513d1533b222bebdc02a90bc319c055d3aeea68584a053d2e92872",
-    "ru": "7f4dff853538b9a5fcc28c070b8bb983a5c5d190ac747b8e005a1ada9cab18f1",
-    "th": "c3a041864c3a9fb0b4dd91cfdf99cf36b411b3e704c58a303c97bc6dc786cfe4",
-    "tr": "f3e8c13002bbce154a4578f535f7533cb70f3da08840e6b62735935baec7bd94",
-    "vi": "e35926bf5cc6fc6ecbdfca49467aabeb454f08d152d7818143a906bd31dde995",
-    "zh": "80c2cde7b9c2fb134c303cbb52f2ba396ead9eb0014aec43993543d2ba9e93ed",
+from hybridlib.sources.source import File, Source, fetch
+
+_log = logging.getLogger(__name__)
+
+_NON_COMMERCIAL = "CC BY-NC 4.0 (https://creativecommons.org/licenses/by-nc/4.0): not for commercial use"
+_CITATION = """@article{roy2020lareqa,
+  title={LAReQA: Language-agnostic answer retrieval from a multilingual pool},
+  author={Roy, Uma and Constant, Noah and Al-Rfou, Rami and Barua, Aditya and Phillips, Aaron and Yang, Yinfei},
+  journal={arXiv preprint arXiv:2004.05484},
+  year={2020}
+}"""
+_URL = "https://raw.githubusercontent.com/google-research-datasets/lareqa"
+# SHA-256 and bytes of the file of each language.
+_XQUAD_R = {
+    "ar": ("c52922d3b8ac1ae03ed5ac38647ad59870dca3dda2beefe18ecdc30729acb69d", 2234875),
+    "de": ("16fb0f4bf4916154b585a20c24c66074591c9718a1affe764ff4697572328949", 732156),
+    "el": ("163fd43ee785a30eb534ae2061e9eaa766a7ee4e8ffce5e4b422480c150f64b6", 2810127),
+    "en": ("7b0954f39297c27a31fef610f0883337dd2907fa8699151dc922afdd0fa12ffe", 628651),
+    "es": ("f8e836b2d91009c4363e04315f7ede363eedbbb49c67dda60de6c4aa782f58de", 746335),
+    "hi": ("ea45ba8ae4513d1533b222bebdc02a90bc319c055d3aeea68584a053d2e92872", 2408404),
+    "ru": ("7f4dff853538b9a5fcc28c070b8bb983a5c5d190ac747b8e005a1ada9cab18f1", 2764904),
+    "th": ("c3a041864c3a9fb0b4dd91cfdf99cf36b411b3e704c58a303c97bc6dc786cfe4", 2618544),
+    "tr": ("f3e8c13002bbce154a4578f535f7533cb70f3da08840e6b62735935baec7bd94", 827827),
+    "vi": ("e35926bf5cc6fc6ecbdfca49467aabeb454f08d152d7818143a906bd31dde995", 1132303),
+    "zh": ("80c2cde7b9c2fb134c303cbb52f2ba396ead9eb0014aec43993543d2ba9e93ed", 959291),
 }
+# Bytes of ar, de, hi and zh are those of the folder `mlqa-dev-r` at commit 5405d2a, which `mlqa-r` became.
+_MLQA_R = {
+    "ar": ("2132fbc03208535c0fe01f2e2c5121d06f9c2aa799af93b0a719dbc105bdf137", 3329081),
+    "de": ("ce9454dc5aa6f2d85c23cd6e49cb367fbb7c4c6e62d7f71e355c6b5dae4d0886", 887185),
+    "en": ("fedd9a5cc0848dda80caf84aa36f482adaae230526a3f6e9e86926a93ef3b1e4", 2251129),
+    "es": ("70ecba276b8c96a692b120693a595d076ce94ad21d4b28311538a9fcbfe0f9d7", 819818),
+    "hi": ("4dd0fb3c06f737a5481d705bc1dcac7876712a5815c9265908fbb3a0696cb654", 3179023),
+    "vi": ("9d3baff6ba03e6793b25594217265ea59a136b9733833dca8a9582a84a78ff85", 1807239),
+    "zh": ("57f01d2fff50cf3392805635b01445339f225ad5bf28ba8443b12f8dbd1e69dc", 1360698),
+}
+
+
+def _source(name: str, title: str, commit: str, licence: str, files: Mapping[str, tuple[str, int]]) -> Source:
+    paths = {f"{name}/{language}.json": known for language, known in files.items()}
+    return Source(
+        name=name,
+        title=title,
+        homepage="https://github.com/google-research-datasets/lareqa",
+        revision=commit,
+        licence=licence,
+        citation=_CITATION,
+        files=tuple(File(path, f"{_URL}/{commit}/{path}", f"sha256:{of[0]}", of[1]) for path, of in paths.items()),
+    )
+
+
+SOURCES = (
+    _source(
+        "xquad-r",
+        "XQuAD-R of LAReQA: questions on Wikipedia to be answered by a sentence, parallel in 11 languages",
+        "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c",
+        "CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0)",
+        _XQUAD_R,
+    ),
+    _source(
+        "mlqa-r",
+        "MLQA-R of LAReQA: the same of MLQA's development set, 7 languages, each question in 2 to 4 of them",
+        "354d67d1cd066854cdfbf5ad0e6105528976141d",  # later commits have it no more
+        _NON_COMMERCIAL,
+        _MLQA_R,
+    ),
+)
 # Two in a hundred paragraphs of XQuAD-R begin with one, which counts in the offsets but is no text.
 _BYTE_ORDER_MARK = "\ufeff"
 # The share of the articles that is held out where XQuAD-R serves for training, too.
@@ -91,6 +141,9 @@ def connected_groups(items: pd.Series, shared: pd.Series) -> pd.Series:
     >>> connected_groups(pd.Series([*"abbcd"]), pd.Series([1, 1, 2, 2, 3])).to_dict()
     {'a': 0, 'b': 0, 'c': 0, 'd': 1}
     """
+    from scipy.sparse import coo_array  # here, for to list the sources takes none of it
+    from scipy.sparse.csgraph import connected_components
+
     item, names = pd.factorize(items)
     thing, things = pd.factorize(shared)
     size = len(names) + len(things)
@@ -109,8 +162,23 @@ def read_xquad_r(*, paragraphs: bool = False) -> LareqaData:
         FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks a file.
         ValueError: a file differs from the published one.
     """
-    files = {language: _xquad_r_file(language) for language in _XQUAD_R_SHA256}
-    return read_lareqa(files, paragraphs=paragraphs)
+    return _read_published("xquad-r", paragraphs)
+
+
+def read_mlqa_r(*, paragraphs: bool = False) -> LareqaData:
+    """Read MLQA-R in its 7 languages: 1,148 questions in English, 500 to 517 in others; 1,787 to 6,264 sentences.
+
+    Articles have another title in each language, so `split_articles` and `of_articles` are not for it.
+
+    Args:
+        paragraphs: whether a passage is the sentence followed by its paragraph.
+
+    Raises:
+        FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks a file.
+        ValueError: a file differs from the published one.
+    """
+    _tell_licence("MLQA-R", _NON_COMMERCIAL)
+    return _read_published("mlqa-r", paragraphs)
 
 
 def read_lareqa(files: Mapping[str, str | os.PathLike[str]], *, paragraphs: bool = False) -> LareqaData:
@@ -163,27 +231,15 @@ def split_articles(data: LareqaData, seed: int) -> dict[str, list[str]]:
     return {"train": shuffled[held_out:].tolist(), "test": shuffled[:held_out].tolist()}
 
 
-def _xquad_r_file(language: str) -> Path:
-    folder = os.environ.get("HYBRIDLIB_DATA")
-    if not folder:
-        return Path(
-            pooch.retrieve(
-                _XQUAD_R_URL + f"{language}.json",
-                known_hash="sha256:" + _XQUAD_R_SHA256[language],
-                fname=f"{language}.json",
-                path=pooch.os_cache("hybridlib") / "xquad-r",
-                progressbar=True,
-            )
-        )
-    path = Path(folder) / "xquad-r" / f"{language}.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; put XQuAD-R there, or unset HYBRIDLIB_DATA to download it")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != _XQUAD_R_SHA256[language]:
-        raise ValueError(
-            f"{path} differs from the published file: its SHA-256 is {digest}, expected {_XQUAD_R_SHA256[language]}"
-        )
-    return path
+def _read_published(name: str, paragraphs: bool) -> LareqaData:
+    source = next(source for source in SOURCES if source.name == name)
+    files = {Path(file.path).stem: fetch(file, name) for file in source.files}
+    return read_lareqa(files, paragraphs=paragraphs)
+
+
+@cache  # to say it once in a process
+def _tell_licence(title: str, licence: str) -> None:
+    _log.warning("%s is licensed %s", title, licence)
 
 
 def _paragraphs(path: Path) -> list[tuple[str, dict[str, Any], int]]:
@@ -224,7 +280,8 @@ def _answering(question: dict[str, Any], context: str, sentences: list[tuple[int
         start, text = answer["answer_start"], answer["text"]
         if context[start : start + len(text)] != text:
             raise ValueError(f"{where}: its answer {text!r} does not stand at character {start} of its paragraph")
-        holding = [place for place, (begin, end) in enumerate(sentences) if begin <= start < end]
+        first = start + len(text) - len(text.lstrip())  # an answer may begin with the blank before its sentence
+        holding = [place for place, (begin, end) in enumerate(sentences) if begin <= first < end]
         if not holding:
             raise ValueError(f"{where}: its answer at character {start} lies in no sentence")
         found.append(holding[0])
