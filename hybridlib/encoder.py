@@ -8,7 +8,7 @@ the embeddings of its tokens, and the tokenizer is trained on the corpus.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Self
 
@@ -34,7 +34,14 @@ _ALIGNMENT: dict[str, Any] = {
 }
 
 
-def load_encoder(name: str = "static", *, corpus: ParallelCorpus | None = None, seed: int = 0) -> SentenceTransformer:
+def load_encoder(
+    name: str = "static",
+    *,
+    corpus: ParallelCorpus | None = None,
+    prompts: Mapping[str, str] | None = None,
+    max_length: int | None = None,
+    seed: int = 0,
+) -> SentenceTransformer:
     """Load an encoder to fine-tune or to evaluate.
 
     Args:
@@ -42,16 +49,32 @@ def load_encoder(name: str = "static", *, corpus: ParallelCorpus | None = None, 
             of one on the Hugging Face hub, where `id@revision` pins a revision.
         corpus: for the static encoders, whose tokenizer is trained on its text; the training split of `atlas` unless
             given.
+        prompts: put before texts, in training and evaluation: `query` and `document`. The encoder's own unless given.
+        max_length: tokens of a text that are read, the prompt's included; the encoder's own unless given.
         seed: for the static encoders, draws the first weights.
 
     Raises:
+        ValueError: there is no such prompt, or `max_length` is less than 1 or more than the encoder can read.
         FileNotFoundError: there is no encoder of that name here or on the hub.
 
     >>> load_encoder("static").get_embedding_dimension()
     128
     """
-    if name == "static":
-        name = STATIC_ENCODERS[0]
+    unknown = sorted(set(prompts or {}) - {"query", "document"})
+    if unknown:
+        raise ValueError(f"prompts: {unknown[0]!r} is unknown; allowed: query, document")
+    encoder = _load(STATIC_ENCODERS[0] if name == "static" else name, corpus, seed)
+    if prompts:
+        encoder.prompts = {**encoder.prompts, **prompts}
+    if max_length is not None:
+        most = encoder.max_seq_length
+        if max_length < 1 or (most is not None and max_length > most):
+            raise ValueError(f"max_length is {max_length}; allowed for {name}: 1 to {most}")
+        encoder.max_seq_length = max_length
+    return encoder
+
+
+def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransformer:
     if name in STATIC_ENCODERS:
         encoder = _static(corpus if corpus is not None else load_corpus("atlas"), seed)
         return _align(encoder, seed) if name == "static:aligned" else encoder

@@ -9,7 +9,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -24,6 +24,37 @@ Positive = Annotated[float, Field(gt=0)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
+class Training(BaseModel):
+    """What a training of full size needs besides; see `fine_tune`, `load_encoder` and `mine_negatives`.
+
+    Attributes:
+        query_prompt, document_prompt: put before texts.
+        max_length: tokens of a text that are read.
+        negatives: hard negatives of every pair, mined with the encoder to start from; 0 leaves those in the batch.
+        validation: the corpus whose loss decides when to stop.
+        validate_every, patience, save_every: steps, validations and steps.
+        keep_encoder: keep the trained encoder with the run's results.
+        precision, weight_decay, symmetric, mini_batch_size, dataset_temperature: see `fine_tune`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    query_prompt: str = ""
+    document_prompt: str = ""
+    max_length: Count | None = None
+    negatives: Annotated[int, Field(ge=0)] = 0
+    validation: Literal["squadshifts"] | None = None
+    validate_every: Count = 500
+    patience: Count = 3
+    save_every: Count | None = None
+    keep_encoder: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    symmetric: bool = False
+    mini_batch_size: Count | None = None
+    dataset_temperature: Positive = 1.0
+
+
 class Params(BaseModel):
     """What the parameters of all notebooks have in common.
 
@@ -35,6 +66,8 @@ class Params(BaseModel):
             part.
         batch_size, steps, temperature, learning_rate: of the training; see `fine_tune`.
         data_seed: of the split, the sentence frames and the items that stay available.
+        pool: what of a task's passages is searched; None is all of them, see `load_task`.
+        training: further settings; see `Training`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -49,6 +82,8 @@ class Params(BaseModel):
     temperature: Positive
     learning_rate: Positive
     data_seed: Annotated[int, Field(ge=0)]
+    pool: Literal["judged"] | Count | None
+    training: Training
 
     @abstractmethod
     def plan(self) -> list[Trial]:
@@ -116,8 +151,9 @@ class Params(BaseModel):
     @classmethod
     def _known_data(cls, value: str, info: Any) -> str:
         allowed = TASKS if info.field_name == "task" else CORPORA
-        if value not in allowed:
-            raise ValueError(f"allowed: {', '.join(allowed)}")
+        for name in value.split("+"):  # several together
+            if name not in allowed:
+                raise ValueError(f"allowed: {', '.join(allowed)}, or several joined by +")
         return value
 
     @field_validator("sizes")

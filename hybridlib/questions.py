@@ -21,6 +21,7 @@ class BatchRatioParams(Params):
     """Parameters of `notebooks/batch_ratio.ipynb`.
 
     Attributes:
+        languages: of training and evaluation; all of them if empty.
         available: share of the training items in each low-resource language; 0 makes a language unseen. Sizes are of
             the other languages.
         encoders: what to start from; see `load_encoder`. Sizes below 1 are tried with the first.
@@ -28,6 +29,7 @@ class BatchRatioParams(Params):
         hybrid_alpha: the one that stands for hybrid batches in comparisons with the two ends.
     """
 
+    languages: list[str]
     available: dict[str, Share]
     encoders: Names
     alphas: Annotated[list[Share], Field(min_length=3)]
@@ -52,8 +54,18 @@ class BatchRatioParams(Params):
 
     def _trial(self, encoder: str, size: float, alpha: float, seed: int) -> Trial:
         strategy = {0.0: "x-y", 1.0: "x-x-mono", self.hybrid_alpha: "hybrid"}.get(alpha, f"hybrid, α = {alpha:g}")
-        run = _run(self, encoder, seed, strategy="hybrid", alpha=float(alpha), available=_fixed(self.available),
-                   others=size, measures=("map", "recall@1", "recall@10", "rank_distance"))  # fmt: skip
+        run = _run(
+            self,
+            encoder,
+            seed,
+            strategy="hybrid",
+            alpha=float(alpha),
+            languages=tuple(self.languages),
+            task_languages=tuple(self.languages),
+            available=_fixed(self.available),
+            others=size,
+            measures=("map", "recall@1", "recall@10", "rank_distance"),
+        )
         return Trial(_labels(encoder=encoder, alpha=float(alpha), strategy=strategy, size=size, seed=seed), run)
 
 
@@ -278,8 +290,11 @@ QUESTIONS: dict[str, type[Params]] = {
 
 
 def _run(params: Params, encoder: str, seed: int, **further: Any) -> Run:
-    common = ("task", "corpus", "batch_size", "steps", "temperature", "learning_rate", "data_seed")
-    return Run(**{name: getattr(params, name) for name in common} | further, encoder=encoder, seed=seed)
+    common = ("task", "corpus", "batch_size", "steps", "temperature", "learning_rate", "data_seed", "pool")
+    training = _fixed(params.training.model_dump(exclude_defaults=True))
+    return Run(
+        **{name: getattr(params, name) for name in common} | further, training=training, encoder=encoder, seed=seed
+    )
 
 
 def _strategy(name: str, alpha: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Training runs: each is keyed by everything that determines it, computed once, and kept.
 
 A run is a folder `runs/<key>/` of two files: `results.parquet`, and `run.json`, which says what the run is and holds
-the checksum of the results. The folder is written under another name and renamed when it is whole, and read only if the
+the checksum of the results; the trained encoder may lie beside them. The folder is written under another name and renamed when it is whole, and read only if the
 checksum is right; so a run that was killed or altered is computed again, never trusted. Runs do not depend on each
 other, so killing and starting again gives the same bytes.
 
@@ -47,20 +47,26 @@ _NOT_COMPUTING = (
     "__init__.py",
     "__main__.py",
     "comparison.py",
+    "data.py",
     "figures.py",
     "findings.py",
     "index.py",
     "jobs.py",
+    "model_card.py",
     "paper.csv",
     "paper.py",
     "params.py",
     "paths.py",
+    "plan.py",
     "questions.py",
     "reproduce.py",
     "results.py",
     "robustness.py",
     "significance.py",
 )
+PROMPTS = ("query", "document")
+# Settings of the training that are the encoder's.
+_OF_ENCODER = (*(f"{name}_prompt" for name in PROMPTS), "max_length")
 _PACKAGES = (
     "babel",
     "datasets",
@@ -88,12 +94,13 @@ class Run:
     """One training run and its evaluation on held-out data.
 
     Attributes:
-        task, task_languages, measures: what is evaluated; see `load_task` and `evaluate`.
+        task, task_languages, pool, measures: what is evaluated; see `load_task` and `evaluate`.
         corpus, languages, items, available, others: what is trained on; see `load_corpus`. Empty means all.
         encoder: what to start from; see `load_encoder`.
         strategy, alpha, language_temperature: how batches are drawn; see `HybridBatchSampler`. The strategy
             `code-switch` trains as `en-en` on code-switched text; see `code_switch`.
         batch_size, steps, temperature, learning_rate: of the training; see `fine_tune`.
+        training: further settings, by name; see `hybridlib.params.Training`.
         seed: of first weights and batches.
         data_seed: of the split, the sentence frames and the items that stay.
     """
@@ -115,7 +122,9 @@ class Run:
     others: float = 1.0
     language_temperature: float = math.inf
     task_languages: tuple[str, ...] = ()
+    pool: str | int | None = None
     measures: tuple[str, ...] = ("map", "rank_distance")
+    training: tuple[tuple[str, Any], ...] = ()
 
     def key(self) -> str:
         """A name that changes with the run, the library's code and the packages' versions, and not with the machine."""
@@ -142,20 +151,34 @@ class Run:
         except (OSError, ValueError, KeyError):
             return False
 
-    def train(self) -> "SentenceTransformer":
-        """The trained encoder, the same each time; it is not kept."""
+    def train(self, *, progress: bool = False) -> "SentenceTransformer":
+        """The trained encoder, the same each time."""
         import torch
 
         from hybridlib.training import fine_tune
 
         torch.set_num_threads(self.threads)
+        settings = dict(self.training)
+        if settings.pop("keep_encoder", False) and self.finished():
+            from hybridlib.encoder import load_encoder
+
+            return load_encoder(str(self.folder / "encoder"))
+        encoder = self.first_encoder()
         strategy, corpus = self.strategy, self.load_corpus()
         if strategy == CODE_SWITCH:
             from hybridlib.code_switching import code_switch
 
             strategy, corpus = "en-en", code_switch(corpus, seed=self.seed)
+        if negatives := settings.pop("negatives", 0):
+            from hybridlib.negatives import mine_negatives
+
+            corpus = mine_negatives(corpus, encoder, negatives=negatives, seed=self.seed)
+        if validation := settings.pop("validation", None):
+            settings["validation"] = _validation(validation)
+        if "save_every" in settings:
+            settings["checkpoints"] = self.scratch / "training"
         return fine_tune(
-            _encoder(self.encoder, self.corpus, self.data_seed, self.seed),
+            encoder,
             corpus,
             strategy=strategy,
             alpha=self.alpha,
@@ -165,14 +188,33 @@ class Run:
             learning_rate=self.learning_rate,
             language_temperature=self.language_temperature,
             seed=self.seed,
-            progress=False,
+            progress=progress,
+            **{name: value for name, value in settings.items() if name not in _OF_ENCODER},
         )
 
     def compute(self) -> None:
         """Train, evaluate, and keep the results."""
+        self.evaluate(self.train())
+
+    def evaluate(self, encoder: "SentenceTransformer", *, progress: bool = False) -> None:
+        """Evaluate what `train` has given, and keep the results."""
         from hybridlib.evaluation import evaluate
 
-        self._keep(evaluate(self.train(), self.load_task(), measures=self.measures))
+        checkpoint = self.scratch / "counts" if "save_every" in dict(self.training) else None
+        results = evaluate(encoder, self.load_task(), measures=self.measures, checkpoint=checkpoint, progress=progress)
+        self._keep(results, encoder if dict(self.training).get("keep_encoder") else None)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    @property
+    def scratch(self) -> Path:
+        """Where a long run keeps what it needs to go on after an interruption."""
+        return self.folder.with_name(f".{self.key()}")
+
+    def first_encoder(self) -> "SentenceTransformer":
+        """What is trained."""
+        settings = dict(self.training)
+        prompts = tuple((name, settings[f"{name}_prompt"]) for name in PROMPTS if f"{name}_prompt" in settings)
+        return _encoder(self.encoder, self.corpus, self.data_seed, self.seed, prompts, settings.get("max_length"))
 
     def data(self) -> tuple:
         """What tells training data apart: runs for which it is equal train on the same."""
@@ -184,7 +226,9 @@ class Run:
 
     def load_task(self) -> "RetrievalTask":
         """What is evaluated."""
-        return _task(self.task, self.task_languages, self.data_seed)
+        # Of what is trained on, only what is held out; of any other benchmark, all.
+        split = "test" if self.task.startswith("atlas") or self.task == self.corpus else None
+        return _task(self.task, split, self.task_languages, self.pool, self.data_seed)
 
     def results(self, measures: Sequence[str] | None = None) -> pd.DataFrame:
         """The results of a finished run, of some measures or all; computed now if another process has removed them."""
@@ -193,10 +237,12 @@ class Run:
         chosen = [("measure", "in", list(measures))] if measures is not None else None
         return pd.read_parquet(self.folder / "results.parquet", filters=chosen)
 
-    def _keep(self, results: pd.DataFrame) -> None:
+    def _keep(self, results: pd.DataFrame, encoder: "SentenceTransformer | None" = None) -> None:
         draft = self.folder.with_name(f".{self.key()}-{uuid.uuid4().hex}")
         try:
             draft.mkdir(parents=True)
+            if encoder is not None:
+                encoder.save_pretrained(str(draft / "encoder"))
             results.to_parquet(draft / "results.parquet", compression="zstd", index=False)
             record = {**self._identity(), "sha256": checksum(draft / "results.parquet")}
             (draft / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
@@ -251,9 +297,10 @@ def code_hash(*, computing: bool = True) -> str:
     """A checksum of the library's code: of what computes results, or of all of it."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in sorted([*folder.glob("*.py"), *folder.glob("frames/*.yaml"), folder / "paper.csv"]):
+    code = [*folder.glob("*.py"), *folder.glob("sources/*.py"), *folder.glob("frames/*.yaml"), folder / "paper.csv"]
+    for path in sorted(code):
         if not (computing and path.name in _NOT_COMPUTING):
-            digest.update(path.name.encode() + path.read_bytes())
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -286,10 +333,19 @@ def _corpus(
 
 
 @lru_cache(maxsize=1)
-def _task(name: str, languages: tuple[str, ...], seed: int) -> "RetrievalTask":
+def _task(
+    name: str, split: str | None, languages: tuple[str, ...], pool: str | int | None, seed: int
+) -> "RetrievalTask":
     from hybridlib.task import load_task
 
-    return load_task(name, "test", languages=languages or None, seed=seed)
+    return load_task(name, split, languages=languages or None, pool=pool, seed=seed)
+
+
+@lru_cache(maxsize=1)
+def _validation(name: str) -> "ParallelCorpus":
+    from hybridlib.corpus import load_corpus
+
+    return load_corpus(name, "validation")
 
 
 @lru_cache(maxsize=1)
@@ -299,7 +355,15 @@ def _whole_corpus(name: str, seed: int) -> "ParallelCorpus":
 
 
 @lru_cache(maxsize=4)
-def _encoder(name: str, corpus: str, data_seed: int, seed: int) -> "SentenceTransformer":
+def _encoder(
+    name: str,
+    corpus: str,
+    data_seed: int,
+    seed: int,
+    prompts: tuple[tuple[str, str], ...] = (),
+    max_length: int | None = None,
+) -> "SentenceTransformer":
     from hybridlib.encoder import load_encoder
 
-    return load_encoder(name, corpus=_whole_corpus(corpus, data_seed), seed=seed)
+    tokens_from = _whole_corpus(corpus, data_seed) if name in STATIC_ENCODERS else None
+    return load_encoder(name, corpus=tokens_from, prompts=dict(prompts), max_length=max_length, seed=seed)

@@ -141,6 +141,7 @@ def fine_tune(
     """
     asked = {name: value for name, value in locals().items() if isinstance(value, str | int | float | None)}
     _check(asked)
+    asked |= {"languages": ", ".join(corpus.languages), "items": len(corpus)}
     encoder = copy.deepcopy(encoder)
     sampler = partial(
         _sampler,
