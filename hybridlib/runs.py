@@ -1,9 +1,9 @@
 """Training runs: each is keyed by everything that determines it, computed once, and kept.
 
 A run is a folder `runs/<key>/` of two files: `results.parquet`, and `run.json`, which says what the run is and holds
-the checksum of the results; the trained encoder may lie beside them. The folder is written under another name and renamed when it is whole, and read only if the
-checksum is right; so a run that was killed or altered is computed again, never trusted. Runs do not depend on each
-other, so killing and starting again gives the same bytes.
+the checksum of the results; the trained encoder may lie beside them. The folder is written under another name and
+renamed when it is whole, and read only if the checksum is right; so a run that was killed or altered is computed again,
+never trusted. Runs do not depend on each other, so killing and starting again gives the same bytes.
 
 A *plan* is what a question of the package asks for: trials, each a run and the labels (strategy, amount of data, ...)
 under which its results stand in the tables. One run may stand under several labels.

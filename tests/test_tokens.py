@@ -1,0 +1,98 @@
+"""Texts are tokenised once and padded little, and nothing else about a batch changes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from tiny_bert import tiny_bert
+
+from hybridlib.encoder import load_encoder
+from hybridlib.tokens import TokenizedOnce, embed
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
+TEXTS = ["a", "a much longer text than the others, of many letters", "who?", "a", "somewhat longer", "no"] * 6 + ["end"]
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> SentenceTransformer:
+    return tiny_bert(tmp_path)
+
+
+def assert_same_features(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        if isinstance(value, torch.Tensor):
+            assert ours[name].dtype == value.dtype
+            assert torch.equal(ours[name], value), name
+        else:
+            assert ours[name] == value, name
+
+
+@pytest.mark.parametrize("prompt", [None, "ask: "])
+def test_features_are_those_of_the_encoder(bert: SentenceTransformer, prompt: str | None) -> None:
+    once = TokenizedOnce(bert)
+    for texts in (TEXTS, TEXTS[2:3], TEXTS[::-1]):  # anew, remembered, and in another order and width
+        assert_same_features(once(texts, prompt=prompt), bert.preprocess(texts, prompt=prompt))
+
+
+def test_padding_is_the_tokenizers_own(bert: SentenceTransformer) -> None:
+    bert.tokenizer.pad_token = "z"  # XLM-R derives positions from it
+    features = TokenizedOnce(bert)(["a", "bcd"])
+    assert features["input_ids"][0, 1:].tolist() == [bert.tokenizer.convert_tokens_to_ids("z")] * 2
+
+
+def test_each_text_is_tokenised_once_for_each_prompt(
+    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str | None, tuple[str, ...]]] = []
+    original = bert.preprocess
+
+    def spy(inputs: list[str], prompt: str | None = None, **options: Any) -> dict[str, Any]:
+        seen.append((prompt, tuple(inputs)))
+        return original(inputs, prompt=prompt, **options)
+
+    monkeypatch.setattr(bert, "preprocess", spy)
+    once = TokenizedOnce(bert)
+    for prompt, texts in ((None, ["a", "b", "a"]), (None, ["b", "c"]), (None, ["a"]), ("x", ["a"])):
+        once(texts, prompt=prompt)
+    assert seen == [(None, ("a", "b")), (None, ("c",)), ("x", ("a",))]
+
+
+def test_a_static_encoder_is_left_to_its_own_way() -> None:
+    static = load_encoder("static")
+    assert_same_features(TokenizedOnce(static)(TEXTS), static.preprocess(TEXTS))
+
+
+@pytest.mark.parametrize("number", [1, 15, 16, 37])  # too few for groups, odd, even
+def test_grouped_embeddings_and_gradients_are_those_of_the_whole_batch(bert: SentenceTransformer, number: int) -> None:
+    def embed_and_differentiate(grouped: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        bert.zero_grad()
+        features = bert.preprocess(TEXTS[:number])
+        whole = embed(bert, [features])[0] if grouped else bert(features)["sentence_embedding"]
+        (whole * torch.arange(1, number + 1)[:, None]).sum().backward()  # each text with a weight of its own
+        return whole.detach(), bert[0].auto_model.embeddings.word_embeddings.weight.grad.clone()
+
+    for ours, theirs in zip(embed_and_differentiate(True), embed_and_differentiate(False), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)  # sums of up to 700 float32 terms
+
+
+def test_groups_hold_texts_of_similar_length_so_little_is_padding(bert: SentenceTransformer) -> None:
+    shapes: list[tuple[int, ...]] = []
+    bert[0].register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0]["input_ids"].shape)))
+    features = bert.preprocess(TEXTS[:36])
+    embed(bert, [features])
+    # Lengths are 1, 1, 2, 4, 15 and 51, six of each; so four groups of nine are as wide as 1, 2 (three are 1), 15, 51.
+    assert shapes == [(9, 1), (9, 2), (9, 15), (9, 51)]
+
+
+def test_texts_padded_on_the_left_are_embedded_whole(bert: SentenceTransformer) -> None:
+    shapes: list[tuple[int, ...]] = []
+    bert[0].register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0]["input_ids"].shape)))
+    bert.tokenizer.padding_side = "left"
+    features = TokenizedOnce(bert)(TEXTS[:36])
+    assert_same_features(features, bert.preprocess(TEXTS[:36]))
+    embed(bert, [features])
+    assert shapes == [(36, 51)]
