@@ -3,14 +3,17 @@
 Run as a script, by `torch.distributed.run`, it trains in several processes and saves the weights.
 """
 
-import functools
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,6 +73,7 @@ def weights(encoder: SentenceTransformer) -> dict[str, Tensor]:
 RUNS: dict[str, dict[str, Any]] = {
     "static": {"strategy": "hybrid", "seed": 1},
     "cached": {"strategy": "x-y", "learning_rate": 1e-3, "mini_batch_size": 2, "symmetric": True},
+    "grouped": {"strategy": "hybrid", "learning_rate": 1e-3, "batch_size": 16, "steps": 7},
 }
 
 
@@ -80,8 +84,31 @@ def first_encoder(name: str) -> SentenceTransformer:
         return tiny_bert(Path(folder))
 
 
-def train(name: str, encoder: SentenceTransformer) -> dict[str, Tensor]:
-    return weights(fine_tune(encoder, tiny_corpus(), batch_size=6, steps=11, progress=False, **RUNS[name]))
+def quick(encoder: SentenceTransformer, corpus: ParallelCorpus, **arguments: Any) -> SentenceTransformer:
+    return fine_tune(encoder, corpus, **{"batch_size": 6, "steps": 5, "progress": False, **arguments})
+
+
+class Interruption(Exception):
+    """Comes in the middle of training."""
+
+
+@contextlib.contextmanager
+def interrupted_at(step: int) -> Iterator[None]:
+    """Training is broken off when a step begins."""
+
+    class Interrupted(hybridlib.training._TellEpoch):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            if state.global_step == step:
+                raise Interruption
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hybridlib.training, "_TellEpoch", Interrupted)
+        with contextlib.suppress(Interruption):
+            yield
+
+
+def train(name: str, encoder: SentenceTransformer, **further: Any) -> dict[str, Tensor]:
+    return weights(quick(encoder, tiny_corpus(), **{"steps": 11, **RUNS[name], **further}))
 
 
 def count_pairs() -> list[int]:
@@ -133,10 +160,6 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> list[SentenceTransformerTrainer
 
     monkeypatch.setattr(hybridlib.training, "_Trainer", Recorded)
     return made
-
-
-def quick(encoder: SentenceTransformer, corpus: ParallelCorpus, **arguments: Any) -> SentenceTransformer:
-    return fine_tune(encoder, corpus, **{"batch_size": 6, "steps": 5, "progress": False, **arguments})
 
 
 def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -394,6 +417,10 @@ def test_no_prompt_is_added_to_an_encoder_that_has_none(
         ({"learning_rate": float("inf")}, "learning_rate is inf; allowed: above 0, finite"),
         ({"weight_decay": -0.5}, "weight_decay is -0.5; allowed: 0 or more, finite"),
         ({"weight_decay": float("inf")}, "weight_decay is inf; allowed: 0 or more, finite"),
+        ({"precision": "float16"}, "precision is 'float16'; allowed: float32, bfloat16"),
+        ({"patience": 0}, "patience is 0; allowed: above 0, finite"),
+        ({"validate_every": 0}, "validate_every is 0; allowed: above 0, finite"),
+        ({"save_every": 0}, "save_every is 0; allowed: above 0, finite"),
         ({"seed": -1}, "seed is -1; allowed: 0 to 2\\^32 - 1"),
         ({"seed": 1 << 32}, "seed is 4294967296; allowed: 0 to 2\\^32 - 1"),
         ({"batch_size": 0}, "batch_size is 0; allowed: 1 or more"),
@@ -448,7 +475,24 @@ def test_two_processes_train_what_one_does(of_two_processes: list[dict[str, Any]
 def test_every_process_takes_its_share_of_each_batch(of_two_processes: list[dict[str, Any]]) -> None:
     for process in of_two_processes:
         # One batch is fetched ahead.
-        assert set(process["shares"]) == {3} and len(process["shares"]) >= 11 * len(RUNS)
+        assert set(process["shares"]) == {3, 8} and process["shares"].count(3) >= 22
+
+
+def test_two_processes_resume_in_a_later_epoch_as_if_never_interrupted(of_two_processes: list[dict[str, Any]]) -> None:
+    for process in of_two_processes:
+        assert_equal(process["resumed"], process["static"])
+
+
+def test_a_checkpoint_of_two_processes_is_taken_up_by_one(
+    of_two_processes: list[dict[str, Any]], tmp_path: Path, batches: list
+) -> None:
+    (folder,) = {process["folder"] for process in of_two_processes}
+    shutil.copytree(Path(folder) / "broken off", tmp_path / "broken off")
+    start = first_encoder("static")
+    resumed = train("static", start, checkpoints=tmp_path / "broken off", save_every=6)
+    assert len(batches) == 5 + 1  # of 11, 6 had been trained on; one is fetched ahead
+    for parameter, value in train("static", start).items():
+        torch.testing.assert_close(resumed[parameter], value, rtol=0, atol=5e-4)  # as above
 
 
 def test_a_batch_that_does_not_divide_by_the_number_of_processes_is_refused(
@@ -471,50 +515,104 @@ def test_several_gpus_in_one_process_do_not_multiply_the_batch(
     assert trainers[0].model_wrapped is trainers[0].model
 
 
-def test_resuming_in_the_middle_of_the_second_epoch_gives_what_was_never_interrupted(
-    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, batches: list
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_training_that_was_interrupted_in_its_second_epoch_ends_as_if_it_was_not(
+    corpus: ParallelCorpus, tmp_path: Path, batches: list, dropout: float
 ) -> None:
-    class Interrupted(transformers.TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-            control.should_training_stop = state.global_step == 6
-
-    def trainer(folder: str) -> SentenceTransformerTrainer:
-        encoder = load_encoder("static", corpus=corpus)
-        arguments = SentenceTransformerTrainingArguments(
-            str(tmp_path / folder),
-            max_steps=10,
-            per_device_train_batch_size=6,
-            learning_rate=1e-2,
-            batch_sampler=functools.partial(HybridBatchSampler, strategy="hybrid", alpha=0.5),
-            save_strategy="steps",
-            save_steps=6,  # of the 4 batches of an epoch, the second of the second
-            report_to="none",
-            disable_tqdm=True,
-            logging_strategy="no",
-            dataloader_pin_memory=False,
-        )
-        return SentenceTransformerTrainer(
-            encoder,
-            arguments,
-            corpus.table,
-            loss=InfoNCE(encoder),
-            data_collator=hybridlib.training.ParallelCollator(encoder.preprocess),
-        )
-
-    whole = trainer("whole")
-    whole.train()
+    bert = tiny_bert(tmp_path / "bert", dropout=dropout)
+    whole = weights(quick(bert, corpus, steps=10))
     drawn = [[r["item"] for r in rows] for rows in batches]
-    assert drawn[4:8] != drawn[:4]  # or it would not matter whether the epoch is told
-    interrupted = trainer("interrupted")
-    interrupted.add_callback(Interrupted())
-    interrupted.train()
-    assert differ(weights(interrupted.model), weights(whole.model))
+    assert drawn[4:8] != drawn[:4]  # of an epoch of 4, or it would not matter whether the epoch is told
+    saved: dict[str, Any] = {"steps": 10, "checkpoints": tmp_path / "kept", "save_every": 3}
+    with interrupted_at(8):
+        quick(bert, corpus, **saved)
     batches.clear()
-    resumed = trainer("interrupted")
-    resumed.train(resume_from_checkpoint=True)
-    assert resumed.state.global_step == 10
+    assert_equal(weights(quick(bert, corpus, **saved)), whole)
     assert [[r["item"] for r in rows] for rows in batches][:4] == drawn[6:10]
-    assert_equal(weights(resumed.model), weights(whole.model))
+    batches.clear()
+    assert_equal(weights(quick(bert, corpus, **saved)), whole)  # once more: nothing is left to train
+    assert len(batches) <= 2  # fetched by a trainer that finds that it has nothing to do
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [({"alpha": 0.4}, "whose alpha was 0.5, not 0.4"), ({"seed": 1}, "whose seed was 0, not 1")],
+)
+def test_checkpoints_of_another_training_are_refused(
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, other: dict[str, Any], message: str
+) -> None:
+    quick(static, corpus, checkpoints=tmp_path, save_every=2)
+    with pytest.raises(ValueError, match=rf"checkpoints: {tmp_path} holds those of another training, {message}"):
+        quick(static, corpus, checkpoints=tmp_path, **{"save_every": 2, **other})
+    with pytest.raises(ValueError, match="whose items was 23, not 12"):
+        quick(static, corpus.compose({"tiny": 12}), checkpoints=tmp_path, save_every=2)
+
+
+# Early stopping, precision, hard negatives.
+
+
+def english(corpus: ParallelCorpus) -> ParallelCorpus:
+    return ParallelCorpus.from_frame(corpus.table.to_pandas(), ["en"])
+
+
+def test_training_stops_when_validation_no_longer_improves_and_gives_the_best_back(
+    static: SentenceTransformer, corpus: ParallelCorpus, trainers: list[SentenceTransformerTrainer]
+) -> None:
+    validation: dict[str, Any] = {"validation": english(corpus), "validate_every": 2, "patience": 2}
+    # A rate that is much too high makes it worse after a while.
+    stopped = quick(static, corpus, strategy="x-y", steps=60, learning_rate=2.0, **validation)
+    losses = [entry["eval_loss"] for entry in trainers[0].state.log_history if "eval_loss" in entry]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 3 < 30  # the best, and two without improvement
+    # The learning rate falls from step to step, in proportion to all steps; so the best is trained again by an
+    # interruption behind it.
+    assert trainers[0].state.best_metric == min(losses)
+    with torch.no_grad():
+        sampler = HybridBatchSampler(english(corpus).table, 6, strategy="x-x-mono")
+        rows = [[english(corpus).table[number] for number in sampler.batch(place)] for place in range(len(sampler))]
+        batch = [ParallelCollator(stopped.preprocess)(one) for one in rows]
+        again = [
+            InfoNCE(stopped)([columns_of(one, "query"), columns_of(one, "passage")], one["label"]) for one in batch
+        ]
+    assert torch.stack(again).mean().item() == pytest.approx(min(losses), rel=1e-5)
+
+
+def columns_of(batch: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key.removeprefix(name + "_"): value for key, value in batch.items() if key.startswith(name + "_")}
+
+
+def test_bfloat16_is_near_float32_and_leaves_the_weights_in_float32(corpus: ParallelCorpus, tmp_path: Path) -> None:
+    bert = tiny_bert(tmp_path)
+    half, full = (
+        weights(quick(bert, corpus, learning_rate=1e-3, precision=precision)) for precision in ("bfloat16", "float32")
+    )
+    assert {value.dtype for value in half.values() if value.is_floating_point()} == {torch.float32}
+    assert differ(half, full)
+    for name in full:
+        torch.testing.assert_close(
+            half[name], full[name], rtol=0, atol=5 * 2e-3
+        )  # five steps of at most 1e-3, each way
+
+
+def with_negatives(corpus: ParallelCorpus) -> ParallelCorpus:
+    frame = corpus.table.to_pandas()
+    frame["negative"] = "not " + frame["passage"]
+    frame["negative_group"] = frame["passage_group"] + 1
+    return ParallelCorpus(datasets.Dataset.from_pandas(frame))
+
+
+def test_a_hard_negative_is_that_of_the_passages_row_and_its_group_is_told(corpus: ParallelCorpus) -> None:
+    rows = [row(4, "en", 9), row(4, "sw", 9), row(1, "yo", 7), row(1, "yo", 7)]
+    for one in rows:
+        one |= {"negative": f"n{one['item']}{one['language']}", "negative_group": one["passage_group"] + 1}
+    batch = ParallelCollator(preprocess_nothing, prompts={"negative": "tell "})(rows)
+    assert list(batch) == ["label", "query_input_ids", "passage_input_ids", "negative_input_ids"]
+    assert batch["negative_input_ids"] == ["tell n4sw", "tell n1yo"]
+    assert batch["label"].tolist() == [[9, 10], [7, 8]]
+
+
+def test_training_on_hard_negatives_is_another_training(static: SentenceTransformer, corpus: ParallelCorpus) -> None:
+    assert differ(weights(quick(static, with_negatives(corpus))), weights(quick(static, corpus)))
 
 
 if __name__ == "__main__":
@@ -527,4 +625,12 @@ if __name__ == "__main__":
         fine_tune(encoders["static"], tiny_corpus(), batch_size=5, steps=1, progress=False)
     except ValueError as error:
         trained["refused"] = str(error)
+    folder = Path(sys.argv[1])
+    with interrupted_at(8):
+        train("static", encoders["static"], checkpoints=folder / "checkpoints", save_every=6)
+    if torch.distributed.get_rank() == 0:
+        shutil.copytree(folder / "checkpoints", folder / "broken off")
+    torch.distributed.barrier()
+    trained["resumed"] = train("static", encoders["static"], checkpoints=folder / "checkpoints", save_every=6)
+    trained["folder"] = str(folder)
     torch.save({**trained, "shares": shares}, Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")
