@@ -25,6 +25,8 @@ from hybridlib.training import fine_tune
 # Gradients of static embeddings are dense: a larger vocabulary or more dimensions cost time in proportion.
 _VOCABULARY = 12_000
 _DIMENSIONS = 128
+# Texts whose tokens are remembered, about 60 MB: enough for what is trained on, and no more of a corpus of millions.
+_REMEMBERED = 100_000
 _ALIGNMENT: dict[str, Any] = {
     "strategy": "x-y",
     "batch_size": 200,
@@ -119,9 +121,11 @@ class _Tokens:
     def __call__(self, inputs: Sequence[str], prompt: str | None = None, **options: Any) -> dict[str, torch.Tensor]:
         texts = [f"{prompt}{text}" for text in inputs] if prompt else list(inputs)
         new = [text for text in dict.fromkeys(texts) if text not in self._ids]
-        for text, encoding in zip(new, self.tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
-            self._ids[text] = np.array(encoding.ids, dtype=np.int64)
-        ids = [self._ids[text] for text in texts]
+        encodings = self.tokenizer.encode_batch(new, add_special_tokens=False)
+        made = {text: np.array(one.ids, dtype=np.int64) for text, one in zip(new, encodings, strict=True)}
+        if len(self._ids) + len(made) <= _REMEMBERED:
+            self._ids |= made
+        ids = [made[text] if text in made else self._ids[text] for text in texts]
         ends = np.cumsum([len(one) for one in ids])
         return {
             "input_ids": torch.from_numpy(np.concatenate(ids)),

@@ -10,14 +10,17 @@ A query without a relevant passage in a pool takes no part in it.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sentence_transformers import SentenceTransformer
 
+from hybridlib.counting import stream_ranks
 from hybridlib.measures import DEFAULT_MEASURES, Rankings, is_multilingual, parse_measure
 from hybridlib.names import SETTINGS
+from hybridlib.passages import rows_of
 from hybridlib.ranks import SIMILARITIES, Embeddings, Ranks, relevant_ranks
 from hybridlib.task import RetrievalTask
 
@@ -30,18 +33,34 @@ def evaluate(
     *,
     measures: Sequence[str] = DEFAULT_MEASURES,
     batch_size: int = 512,
-    progress: bool = False,
+    progress: bool | None = None,
+    chunk_size: int = 16_384,
+    checkpoint: str | Path | None = None,
+    embeddings: str | Path | None = None,
 ) -> pd.DataFrame:
     """Evaluate an encoder on a task, in every setting that the task has.
 
     The encoder's own prompts and similarity are used, and nothing is added.
+
+    Passages are embedded a chunk at a time, counted and forgotten: memory is O(N L + (Q + R + C) D) for Q queries, R
+    distinct relevant passages, N relevant pairs, L languages and chunks of C passages, whatever the size of the corpus,
+    if its passages are memory-mapped.
+
+    Under torchrun, every process calls this with the same arguments and an encoder on its own device. Chunks are dealt
+    to the processes in turn, and all return the same results: those of one process, if the encoder gives the same
+    embeddings, which may take the same kind of device and number of threads.
 
     Args:
         encoder: any SentenceTransformer whose similarity is the cosine or the dot product.
         task: what to retrieve.
         measures: see `hybridlib.measures.parse_measure`.
         batch_size: texts encoded at a time.
-        progress: show progress bars while encoding.
+        progress: show passages per second and the time left. Unless given, on a terminal, after two seconds.
+        chunk_size: passages embedded and counted at a time, C.
+        checkpoint: a folder for the counts so far. The same evaluation, with any number of processes and any measures,
+            goes on from there; what a kill costs is a chunk and ten seconds.
+        embeddings: a folder to keep the embeddings of passages in, O(P D) on disk; those in it are not made again,
+            whatever the queries.
 
     Returns:
         Results: a row for every (query, setting, passage language, measure), with the columns of
@@ -49,14 +68,21 @@ def evaluate(
         `peer` exist in that setting only, and `peer` is NaN where it is undefined.
 
     Raises:
-        ValueError: the encoder's similarity is another one, there is no such measure, or an embedding is not finite.
+        ValueError: the encoder's similarity is another one, there is no such measure, or none in the settings of the
+            task, an embedding is not finite, `chunk_size` is below 1, or a folder is of another evaluation.
     """
-    similarity = similarity_of(encoder)
-    _functions(measures)  # encoding takes long: a wrong name is found before
-    encode: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": progress, "convert_to_numpy": True}
-    queries = encoder.encode_query(task.queries.text.tolist(), **encode)
-    passages = encoder.encode_document(task.passages.text.tolist(), **encode)
-    return evaluate_embeddings(queries, passages, task, similarity=similarity, measures=measures)
+    similarity_of(encoder)
+    functions = _functions(measures)  # encoding takes long: a wrong name is found before
+    ranks = stream_ranks(
+        encoder,
+        task,
+        batch_size=batch_size,
+        chunk_size=chunk_size,
+        progress=progress,
+        checkpoint=Path(checkpoint) if checkpoint is not None else None,
+        embeddings=Path(embeddings) if embeddings is not None else None,
+    )
+    return _results(ranks, task, functions)
 
 
 def evaluate_embeddings(
@@ -122,12 +148,13 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
     query_codes = language.unique().sort_values()
     query_language = query_codes.get_indexer(language)  # (Q,)
     question, questions = pd.factorize(task.queries.question)  # (Q,)
-    passage_language = task.passage_languages[ranks.passage]  # (N,)
+    relevant, row = np.unique(ranks.passage, return_inverse=True)
+    passage_language = codes.get_indexer(pd.Index(rows_of(task.passages, relevant).language))[row]  # (N,)
     # A language that has queries only is at -1, and no passage is in it.
     own = codes.get_indexer(language)[ranks.query] == passage_language
     in_language = 1 + ranks.above[np.arange(len(passage_language)), passage_language]
     in_all = 1 + ranks.above.sum(axis=1)
-    gain = task.qrels.relevance.to_numpy(dtype=float)
+    gain = task.gains  # (N,)
     everyone = np.ones(len(own), dtype=bool)
     blocks = []
     for setting, rows, rank, pool in (
@@ -135,12 +162,14 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
         ("cross-lingual", ~own, in_language, passage_language),
         ("multilingual", everyone, in_all, np.full(len(own), len(codes) - 1)),
     ):
-        if not rows.any():
+        if setting not in task.settings or not rows.any():
             continue
         query, pool, rankings = _rankings(ranks.query[rows], pool[rows], rank[rows], gain[rows], passage_language[rows])
         for name, function in functions.items():
             if setting == "multilingual" or not is_multilingual(name):
                 blocks.append((setting, name, query, pool, function(rankings)))
+    if not blocks:
+        raise ValueError(f"measures is {[*functions]}; no relevant pair has one in the settings {task.settings}")
     lengths = [len(block[2]) for block in blocks]
     query = np.concatenate([block[2] for block in blocks])
     return pd.DataFrame(
