@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 from hybridlib.measures import DEFAULT_MEASURES, Rankings, is_multilingual, parse_measure
 from hybridlib.names import SETTINGS
+from hybridlib.passages import rows_of
 from hybridlib.ranks import SIMILARITIES, Embeddings, Ranks, relevant_ranks
 from hybridlib.task import RetrievalTask
 
@@ -122,12 +123,13 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
     query_codes = language.unique().sort_values()
     query_language = query_codes.get_indexer(language)  # (Q,)
     question, questions = pd.factorize(task.queries.question)  # (Q,)
-    passage_language = task.passage_languages[ranks.passage]  # (N,)
+    relevant, row = np.unique(ranks.passage, return_inverse=True)
+    passage_language = codes.get_indexer(pd.Index(rows_of(task.passages, relevant).language))[row]  # (N,)
     # A language that has queries only is at -1, and no passage is in it.
     own = codes.get_indexer(language)[ranks.query] == passage_language
     in_language = 1 + ranks.above[np.arange(len(passage_language)), passage_language]
     in_all = 1 + ranks.above.sum(axis=1)
-    gain = task.qrels.relevance.to_numpy(dtype=float)
+    gain = task.gains  # (N,)
     everyone = np.ones(len(own), dtype=bool)
     blocks = []
     for setting, rows, rank, pool in (
@@ -135,12 +137,14 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
         ("cross-lingual", ~own, in_language, passage_language),
         ("multilingual", everyone, in_all, np.full(len(own), len(codes) - 1)),
     ):
-        if not rows.any():
+        if setting not in task.settings or not rows.any():
             continue
         query, pool, rankings = _rankings(ranks.query[rows], pool[rows], rank[rows], gain[rows], passage_language[rows])
         for name, function in functions.items():
             if setting == "multilingual" or not is_multilingual(name):
                 blocks.append((setting, name, query, pool, function(rankings)))
+    if not blocks:
+        raise ValueError(f"measures is {[*functions]}; no relevant pair has one in the settings {task.settings}")
     lengths = [len(block[2]) for block in blocks]
     query = np.concatenate([block[2] for block in blocks])
     return pd.DataFrame(

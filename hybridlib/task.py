@@ -1,7 +1,7 @@
 """Evaluation data: queries, passages and which is relevant to which."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,11 +10,21 @@ import pandas as pd
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_paraphrases, atlas_texts
 from hybridlib.corpus import check_split
 from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
-from hybridlib.names import BY_LANGUAGE, LANGUAGES, TASKS
+from hybridlib.names import BY_LANGUAGE, LANGUAGES, SETTINGS, TASKS
+from hybridlib.passages import (
+    Passages,
+    languages_of,
+    of_columns,
+    positions_in,
+    positions_of,
+    rows_of,
+    sample_pool,
+    select,
+)
 from hybridlib.sources import module_of
 
 _COLUMNS = {
-    "queries": ["query_id", "language", "text"],
+    "queries": ["query_id", "language", "text", "question"],
     "passages": ["passage_id", "language", "text"],
     "qrels": ["query_id", "passage_id", "relevance"],
 }
@@ -27,74 +37,123 @@ class RetrievalTask:
     Attributes:
         queries: `query_id`, `language`, `text`, and `question`, which is the same for one question in several languages
             (anything that can be hashed; the `query_id` if the table has none).
-        passages: `passage_id`, `language`, `text`; their order settles ties.
-        qrels: `query_id`, `passage_id`, `relevance` above 0; what is not listed is not relevant.
+        passages: `passage_id`, `language`, `text`; their order settles ties. A memory-mapped `datasets.Dataset` is
+            never loaded as a whole, and whoever built it has seen to it that no id comes twice.
+        qrels: `query_id`, `passage_id`, `relevance`. Above 0 is relevant; 0 is judged and found not relevant, which
+            counts for `with_pool` only; what is not listed is not relevant.
+        settings: those that mean something for the task; others are not evaluated.
+        pool: empty if all passages are there, or else what is left out, and how that biases the values.
 
     Raises:
-        ValueError: a column or a question is missing, an id comes twice or is unknown, or no passage is relevant to
-            anything.
+        ValueError: a column or a question is missing, an id comes twice or is unknown, no passage is relevant to
+            anything, or there is no such setting.
     """
 
     queries: pd.DataFrame
-    passages: pd.DataFrame
+    passages: Passages
     qrels: pd.DataFrame
+    settings: tuple[str, ...] = SETTINGS
+    pool: str = ""
 
     def __post_init__(self) -> None:
+        if not self.settings or not set(self.settings) <= set(SETTINGS):
+            raise ValueError(f"settings is {self.settings}; allowed: one or more of {', '.join(SETTINGS)}")
+        if "query_id" in self.queries and "question" not in self.queries:
+            object.__setattr__(self, "queries", self.queries.assign(question=self.queries.query_id))
         for name, columns in _COLUMNS.items():
-            table = getattr(self, name)
-            missing = [column for column in columns if column not in table]
-            if missing:
-                raise ValueError(f"{name} lacks the column {missing[0]!r}; it has {list(table.columns)}")
-            if name == "queries":
-                table = table if "question" in table else table.assign(question=table.query_id)
-                columns = [*columns, "question"]
-            object.__setattr__(self, name, table[columns].reset_index(drop=True))
+            object.__setattr__(self, name, of_columns(getattr(self, name), name, columns))
         nameless = self.queries.query_id[self.queries.question.isna()]
         if len(nameless):
             raise ValueError(f"queries: the question of {nameless.iloc[0]} is missing")
         for table, column in ((self.queries, "query_id"), (self.passages, "passage_id")):
-            if table[column].duplicated().any():
+            if isinstance(table, pd.DataFrame) and table[column].duplicated().any():
                 raise ValueError(f"{column} {table[column][table[column].duplicated()].iloc[0]} comes twice")
-            unknown = ~self.qrels[column].isin(table[column])
-            if unknown.any():
-                name = self.qrels[column][unknown].iloc[0]
+        for column, rows in zip(("query_id", "passage_id"), self.judged.T, strict=True):
+            if (rows < 0).any():
+                name = self.qrels[column][rows < 0].iloc[0]
                 raise ValueError(f"qrels names the {column} {name}, which does not exist")
         twice = self.qrels[self.qrels.duplicated(["query_id", "passage_id"])]
         if len(twice):
             raise ValueError(f"qrels judges a pair twice: {twice.iloc[0].to_dict()}")
-        if self.qrels.empty or not (self.qrels.relevance > 0).all():
-            raise ValueError("qrels must hold at least one pair, each with a relevance above 0")
+        gain = self._relevance
+        if not ((gain >= 0).all() and (gain > 0).any()):
+            raise ValueError("qrels must hold at least one pair with a relevance above 0, and none below 0")
 
-    @property
+    @cached_property
     def languages(self) -> list[str]:
         """The languages of the passages, in the order of their codes."""
-        return sorted(self.passages.language.unique())
+        return languages_of(self.passages)
+
+    @cached_property
+    def judged(self) -> np.ndarray:
+        """Row of the query and row of the passage of every judged pair, in the order of `qrels`. (J, 2)"""
+        query = pd.Index(self.queries.query_id).get_indexer(pd.Index(self.qrels.query_id))
+        return np.column_stack([query, positions_of(self.passages, self.qrels.passage_id)])
+
+    @property
+    def _relevance(self) -> np.ndarray:
+        return self.qrels.relevance.to_numpy(dtype=float, na_value=np.nan)  # (J,)
 
     @cached_property
     def pairs(self) -> np.ndarray:
-        """Row of the query and row of the passage of every judged pair, in the order of `qrels`. (N, 2)"""
-        query = pd.Index(self.queries.query_id).get_indexer(pd.Index(self.qrels.query_id))
-        passage = pd.Index(self.passages.passage_id).get_indexer(pd.Index(self.qrels.passage_id))
-        return np.column_stack([query, passage])
+        """Row of the query and row of the passage of every relevant pair, in the order of `qrels`. (N, 2)"""
+        return self.judged[self._relevance > 0]
+
+    @cached_property
+    def gains(self) -> np.ndarray:
+        """Relevance of every pair of `pairs`. (N,)"""
+        return self._relevance[self._relevance > 0]
 
     @cached_property
     def passage_languages(self) -> np.ndarray:
-        """Number in `languages` of the language of every passage. (P,)"""
-        return pd.Index(self.languages).get_indexer(pd.Index(self.passages.language))
+        """Number in `languages` of the language of every passage; in memory, whatever the passages are. (P,)"""
+        passages = self.passages
+        codes = passages.language if isinstance(passages, pd.DataFrame) else passages["language"][:]
+        return pd.Index(self.languages).get_indexer(pd.Index(codes))
 
     def restrict(self, languages: Sequence[str]) -> "RetrievalTask":
         """The task with the queries and passages of some languages only.
 
         Raises:
-            ValueError: a language has no passages, or no judged pair is left.
+            ValueError: a language has no passages, or no relevant pair is left.
         """
         unknown = sorted(set(languages) - set(self.languages))
         if unknown:
             raise ValueError(f"languages: {unknown[0]!r} is not in the task; allowed: {', '.join(self.languages)}")
         queries = self.queries[self.queries.language.isin(languages)]
-        passages = self.passages[self.passages.language.isin(languages)]
-        known = self.qrels.query_id.isin(queries.query_id) & self.qrels.passage_id.isin(passages.passage_id)
-        return RetrievalTask(queries, passages, self.qrels[known])
+        positions = positions_in(self.passages, list(languages))
+        known = self.qrels.query_id.isin(queries.query_id) & np.isin(self.judged[:, 1], positions)
+        pool = f"{self.pool} Of it, only what is in {', '.join(sorted(languages))}." if self.pool else ""
+        passages = select(self.passages, positions)
+        return replace(self, queries=queries, passages=passages, qrels=self.qrels[known], pool=pool)
+
+    def with_pool(self, pool: str | int, seed: int = 0) -> "RetrievalTask":
+        """The task with fewer passages, for a corpus that is too large to encode; its `pool` says what is left out.
+
+        Args:
+            pool: `judged` for the judged passages of all queries, found relevant or not; or how many others to add to
+                them, drawn uniformly from the corpus, without replacement.
+            seed: of the draw.
+
+        Returns:
+            The task, in memory, its passages in the order of the corpus.
+
+        Raises:
+            ValueError: there is no such pool.
+        """
+        judged, whole = np.unique(self.judged[:, 1]), len(self.passages)
+        rest = whole - len(judged)
+        if pool != "judged" and not (type(pool) is int and 1 <= pool <= rest):
+            raise ValueError(f"pool is {pool!r}; allowed: judged, or 1 to {rest}, the passages that are not judged")
+        drawn = 0 if isinstance(pool, str) else pool
+        said = self.pool
+        if drawn < rest:
+            others = f"{drawn:,} drawn (seed {seed}) from" if drawn else "none of"
+            said += (" " if said else "") + (
+                f"The pool holds the {len(judged):,} judged passages and {others} the other {rest:,}: ranks and rank "
+                f"distances are lower bounds of those among all {whole:,}, and so map, ndcg, recall and rr upper ones."
+            )
+        return replace(self, passages=rows_of(self.passages, sample_pool(judged, whole, drawn, seed)), pool=said)
 
 
 def load_task(
@@ -103,6 +162,7 @@ def load_task(
     *,
     languages: Sequence[str] | None = None,
     paragraphs: bool = False,
+    pool: str | int | None = None,
     seed: int = 0,
 ) -> RetrievalTask:
     """Load an evaluation task.
@@ -116,7 +176,8 @@ def load_task(
             unless given, which is the benchmark as published.
         languages: those to take; all of them unless given.
         paragraphs: for `xquad-r`, whether a passage is the sentence followed by its paragraph.
-        seed: chooses the split, as in `load_corpus`.
+        pool: `judged` or a number of distractors, as in `RetrievalTask.with_pool`; all passages unless given.
+        seed: chooses the split, as in `load_corpus`, and draws the distractors.
 
     Raises:
         ValueError: an argument names something that does not exist; the message lists what does.
@@ -141,13 +202,14 @@ def load_task(
             raise ValueError(f"split is {split!r}; {name} has none: allowed is None")
         if slash and languages is not None:
             raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
-        return module_of(family).read_task(family, [language] if slash else languages)
+        task, languages = module_of(family).read_task(family, [language] if slash else languages), None
     else:
         data = read_xquad_r(paragraphs=paragraphs)
         if split is not None:
             data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
         task = task_from_lareqa(data)
-    return task.restrict(languages) if languages is not None else task
+    task = task.restrict(languages) if languages is not None else task
+    return task.with_pool(pool, seed) if pool is not None else task
 
 
 def question_domains(name: str, *, seed: int = 0) -> pd.Series:

@@ -78,7 +78,7 @@ def test_ids_may_be_numbers():
     [
         (
             {"queries": QUERIES.drop(columns="text")},
-            r"queries lacks the column 'text'; it has \['query_id', 'language'\]",
+            r"queries lacks the column 'text'; it has \['query_id', 'language', 'question'\]",
         ),
         ({"queries": QUERIES.assign(question=["a", None, "b"])}, "queries: the question of q1 is missing"),
         ({"passages": PASSAGES.rename(columns={"passage_id": "id"})}, "passages lacks the column 'passage_id'; it has"),
@@ -91,11 +91,13 @@ def test_ids_may_be_numbers():
             {"qrels": again(QRELS, 3)},
             "qrels judges a pair twice: {'query_id': 'q3', 'passage_id': 'p1', 'relevance': 3}",
         ),
-        ({"qrels": QRELS.iloc[:0]}, "qrels must hold at least one pair, each with a relevance above 0"),
-        ({"qrels": QRELS.assign(relevance=[1, 0, 1, 1])}, "qrels must hold at least one pair, each with a relevance"),
+        ({"qrels": QRELS.iloc[:0]}, "qrels must hold at least one pair with a relevance above 0"),
+        ({"qrels": QRELS.assign(relevance=0)}, "qrels must hold at least one pair with a relevance above 0"),
+        ({"qrels": QRELS.assign(relevance=[1, -1, 1, 1])}, "one pair with a relevance above 0, and none below 0"),
+        ({"qrels": QRELS.assign(relevance=[1, np.nan, 1, 1])}, "qrels must hold at least one pair with a relevance"),
         (
-            {"qrels": QRELS.assign(relevance=[1, np.nan, 1, 1])},
-            "qrels must hold at least one pair, each with a relevance",
+            {"qrels": QRELS.assign(relevance=pd.array([1, None, 1, 1], dtype="Int64"))},
+            "qrels must hold at least one pair with a relevance",
         ),
     ],
 )
@@ -232,7 +234,7 @@ def test_xquad_r_is_the_benchmark_as_published_unless_a_split_is_given(monkeypat
 
 @pytest.mark.parametrize("name", ["atlas", "atlas-paraphrased", "atlas-partial"])
 def test_the_atlas_has_no_paragraphs_to_add(name):
-    message = f"paragraphs is True; the passages of {name} are sentences without a paragraph"
+    message = f"paragraphs is True; allowed for xquad-r and mlqa-r, whose passages are sentences, not {name}"
     with pytest.raises(ValueError, match=message):
         load_task(name, paragraphs=True)
 

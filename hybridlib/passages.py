@@ -1,0 +1,110 @@
+"""Reading the passages of a task, which are a table in memory or a memory-mapped one of millions of rows.
+
+A `datasets.Dataset` is read a batch of rows at a time and one column alone, so that memory is O(batch) whatever its
+size.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Passages: TypeAlias = pd.DataFrame | datasets.Dataset
+
+_BATCH = 100_000
+
+
+def of_columns(table: Passages, name: str, columns: list[str]) -> Passages:
+    """Some columns of a table, in order, and no other.
+
+    Raises:
+        ValueError: one is missing; the message calls the table by its name.
+    """
+    there = table.column_names if isinstance(table, datasets.Dataset) else list(table.columns)
+    missing = [column for column in columns if column not in there]
+    if missing:
+        raise ValueError(f"{name} lacks the column {missing[0]!r}; it has {there}")
+    if isinstance(table, datasets.Dataset):
+        return table.select_columns(columns)
+    return table[columns].reset_index(drop=True)
+
+
+def languages_of(passages: Passages) -> list[str]:
+    """The languages of the passages, in the order of their codes."""
+    if isinstance(passages, pd.DataFrame):
+        return sorted(passages.language.unique())
+    return sorted({code for batch in _batches(passages, "language") for code in pc.unique(batch).to_pylist()})
+
+
+def positions_of(passages: Passages, ids: pd.Series) -> np.ndarray:
+    """The row of the passage of each id, -1 where there is none; ids may come several times. (N,)
+
+    Raises:
+        ValueError: an id that is asked for is that of two passages of a Dataset.
+    """
+    if isinstance(passages, pd.DataFrame):
+        return pd.Index(passages.passage_id).get_indexer(pd.Index(ids))
+    codes, names = pd.factorize(ids)
+    found = np.full(len(names), -1, dtype=np.int64)
+    wanted = pa.array(names, type=passages.data.schema.field("passage_id").type)
+    start = 0
+    for batch in _batches(passages, "passage_id"):
+        name = pc.fill_null(pc.index_in(batch, wanted), -1).to_numpy()  # (batch,)
+        here = np.flatnonzero(name >= 0)
+        again = here[found[name[here]] >= 0]
+        found[name[here]] = start + here
+        again = again if len(again) else here[found[name[here]] != start + here]
+        if len(again):
+            raise ValueError(f"passage_id {names[name[again[0]]]} comes twice")
+        start += len(batch)
+    return found[codes]
+
+
+def positions_in(passages: Passages, languages: list[str]) -> np.ndarray:
+    """The rows of the passages of some languages, in order."""
+    if isinstance(passages, pd.DataFrame):
+        return np.flatnonzero(passages.language.isin(languages))
+    wanted = pa.array(languages, type=passages.data.schema.field("language").type)
+    return np.flatnonzero(
+        np.concatenate([pc.is_in(batch, wanted).to_numpy() for batch in _batches(passages, "language")])
+    )
+
+
+def rows_of(passages: Passages, rows: slice | np.ndarray) -> pd.DataFrame:
+    """Some rows, in memory, numbered from 0."""
+    if isinstance(passages, pd.DataFrame):
+        return passages.iloc[rows].reset_index(drop=True)
+    chosen: Any = passages.with_format("pandas")[rows]
+    return chosen.reset_index(drop=True)
+
+
+def select(passages: Passages, positions: np.ndarray) -> Passages:
+    """The passages at some positions, as a table of the same kind."""
+    return passages.iloc[positions] if isinstance(passages, pd.DataFrame) else passages.select(positions)
+
+
+def sample_pool(judged: np.ndarray, passages: int, distractors: int, seed: int) -> np.ndarray:
+    """Positions of a pool: the judged passages, and others drawn uniformly without replacement.
+
+    Args:
+        judged: positions, sorted, each once. (J,)
+        passages: how many there are.
+        distractors: how many to draw of those that are not judged.
+        seed: of the draw.
+
+    Returns:
+        Sorted, so that passages keep their order, which settles ties. (J + distractors,)
+    """
+    drawn = np.random.default_rng([seed, 4]).choice(passages - len(judged), distractors, replace=False)
+    # The i-th passage that is not judged comes after as many judged ones as have at most i others before them.
+    drawn += np.searchsorted(judged - np.arange(len(judged)), drawn, side="right")
+    return np.sort(np.concatenate([judged, drawn]))
+
+
+def _batches(passages: datasets.Dataset, column: str) -> Iterator[pa.ChunkedArray]:
+    for table in passages.select_columns([column]).with_format("arrow").iter(_BATCH):
+        yield table.column(0)
