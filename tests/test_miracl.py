@@ -167,12 +167,17 @@ def test_an_altered_file_is_refused_even_if_it_was_converted_before(folder):
         load_task("miracl/sw")
 
 
-def test_an_interrupted_conversion_leaves_whole_files_only(folder, tmp_path):
+def test_an_interrupted_conversion_goes_on_with_the_file_it_was_in(folder, tmp_path, monkeypatch):
     folder.corpus("sw", [passage("7#0"), passage("7#1")], [passage("9#0"), "{"])
     with pytest.raises(ValueError, match=r"docs-1\.jsonl\.gz, line 2"):
         folder.load("miracl/sw")
-    (table,) = [path for path in arrows(tmp_path) if path.is_file()]
+    (table,) = [path for path in arrows(tmp_path) if path.is_file()]  # no draft is left
     assert len(datasets.Dataset.from_file(str(table))) == 2  # that of docs-0
+    convert, converted = arrow._convert, []
+    monkeypatch.setattr(arrow, "_convert", lambda path, *rest: (converted.append(path.name), convert(path, *rest)))
+    folder.corpus("sw", [passage("7#0"), passage("7#1")], [passage("9#0")])
+    assert len(folder.load("miracl/sw").passages) == 3
+    assert converted == ["docs-1.jsonl.gz"]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):

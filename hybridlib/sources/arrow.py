@@ -122,10 +122,10 @@ def _passage(line: bytes) -> tuple[str, str]:
         raise ValueError(f"not UTF-8: {error.reason} at byte {error.start + 1}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.colno}") from error
-    fields = [record.get(name) for name in ("docid", "title", "text")] if isinstance(record, dict) else [None]
-    if not all(isinstance(field, str) for field in fields):
+    record = record if isinstance(record, dict) else {}
+    docid, title, text = (record.get(name) for name in ("docid", "title", "text"))
+    if not (isinstance(docid, str) and isinstance(title, str) and isinstance(text, str)):
         raise ValueError(f"expected docid, title and text, which are strings, not {line.decode()[:80].strip()}")
-    docid, title, text = fields
     if docid.split() != [docid]:
         raise ValueError(f"docid {docid!r} is empty or holds white space")
     # As MTEB and the baselines of MIRACL join them; an empty text under a title is a passage there, too.
@@ -140,7 +140,11 @@ def _passage(line: bytes) -> tuple[str, str]:
 
 
 def _refuse_twice(parts: "Mapping[Path, datasets.Dataset]") -> None:
-    hashes = np.concatenate([part.data.column("hash").to_numpy() for part in parts.values()])
+    hashes = np.empty(sum(len(part) for part in parts.values()), dtype=np.uint64)  # (P,)
+    start = 0
+    for part in parts.values():
+        hashes[start : start + len(part)] = part.data.column("hash").to_numpy()
+        start += len(part)
     hashes.sort()
     suspects = hashes[1:][hashes[1:] == hashes[:-1]]
     if not len(suspects):

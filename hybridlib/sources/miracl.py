@@ -170,8 +170,8 @@ def _rows(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
     try:
         lines = content.decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: not UTF-8: {error.reason}") from error
+        number = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {number}: not UTF-8: {error.reason}") from error
     for number, line in enumerate(lines, 1):
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) != columns:
