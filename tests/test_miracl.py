@@ -117,6 +117,11 @@ def test_judgements_of_relevance_0_are_kept(folder):
     ]
 
 
+def test_passages_that_were_judged_not_relevant_are_in_the_pool_of_judged_ones(folder):
+    task = folder.load("miracl/sw", pool="judged")
+    assert task.passages.passage_id.tolist() == ["sw:7#0", "sw:7#1", "sw:9#0"]  # 7#1 has relevance 0; not 9#1
+
+
 @pytest.mark.parametrize("languages", [None, ["sw", "yo"], ["yo", "sw"]])
 def test_passages_come_in_the_order_of_languages_files_and_lines(folder, languages):
     task = folder.load(languages=languages)
