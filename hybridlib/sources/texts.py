@@ -80,9 +80,10 @@ def interleave(items: pd.DataFrame, texts: Mapping[str, tuple[Texts, Texts]]) ->
     Raises:
         ValueError: no item exists in any language.
     """
-    exists = np.stack([q.has(items["query"].to_numpy()) & p.has(items.passage.to_numpy()) for q, p in texts.values()])
-    items = items.loc[exists.any(axis=0)]
-    exists = exists[:, exists.any(axis=0)].T  # (items, L)
+    query, passage = items["query"].to_numpy(), items["passage"].to_numpy()
+    exists = np.stack([q.has(query) & p.has(passage) for q, p in texts.values()], axis=1)  # (items, L)
+    somewhere = np.flatnonzero(exists.any(axis=1))
+    items, exists = items.iloc[somewhere], exists[somewhere]
     if items.empty:
         raise ValueError(f"the corpus has no item in any of the languages {list(texts)}")
     items = items.assign(item=np.arange(len(items)), passage_group=pd.factorize(items.passage_group)[0])
