@@ -1,9 +1,8 @@
 """Training data: items that exist, question and passage, in several languages."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import datasets
 import numpy as np
@@ -17,7 +16,7 @@ from hybridlib.grid import COLUMNS, NUMBERS, TEXTS, made, of_items, pieces_of, r
 from hybridlib.lareqa import connected_groups, read_xquad_r, split_articles
 from hybridlib.names import CORPORA
 from hybridlib.permutation import permute
-from hybridlib.sources import MODULES, module_of
+from hybridlib.sources import module_of
 
 
 @dataclass(frozen=True)
@@ -232,23 +231,21 @@ def load_corpus(
 
 
 def _one(name: str, split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
-    read: Any = {"atlas": _atlas, "atlas-names": _atlas_names, "xquad-r": _xquad_r}.get(name)
-    if read is None:
+    if name not in _IN_MEMORY:
         return module_of(name).read_corpus(name, split, languages)
-    frame: pd.DataFrame = read(split, seed)
+    frame = _IN_MEMORY[name](split, seed)
     chosen = check_languages(languages, sorted(frame.language.unique()), name)
     return ParallelCorpus.from_frame(frame.assign(dataset=name), chosen)
 
 
 def _several(names: Sequence[str], split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
     """Each in those of the languages that it has."""
-    known = {}
+    known: dict[str, Sequence[str]] = {}
     for name in names:
-        module = module_of(name) if name in MODULES else None
-        known[name] = getattr(module, "LANGUAGES", ()) or _one(name, split, None, seed).languages
-    chosen = check_languages(
-        languages, list(dict.fromkeys(code for some in known.values() for code in some)), "+".join(names)
-    )
+        small = name in _IN_MEMORY
+        known[name] = _one(name, split, None, seed).languages if small else module_of(name).LANGUAGES
+    every = list(dict.fromkeys(code for some in known.values() for code in some))
+    chosen = check_languages(languages, every, "+".join(names))
     own = {name: [code for code in chosen if code in known[name]] for name in names}
     return ParallelCorpus.joined([_one(name, split, own[name], seed) for name in names if own[name]], chosen)
 
@@ -275,13 +272,22 @@ def _atlas_names(split: str, seed: int) -> pd.DataFrame:
 
 
 def _xquad_r(split: str, seed: int) -> pd.DataFrame:
+    check_split(split, ("train", "test"))
     data = read_xquad_r()
-    data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
+    data = data.of_articles(split_articles(data, seed)[split])
     relevant = data.qrels.merge(data.queries, on="query_id").rename(columns={"question": "item", "text": "query"})
     own = relevant.merge(data.passages[["passage_id", "language", "text"]], on=["passage_id", "language"])
     relevant = own.drop_duplicates("query_id").rename(columns={"text": "passage"})
     groups = data.passage_groups()
     return relevant.assign(passage_group=relevant["item"].map(groups), domain="wikipedia")
+
+
+# What fits into memory: read whole, from `split` and `seed`, and cut to the languages then.
+_IN_MEMORY: dict[str, Callable[[str, int], pd.DataFrame]] = {
+    "atlas": _atlas,
+    "atlas-names": _atlas_names,
+    "xquad-r": _xquad_r,
+}
 
 
 def check_split(split: str, allowed: Sequence[str]) -> str:
