@@ -1,23 +1,22 @@
 """Training data: items that exist, question and passage, in several languages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_names, atlas_texts
 from hybridlib.availability import Availability
+from hybridlib.grid import COLUMNS, NUMBERS, TEXTS, made, of_items, pieces_of, regrid, schema, with_column
 from hybridlib.names import CORPORA
 from hybridlib.permutation import permute
 from hybridlib.sources import module_of
 from hybridlib.sources.lareqa import connected_groups, read_xquad_r, split_articles
-
-_COLUMNS = ("item", "language", "query", "passage", "passage_group", "domain", "dataset")
-_NUMBERS = ("item", "passage_group")
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,9 @@ class ParallelCorpus:
     Attributes:
         table: a row for every item and language, item by item, languages in the same order for each; `query` and
             `passage` are empty where the item is missing. Columns `item`, `language`, `query`, `passage`,
-            `passage_group` (items that share a passage in any language share a group), `domain`, `dataset`. Text stays
-            in Arrow and may be memory-mapped.
+            `passage_group` (items that share a passage in any language share a group), `domain`, `dataset`, and where
+            there are hard negatives, `negative`, empty where there is none. Text stays in Arrow and may be
+            memory-mapped; what is made of a mapped table is mapped as well.
     """
 
     table: datasets.Dataset
@@ -64,7 +64,7 @@ class ParallelCorpus:
         Raises:
             ValueError: a column is missing, a language comes twice, no item exists, or one comes twice in a language.
         """
-        missing = [column for column in _COLUMNS if column not in frame]
+        missing = [column for column in COLUMNS if column not in frame]
         if missing:
             raise ValueError(f"frame lacks the column {missing[0]!r}; it has {list(frame.columns)}")
         if len(set(languages)) < len(languages):
@@ -77,13 +77,37 @@ class ParallelCorpus:
             raise ValueError(f"item {twice.iloc[0]['item']} comes twice in language {twice.iloc[0].language}")
         items = frame.drop_duplicates("item")[["item", "passage_group", "domain", "dataset"]]
         grid = items.merge(pd.Series(list(languages), name="language"), how="cross")
-        texts = frame[["item", "language", "query", "passage"]]
-        grid = grid.merge(texts, on=["item", "language"], how="left", validate="1:1").fillna(
-            {"query": "", "passage": ""}
-        )
-        for name in _NUMBERS:
+        texts = [name for name in TEXTS if name in frame]
+        grid = grid.merge(frame[["item", "language", *texts]], on=["item", "language"], how="left", validate="1:1")
+        grid = grid.fillna(dict.fromkeys(texts, ""))
+        for name in NUMBERS:
             grid[name] = pd.factorize(grid[name])[0]
-        return cls(_dataset(grid))
+        columns = list(dict.fromkeys([*COLUMNS, *texts]))
+        features = datasets.Features.from_arrow_schema(schema(columns))
+        return cls(datasets.Dataset.from_pandas(grid[columns], features=features, preserve_index=False))
+
+    @classmethod
+    def joined(cls, corpora: Sequence["ParallelCorpus"], languages: Sequence[str]) -> "ParallelCorpus":
+        """Put corpora one after the other; items and passage groups stay apart.
+
+        Args:
+            corpora: whose datasets have different names.
+            languages: of the grid, in order. An item is missing in those that its corpus lacks; of others that a corpus
+                has, nothing is kept.
+        """
+        columns = [*COLUMNS, *(["negative"] if any("negative" in one.table.column_names for one in corpora) else [])]
+
+        def pieces() -> Iterator[pa.Table]:
+            item = group = 0
+            for one in corpora:
+                for _, rows in pieces_of(one.table, len(one.languages)):
+                    rows = regrid(rows, one.languages, languages, columns)
+                    rows = with_column(rows, "item", pc.add(rows["item"], item))
+                    yield with_column(rows, "passage_group", pc.add(rows["passage_group"], group))
+                item += len(one)
+                group += int(of_items(one.table, len(one.languages), "passage_group").max()) + 1
+
+        return cls(made([one.table for one in corpora], ["joined", *languages], pieces))
 
     def thin(self, share: Mapping[str, float], seed: int = 0, *, others: float = 1.0) -> "ParallelCorpus":
         """Take items away from some languages, so that these become low-resource.
@@ -110,10 +134,16 @@ class ParallelCorpus:
             raise ValueError(f"others is {others}; allowed: 0 to 1")
         # Without the factor, 7 % of 100 items would be 8: 0.07 * 100 is a little above 7 in floating point.
         kept = np.ceil(np.array([share.get(code, others) for code in self.languages]) * len(self) * (1 - 1e-12))  # (L,)
-        order = permute(np.arange(len(self)), len(self), _key(seed))  # (items,)
-        frame = self.table.to_pandas()
-        frame.loc[(order[:, None] >= kept).ravel(), ["query", "passage"]] = ""
-        return ParallelCorpus(_dataset(frame))
+
+        def pieces() -> Iterator[pa.Table]:
+            for begin, rows in pieces_of(self.table, len(kept)):
+                items = np.arange(begin, begin + len(rows) // len(kept))
+                stays = pa.array((permute(items, len(self), _key(seed))[:, None] < kept).ravel())  # (items * L,)
+                for name in set(TEXTS) & set(rows.column_names):
+                    rows = with_column(rows, name, pc.if_else(stays, rows[name], ""))
+                yield rows
+
+        return ParallelCorpus(made([self.table], ["thin", kept.tolist(), int(seed)], pieces))
 
     def compose(self, items: Mapping[str, int], seed: int = 0) -> "ParallelCorpus":
         """Keep so many items of each domain, and none of the others.
@@ -127,8 +157,8 @@ class ParallelCorpus:
         Raises:
             ValueError: a domain is not of the corpus, or has fewer items.
         """
-        frame = self.table.to_pandas()
-        domain = frame.domain.to_numpy()[:: len(self.languages)]  # (items,)
+        width = len(self.languages)
+        domain = of_items(self.table, width, "domain")
         order = permute(np.arange(len(self)), len(self), _key(seed))
         kept = np.zeros(len(self), dtype=bool)
         for name, number in items.items():
@@ -139,16 +169,22 @@ class ParallelCorpus:
             kept[of_domain[np.argsort(order[of_domain])[:number]]] = True
         if not kept.any():
             raise ValueError(f"items is {dict(items)}; it must keep at least one item")
-        return ParallelCorpus.from_frame(frame[np.repeat(kept, len(self.languages))], self.languages)
+        group = np.zeros(len(self), dtype=np.int64)
+        group[kept] = pd.factorize(of_items(self.table, width, "passage_group")[kept])[0]
+        item = np.cumsum(kept) - 1
+
+        def pieces() -> Iterator[pa.Table]:
+            for begin, rows in pieces_of(self.table, width):
+                stays = np.repeat(kept[begin : begin + len(rows) // width], width)
+                old = begin + np.flatnonzero(stays) // width
+                rows = with_column(rows.filter(pa.array(stays)), "item", pa.array(item[old]))
+                yield with_column(rows, "passage_group", pa.array(group[old]))
+
+        return ParallelCorpus(made([self.table], ["compose", dict(items), int(seed)], pieces))
 
 
 def _key(seed: int) -> np.ndarray:
     return np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-
-
-def _dataset(grid: pd.DataFrame) -> datasets.Dataset:
-    features = datasets.Features({name: datasets.Value("int64" if name in _NUMBERS else "string") for name in _COLUMNS})
-    return datasets.Dataset.from_pandas(grid[list(_COLUMNS)], features=features, preserve_index=False)
 
 
 def load_corpus(
@@ -164,10 +200,12 @@ def load_corpus(
     """Load a training corpus.
 
     Args:
-        name: `atlas` (embedded), `atlas-names` (its names alone, as translation pairs) or `xquad-r`.
+        name: `atlas` (embedded), `atlas-names` (its names alone, as translation pairs), `xquad-r`, `squad-translate`,
+            `mmarco`, `squadshifts`, or several joined by `+`, as `squad-translate+mmarco`: their items one corpus after
+            the other, missing in the languages that only another corpus has.
         split: `train`, or another split of the corpus: `validation` or `test` of `atlas`, `test` of `xquad-r` (a
-            quarter of its articles).
-        languages: those to take; all of them unless given.
+            quarter of its articles), `validation` of `mmarco` and, all of it, of `squadshifts`.
+        languages: those to take, in this order; all of them unless given.
         items: how many items of each domain to take (see `ParallelCorpus.compose`); all of them unless given.
         available: share of the items that stays available in a language (see `ParallelCorpus.thin`).
         others: the share in the languages that `available` does not name.
@@ -181,21 +219,35 @@ def load_corpus(
     >>> corpus.sizes().to_dict() == {"en": len(corpus), "sw": -(-len(corpus) // 10)}
     True
     """
-    if name not in CORPORA:
-        raise ValueError(f"corpus is {name!r}; allowed: {', '.join(CORPORA)}")
-    read: Any = {"atlas": _atlas, "atlas-names": _atlas_names, "xquad-r": _xquad_r}.get(name)
-    if read is None:
-        corpus = module_of(name).read_corpus(name, split, languages)
-    else:
-        frame: pd.DataFrame = read(split, seed)
-        known = sorted(frame.language.unique())
-        chosen = list(languages) if languages is not None else known
-        for language in chosen:
-            if language not in known:
-                raise ValueError(f"languages: {language!r} is not in {name}; allowed: {', '.join(known)}")
-        corpus = ParallelCorpus.from_frame(frame.assign(dataset=name), chosen)
+    names = name.split("+")
+    for one in names:
+        if one not in CORPORA or names.count(one) > 1:
+            raise ValueError(
+                f"corpus is {name!r}; allowed: {', '.join(CORPORA)}, or several different ones joined by +"
+            )
+    corpus = _one(name, split, languages, seed) if len(names) == 1 else _several(names, split, languages, seed)
     corpus = corpus.compose(items, seed) if items else corpus
     return corpus.thin(available or {}, seed, others=others) if available or others != 1 else corpus
+
+
+def _one(name: str, split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
+    if name not in _IN_MEMORY:
+        return module_of(name).read_corpus(name, split, languages)
+    frame = _IN_MEMORY[name](split, seed)
+    chosen = check_languages(languages, sorted(frame.language.unique()), name)
+    return ParallelCorpus.from_frame(frame.assign(dataset=name), chosen)
+
+
+def _several(names: Sequence[str], split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
+    """Each in those of the languages that it has."""
+    known: dict[str, Sequence[str]] = {}
+    for name in names:
+        small = name in _IN_MEMORY
+        known[name] = _one(name, split, None, seed).languages if small else module_of(name).LANGUAGES
+    every = list(dict.fromkeys(code for some in known.values() for code in some))
+    chosen = check_languages(languages, every, "+".join(names))
+    own = {name: [code for code in chosen if code in known[name]] for name in names}
+    return ParallelCorpus.joined([_one(name, split, own[name], seed) for name in names if own[name]], chosen)
 
 
 @lru_cache(maxsize=2)
@@ -220,8 +272,9 @@ def _atlas_names(split: str, seed: int) -> pd.DataFrame:
 
 
 def _xquad_r(split: str, seed: int) -> pd.DataFrame:
+    check_split(split, ("train", "test"))
     data = read_xquad_r()
-    data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
+    data = data.of_articles(split_articles(data, seed)[split])
     relevant = data.qrels.merge(data.queries, on="query_id").rename(columns={"question": "item", "text": "query"})
     own = relevant.merge(data.passages[["passage_id", "language", "text"]], on=["passage_id", "language"])
     relevant = own.drop_duplicates("query_id").rename(columns={"text": "passage"})
@@ -229,8 +282,29 @@ def _xquad_r(split: str, seed: int) -> pd.DataFrame:
     return relevant.assign(passage_group=relevant["item"].map(groups), domain="wikipedia")
 
 
+# What fits into memory: read whole, from `split` and `seed`, and cut to the languages then.
+_IN_MEMORY: dict[str, Callable[[str, int], pd.DataFrame]] = {
+    "atlas": _atlas,
+    "atlas-names": _atlas_names,
+    "xquad-r": _xquad_r,
+}
+
+
 def check_split(split: str, allowed: Sequence[str]) -> str:
     """Refuse a split that does not exist."""
     if split not in allowed:
         raise ValueError(f"split is {split!r}; allowed: {', '.join(allowed)}")
     return split
+
+
+def check_languages(languages: Sequence[str] | None, allowed: Sequence[str], corpus: str) -> list[str]:
+    """The languages to take, all that there are unless given; refuse those that are not in the corpus."""
+    chosen = list(allowed if languages is None else languages)
+    for language in chosen:
+        if language not in allowed:
+            raise ValueError(f"languages: {language!r} is not in {corpus}; allowed: {', '.join(allowed)}")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"languages {chosen} names one twice")
+    if not chosen:
+        raise ValueError(f"{corpus} has no item in any of the languages []")
+    return chosen

@@ -1,17 +1,20 @@
 """Training data: the grid of items by languages, thinning, and what the named corpora hold."""
 
 import math
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 import datasets
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names, atlas_texts
 from hybridlib.corpus import ParallelCorpus, _atlas, load_corpus
 from hybridlib.names import CORPORA
+from hybridlib.sampler import HybridBatchSampler
 from hybridlib.sources.lareqa import LareqaData, read_xquad_r, split_articles
 from hybridlib.task import load_task
 
@@ -280,6 +283,154 @@ def test_numbers_of_items_that_there_are_not_are_refused(items, message):
         mixed("en", "sw").compose(items)
 
 
+# --- hard negatives
+
+
+def with_negatives() -> ParallelCorpus:
+    frame = rows_of(*[(i, code) for i in range(9) for code in ("en", "sw")], domain=["a", "b", "b"] * 6)
+    return ParallelCorpus.from_frame(frame.assign(negative="n" + frame["query"]).iloc[:-1], ["en", "sw"])
+
+
+def test_a_negative_comes_and_goes_with_its_row():
+    corpus = with_negatives()
+    assert corpus.table.column_names == [*COLUMNS, "negative"]
+    for made in (corpus, corpus.thin({"sw": 0.4}), corpus.compose({"b": 4})):
+        for row in made.table:
+            assert row["negative"] == ("n" + row["query"] if row["query"] else "")
+    assert sum(text == "" for text in corpus.table["negative"]) == 1  # the missing item
+    assert corpus.thin({"sw": 0.4}).sizes().to_dict()["sw"] < 8
+
+
+# --- corpora larger than memory
+
+
+@pytest.fixture
+def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, and pieces of at most seven rows."""
+    monkeypatch.setattr("hybridlib.grid.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache" / "hybridlib"
+
+
+def on_disk(corpus: ParallelCorpus, folder: Path) -> ParallelCorpus:
+    corpus.table.save_to_disk(folder)
+    return ParallelCorpus(datasets.load_from_disk(str(folder)))
+
+
+@settings(
+    deadline=None,
+    max_examples=10,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    languages=st.sampled_from([("en",), ("en", "sw"), ("sw", "th", "en")]),
+    share=st.integers(0, 10),
+    numbers=st.tuples(st.integers(1, 10), st.integers(0, 9)),
+    seed=st.integers(0, 99),
+)
+def test_what_is_made_of_a_mapped_table_is_what_is_made_in_memory(pieces, languages, share, numbers, seed):
+    corpus = mixed(*languages)
+    items = {"b": numbers[0], "c": numbers[1]}
+    with tempfile.TemporaryDirectory() as folder:
+        mapped = on_disk(corpus, Path(folder))
+        thinned = mapped.compose(items, seed).thin({"en": share / 10}, seed, others=0.5)
+        assert Path(thinned.table.cache_files[0]["filename"]).parent == pieces
+        expected = corpus.compose(items, seed).thin({"en": share / 10}, seed, others=0.5)
+        assert not expected.table.cache_files
+        assert thinned.table.to_dict() == expected.table.to_dict()
+        assert thinned.table.features == expected.table.features == corpus.table.features
+        assert thinned.sizes().to_dict() == expected.sizes().to_dict()
+
+
+def test_what_is_made_of_a_mapped_table_is_made_once(pieces, tmp_path, monkeypatch):
+    mapped = on_disk(mixed("en", "sw"), tmp_path / "table")
+    first = mapped.thin({"sw": 0.5}).table
+    files = {path.name for path in pieces.glob("*.arrow")}
+    monkeypatch.setattr("hybridlib.grid._write", lambda *_: pytest.fail("made again"))
+    assert mapped.thin({"sw": 0.5}).table.to_dict() == first.to_dict()
+    assert {path.name for path in pieces.glob("*.arrow")} == files and len(files) == 1
+    # Another share, seed, way or table is another file.
+    others = [lambda: mapped.thin({"sw": 0.4}), lambda: mapped.thin({"sw": 0.5}, 1), lambda: mapped.compose({"a": 5})]
+    others.append(lambda: on_disk(mixed("sw", "en"), tmp_path / "other").thin({"sw": 0.5}))
+    for make in others:
+        with pytest.raises(pytest.fail.Exception, match="made again"):
+            make()
+
+
+def test_availability_is_read_through_chosen_rows(tmp_path):
+    mapped = on_disk(mixed("en", "sw"), tmp_path / "table")
+    chosen = [row for item in (28, 3, 2) for row in (2 * item, 2 * item + 1)]
+    part = ParallelCorpus(mapped.table.select(chosen))
+    assert part.sizes().to_dict() == {"en": 3, "sw": 2}  # item 2 lacks sw
+
+
+# --- corpora together
+
+
+def renamed(corpus: ParallelCorpus, name: str) -> ParallelCorpus:
+    frame = corpus.table.to_pandas()
+    return ParallelCorpus.from_frame(frame[frame.passage != ""].assign(dataset=name), corpus.languages)
+
+
+@pytest.mark.parametrize("mapping", [False, True])
+def test_joined_corpora_keep_their_texts_and_have_items_and_groups_of_their_own(pieces, tmp_path, mapping):
+    parts = [renamed(mixed("en", "sw"), "one"), renamed(mixed("th", "en"), "two"), renamed(full(2, "sw"), "three")]
+    if mapping:
+        parts = [on_disk(part, tmp_path / str(n)) for n, part in enumerate(parts)]
+    joined = ParallelCorpus.joined(parts, ["sw", "th", "en"])
+    assert bool(joined.table.cache_files) == mapping
+    assert joined.languages == ("sw", "th", "en")
+    # The plain way: a frame of all rows, items and groups told apart by the dataset's name.
+    frames = [part.table.to_pandas() for part in parts]
+    frame = pd.concat([frame[frame.passage != ""] for frame in frames])
+    for name in ("item", "passage_group"):
+        frame[name] = frame["dataset"] + frame[name].astype(str)
+    expected = ParallelCorpus.from_frame(frame, ["sw", "th", "en"])
+    assert joined.table.to_dict() == expected.table.to_dict()
+    assert joined.table.features == expected.table.features
+    segments = [(segment.name, segment.start, segment.items) for segment in joined.availability.segments]
+    assert segments == [("one", 0, 29), ("two", 29, 29), ("three", 58, 2)]
+
+
+def test_corpora_with_and_without_negatives_can_be_joined():
+    joined = ParallelCorpus.joined([with_negatives(), renamed(full(2, "en"), "other")], ["en"])
+    assert list(joined.table["negative"]) == [f"nq{n}en" for n in range(9)] + ["", ""]
+
+
+def test_batches_of_joined_corpora_are_of_one_dataset_by_its_temperature():
+    corpus = ParallelCorpus.joined(
+        [renamed(mixed("en", "sw"), "one"), renamed(full(400, "en", "sw"), "two")], ["en", "sw"]
+    )
+    # Half of the batches each, whatever the sizes; the bound is four deviations of 400 throws of a coin, 40.
+    sampler = HybridBatchSampler(corpus.table, 4, strategy="x-y", dataset_temperature=math.inf)
+    drawn = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        drawn += [{item < 29 for item in sampler.draw(number)[0].tolist()} for number in range(100)]
+    assert all(len(kinds) == 1 for kinds in drawn)
+    assert abs(sum(kinds == {True} for kinds in drawn) - 200) < 40
+
+
+def test_joining_by_name_is_joining_what_has_the_names():
+    corpus = load_corpus("atlas+atlas-names", languages=["en", "sw"])
+    parts = [load_corpus(name, languages=["en", "sw"]) for name in ("atlas", "atlas-names")]
+    assert corpus.table.to_dict() == ParallelCorpus.joined(parts, ["en", "sw"]).table.to_dict()
+
+
+def test_a_corpus_lacks_the_languages_that_only_another_has(tiny):
+    corpus = load_corpus("xquad-r+atlas-names", languages=["sw", "de"])
+    assert corpus.languages == ("sw", "de")
+    sizes = {segment.name: [int(segment.count(n, n)) for n in (0, 1)] for segment in corpus.availability.segments}
+    questions = len(load_corpus("xquad-r", languages=["de"]))
+    assert sizes == {"xquad-r": [0, questions], "atlas-names": [len(atlas_names())] * 2}
+    # A corpus that has none of the languages is left out.
+    assert len(load_corpus("xquad-r+atlas-names", languages=["sw"])) == len(atlas_names())
+    assert load_corpus("xquad-r+atlas-names").languages[:3] == ("de", "en", "ar")
+    part = load_corpus("xquad-r+atlas-names", languages=["sw", "de"], items={"wikipedia": 2, "city": 3}, others=0.5)
+    assert pd.Series(part.table["domain"][::2]).value_counts().to_dict() == {"city": 3, "wikipedia": 2}
+
+
 # --- the named corpora
 
 
@@ -353,7 +504,11 @@ def test_atlas_names_that_are_alike_in_some_language_share_a_group():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "squad"}, f"corpus is 'squad'; allowed: {', '.join(CORPORA)}"),
+        ({"name": "squad"}, f"corpus is 'squad'; allowed: {', '.join(CORPORA)}, or several different ones joined by"),
+        ({"name": "atlas+squad"}, r"corpus is 'atlas\+squad'; allowed: atlas, "),
+        ({"name": "atlas+atlas"}, r"corpus is 'atlas\+atlas'; allowed: atlas, .* several different ones"),
+        ({"name": "atlas+atlas-names", "languages": ["xx"]}, r"'xx' is not in atlas\+atlas-names; allowed: ar, bn, de"),
+        ({"name": "atlas+xquad-r", "split": "validation"}, "split is 'validation'; allowed: train, test"),
         ({"name": "atlas", "split": "dev"}, "split is 'dev'; allowed: train, validation, test"),
         ({"name": "atlas-names", "split": "test"}, "split is 'test'; allowed: train$"),
         ({"name": "atlas", "languages": ["en", "xx"]}, "languages: 'xx' is not in atlas; allowed: ar, bn, de"),
