@@ -98,7 +98,7 @@ def read_task(name: str, languages: Sequence[str] | None) -> RetrievalTask:
     queries = {language: _read_topics(language) for language in codes}
     qrels = {language: _read_qrels(language, queries[language]) for language in codes}
     # All files before the first is converted, which may take an hour.
-    files = {language: {fetch(file, name): file.checksum for file in _corpus(language)} for language in codes}
+    files = {language: {fetch(file, name): str(file.checksum) for file in _corpus(language)} for language in codes}
     passages = []
     for language in codes:
         passages.append(read_passages(files[language], language))
