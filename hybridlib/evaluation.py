@@ -135,7 +135,7 @@ def _results(ranks: Ranks, task: RetrievalTask, functions: dict[str, Callable[[R
         ("cross-lingual", ~own, in_language, passage_language),
         ("multilingual", everyone, in_all, np.full(len(own), len(codes) - 1)),
     ):
-        if not rows.any():
+        if setting not in task.settings or not rows.any():
             continue
         query, pool, rankings = _rankings(ranks.query[rows], pool[rows], rank[rows], gain[rows], passage_language[rows])
         for name, function in functions.items():

@@ -10,7 +10,7 @@ import pandas as pd
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_paraphrases, atlas_texts
 from hybridlib.corpus import check_split
 from hybridlib.lareqa import LareqaData, read_xquad_r, split_articles
-from hybridlib.names import BY_LANGUAGE, LANGUAGES, TASKS
+from hybridlib.names import BY_LANGUAGE, LANGUAGES, SETTINGS, TASKS
 from hybridlib.sources import module_of
 
 _COLUMNS = {
@@ -29,6 +29,7 @@ class RetrievalTask:
             (anything that can be hashed; the `query_id` if the table has none).
         passages: `passage_id`, `language`, `text`; their order settles ties.
         qrels: `query_id`, `passage_id`, `relevance` above 0; what is not listed is not relevant.
+        settings: those that apply.
 
     Raises:
         ValueError: a column or a question is missing, an id comes twice or is unknown, or no passage is relevant to
@@ -38,6 +39,7 @@ class RetrievalTask:
     queries: pd.DataFrame
     passages: pd.DataFrame
     qrels: pd.DataFrame
+    settings: tuple[str, ...] = SETTINGS
 
     def __post_init__(self) -> None:
         for name, columns in _COLUMNS.items():
@@ -94,7 +96,7 @@ class RetrievalTask:
         queries = self.queries[self.queries.language.isin(languages)]
         passages = self.passages[self.passages.language.isin(languages)]
         known = self.qrels.query_id.isin(queries.query_id) & self.qrels.passage_id.isin(passages.passage_id)
-        return RetrievalTask(queries, passages, self.qrels[known])
+        return RetrievalTask(queries, passages, self.qrels[known], self.settings)
 
 
 def load_task(
