@@ -30,7 +30,7 @@ class Training(BaseModel):
     Attributes:
         query_prompt, document_prompt: put before texts.
         max_length: tokens of a text that are read.
-        negatives: hard negatives of every pair, mined with the encoder to start from; 0 leaves those in the batch.
+        hard_negatives: give every pair one, mined with the encoder to start from, besides those in the batch.
         validation: the corpus whose loss decides when to stop.
         validate_every, patience, save_every: steps, validations and steps.
         keep_encoder: keep the trained encoder with the run's results.
@@ -42,7 +42,7 @@ class Training(BaseModel):
     query_prompt: str = ""
     document_prompt: str = ""
     max_length: Count | None = None
-    negatives: Annotated[int, Field(ge=0)] = 0
+    hard_negatives: bool = False
     validation: Literal["squadshifts"] | None = None
     validate_every: Count = 500
     patience: Count = 3

@@ -169,10 +169,10 @@ class Run:
             from hybridlib.code_switching import code_switch
 
             strategy, corpus = "en-en", code_switch(corpus, seed=self.seed)
-        if negatives := settings.pop("negatives", 0):
+        if settings.pop("hard_negatives", False):
             from hybridlib.negatives import mine_negatives
 
-            corpus = mine_negatives(corpus, encoder, negatives=negatives, seed=self.seed)
+            corpus = mine_negatives(corpus, encoder, seed=self.seed)
         if validation := settings.pop("validation", None):
             settings["validation"] = _validation(validation)
         if "save_every" in settings:

@@ -1,6 +1,6 @@
 """Evaluation data: queries, passages and which is relevant to which."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from hybridlib.atlas import SPLITS, atlas_facts, atlas_paraphrases, atlas_texts
-from hybridlib.corpus import check_split
-from hybridlib.names import BY_LANGUAGE, LANGUAGES, SETTINGS, TASKS
+from hybridlib.corpus import ParallelCorpus, check_split
+from hybridlib.names import BY_LANGUAGE, DOMAINS, LANGUAGES, SETTINGS, TASKS
 from hybridlib.passages import (
     Passages,
     languages_of,
@@ -168,9 +168,10 @@ def load_task(
     """Load an evaluation task.
 
     Args:
-        name: `atlas`, `atlas-paraphrased`, `atlas-partial` (all embedded), `xquad-r` or `mlqa-r`. In the second every
-            fact is told by one to three passages in each language, so that several are relevant to a query, as in
-            MIRACL; in the third every fact exists in English and one to three other languages only, as in MLQA-R.
+        name: one of `hybridlib.names.TASKS`, `miracl/<language>`, `tatoeba/<language>`, or several joined by `+`, which
+            then have one pool. `atlas`, `atlas-paraphrased` and `atlas-partial` are embedded: in the second every fact
+            is told by one to three passages in each language, so that several are relevant to a query, as in MIRACL;
+            in the third every fact exists in English and one to three other languages only, as in MLQA-R.
         split: for the embedded ones, `validation` or `test` (the default), or `train`; the pool holds the passages of
             all facts. For `xquad-r`, `test` takes the articles that `load_corpus("xquad-r")` leaves out; all articles
             unless given, which is the benchmark as published.
@@ -186,32 +187,48 @@ def load_task(
     >>> load_task("atlas", languages=["th", "en"]).languages
     ['en', 'th']
     """
+    parts = {one: _load(one, split, languages, paragraphs, seed) for one in name.split("+")}
+    task = parts[name] if len(parts) == 1 else _joined(parts)
+    return task.with_pool(pool, seed) if pool is not None else task
+
+
+def _load(name: str, split: str | None, languages: Sequence[str] | None, paragraphs: bool, seed: int) -> RetrievalTask:
     family, slash, language = name.partition("/")
     if family not in TASKS or (slash and family not in BY_LANGUAGE):
-        raise ValueError(
-            f"task is {name!r}; allowed: {', '.join(TASKS)}, and {'/<language>, '.join(BY_LANGUAGE)}/<language>"
-        )
+        single = ", ".join(f"{one}/<language>" for one in BY_LANGUAGE)
+        raise ValueError(f"task is {name!r}; allowed: {', '.join(TASKS)}, {single}, and several joined by +")
     if paragraphs and family not in ("xquad-r", "mlqa-r"):
-        raise ValueError(
-            f"paragraphs is True; allowed for xquad-r and mlqa-r, whose passages are sentences, not {name}"
-        )
+        raise ValueError(f"paragraphs is True; allowed for xquad-r and mlqa-r, not for {name}")
+    if split is not None and not (name.startswith("atlas") or name == "xquad-r"):
+        raise ValueError(f"split is {split!r}; {name} has none: allowed is None")
+    if slash and languages is not None:
+        raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
     if name.startswith("atlas"):
         task = _atlas(name, "test" if split is None else split, seed)
-    elif family not in ("xquad-r", "mlqa-r"):
-        if split is not None:
-            raise ValueError(f"split is {split!r}; {name} has none: allowed is None")
-        if slash and languages is not None:
-            raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
-        task, languages = module_of(family).read_task(family, [language] if slash else languages), None
-    else:
-        if family == "mlqa-r" and split is not None:
-            raise ValueError(f"split is {split!r}; mlqa-r has none, as its articles are not parallel: allowed is None")
+    elif family in ("xquad-r", "mlqa-r"):
         data = (read_xquad_r if family == "xquad-r" else read_mlqa_r)(paragraphs=paragraphs)
         if split is not None:
             data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
         task = task_from_lareqa(data)
-    task = task.restrict(languages) if languages is not None else task
-    return task.with_pool(pool, seed) if pool is not None else task
+    else:
+        return module_of(family).read_task(family, [language] if slash else languages)
+    return task.restrict(languages) if languages is not None else task
+
+
+def _joined(parts: Mapping[str, RetrievalTask]) -> RetrievalTask:
+    """Several tasks as one, with one pool of all passages; ids begin with the name of the task."""
+    tables: dict[str, list[pd.DataFrame]] = {"queries": [], "passages": [], "qrels": []}
+    for name, task in parts.items():
+        for table, rows in (
+            ("queries", task.queries),
+            ("passages", rows_of(task.passages, slice(None))),
+            ("qrels", task.qrels),
+        ):
+            ids = [column for column in ("query_id", "question", "passage_id") if column in rows]
+            tables[table].append(rows.assign(**{column: name + ":" + rows[column].astype(str) for column in ids}))
+    shared = tuple(setting for setting in SETTINGS if all(setting in task.settings for task in parts.values()))
+    whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
+    return RetrievalTask(whole["queries"], whole["passages"], whole["qrels"], shared)
 
 
 def question_domains(name: str, *, seed: int = 0) -> pd.Series:
@@ -220,10 +237,32 @@ def question_domains(name: str, *, seed: int = 0) -> pd.Series:
     Raises:
         ValueError: the task has no domains.
     """
-    if not name.startswith("atlas"):
-        raise ValueError(f"task is {name!r}; allowed, as they have domains: {', '.join(TASKS[:3])}")
-    facts = atlas_facts(seed)
-    return facts[facts.split == "test"].set_index("fact").domain
+    if name.startswith("atlas"):
+        facts = atlas_facts(seed)
+        return facts[facts.split == "test"].set_index("fact").domain
+    if "+" not in name or set(name.split("+")) - set(DOMAINS):
+        raise ValueError(
+            f"task is {name!r}; allowed, as they have domains: {', '.join(TASKS[:3])}, and several joined by + of "
+            f"{', '.join(DOMAINS)}"
+        )
+    questions = load_task(name).queries.question
+    return questions.str.partition(":")[0].map(DOMAINS).set_axis(questions).groupby(level=0).first().rename("domain")
+
+
+def task_from_corpus(corpus: ParallelCorpus) -> RetrievalTask:
+    """A task of training data that was held out: every question is to find the passages of its group, in all languages.
+
+    Args:
+        corpus: taken into memory.
+    """
+    frame = corpus.table.to_pandas()
+    frame = frame[frame["query"] != ""].sort_values(["language", "item"], kind="stable")
+    queries = frame.rename(columns={"query": "text", "item": "question"})
+    queries["query_id"] = queries.language + ":" + queries.question.astype(str)
+    passages = frame.drop_duplicates(["language", "passage_group", "passage"]).rename(columns={"passage": "text"})
+    passages["passage_id"] = passages.language + ":" + passages["item"].astype(str)
+    qrels = queries[["query_id", "passage_group"]].merge(passages[["passage_id", "passage_group"]], on="passage_group")
+    return RetrievalTask(queries, passages, qrels.assign(relevance=1))
 
 
 def task_from_lareqa(data: LareqaData) -> RetrievalTask:

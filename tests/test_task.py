@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import hybridlib.task
 from hybridlib.atlas import LANGUAGES, atlas_facts, atlas_names, atlas_paraphrases
-from hybridlib.corpus import load_corpus
+from hybridlib.corpus import ParallelCorpus, load_corpus
 from hybridlib.names import TASKS
 from hybridlib.sources.lareqa import LareqaData
-from hybridlib.task import RetrievalTask, load_task, question_domains, task_from_lareqa
+from hybridlib.task import RetrievalTask, load_task, question_domains, task_from_corpus, task_from_lareqa
 
 QUERIES = pd.DataFrame(
     [("q2", "en", "two?"), ("q1", "de", "eins?"), ("q3", "fi", "kolme?")], columns=["query_id", "language", "text"]
@@ -234,7 +235,7 @@ def test_xquad_r_is_the_benchmark_as_published_unless_a_split_is_given(monkeypat
 
 @pytest.mark.parametrize("name", ["atlas", "atlas-paraphrased", "atlas-partial"])
 def test_the_atlas_has_no_paragraphs_to_add(name):
-    message = f"paragraphs is True; allowed for xquad-r and mlqa-r, whose passages are sentences, not {name}"
+    message = f"paragraphs is True; allowed for xquad-r and mlqa-r, not for {name}"
     with pytest.raises(ValueError, match=message):
         load_task(name, paragraphs=True)
 
@@ -328,6 +329,52 @@ def test_every_test_question_of_an_atlas_task_has_the_domain_of_its_fact(name):
 
 @pytest.mark.parametrize("name", ["xquad-r", "beir"])
 def test_a_task_without_domains_is_refused(name):
-    message = f"task is '{name}'; allowed, as they have domains: atlas, atlas-paraphrased, atlas-partial$"
+    message = f"task is '{name}'; allowed, as they have domains: atlas, atlas-paraphrased, atlas-partial, and sev"
     with pytest.raises(ValueError, match=message):
         question_domains(name)
+
+
+# Several tasks as one, and tasks of held-out training data.
+
+
+def held_out() -> ParallelCorpus:
+    """Three items in two languages: the second only in English, the third another question on the first passage."""
+    rows = [("a", "en", "q1", "p1"), ("a", "sw", "s1", "t1"), ("b", "en", "q2", "p2"), ("c", "en", "q3", "p1")]
+    frame = pd.DataFrame(rows, columns=["item", "language", "query", "passage"])
+    frame = frame.assign(passage_group=frame["passage"].map({"p1": 0, "t1": 0, "p2": 1}), domain="web", dataset="tiny")
+    return ParallelCorpus.from_frame(frame, ["en", "sw"])
+
+
+def test_questions_of_held_out_training_data_are_to_find_the_passages_of_their_group() -> None:
+    task = task_from_corpus(held_out())
+    assert task.queries[["query_id", "text", "question"]].values.tolist() == [
+        ["en:0", "q1", 0], ["en:1", "q2", 1], ["en:2", "q3", 2], ["sw:0", "s1", 0],
+    ]  # fmt: skip
+    assert task.passages[["passage_id", "text"]].values.tolist() == [["en:0", "p1"], ["en:1", "p2"], ["sw:0", "t1"]]
+    assert sorted(map(tuple, task.qrels[["query_id", "passage_id"]].values)) == [
+        ("en:0", "en:0"), ("en:0", "sw:0"), ("en:1", "en:1"), ("en:2", "en:0"), ("en:2", "sw:0"), ("sw:0", "en:0"),
+        ("sw:0", "sw:0"),
+    ]  # fmt: skip
+
+
+def test_tasks_joined_by_plus_have_one_pool_and_keep_their_judgements() -> None:
+    both = load_task("atlas+atlas-partial", languages=["en", "sw"])
+    parts = {name: load_task(name, languages=["en", "sw"]) for name in ("atlas", "atlas-partial")}
+    assert len(both.passages) == sum(len(task.passages) for task in parts.values())
+    start = 0
+    for name, task in parts.items():
+        pairs = both.pairs[start : start + len(task.pairs)]
+        query, passage = both.queries.iloc[pairs[:, 0]], both.passages.iloc[pairs[:, 1]]
+        assert (query.query_id == [f"{name}:{task.queries.query_id[row]}" for row in task.pairs[:, 0]]).all()
+        assert (passage.text.to_numpy() == task.passages.text[task.pairs[:, 1]].to_numpy()).all()
+        start += len(task.pairs)
+    assert start == len(both.pairs)
+
+
+def test_questions_of_joined_tasks_have_the_domain_of_their_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_from_corpus(held_out())
+    monkeypatch.setattr(hybridlib.task, "_load", lambda *given: task)
+    domains = question_domains("xquad-r+mmarco")
+    assert domains.to_dict() == {
+        f"{name}:{item}": domain for name, domain in (("xquad-r", "wikipedia"), ("mmarco", "web")) for item in range(3)
+    }

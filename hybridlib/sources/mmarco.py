@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,9 @@ from hybridlib.permutation import mix
 from hybridlib.sources.lareqa import connected_groups
 from hybridlib.sources.source import File, Source, fetch
 from hybridlib.sources.texts import Texts, interleave
+
+if TYPE_CHECKING:
+    from hybridlib.task import RetrievalTask
 
 _REVISION = "4618200568100aa0bf7fbf494d8d022e7ecab9a6"
 _MMARCO = f"https://huggingface.co/datasets/unicamp-dl/mmarco/resolve/{_REVISION}/"
@@ -119,6 +122,21 @@ def read_corpus(name: str, split: str, languages: Sequence[str] | None) -> Paral
     files = {language: pairs[language] for language in chosen}
     checksums = [judgements.checksum, *(file.checksum for pair in files.values() for file in pair)]
     return ParallelCorpus(mapped([name, split, list(chosen), *checksums], lambda: _pieces(judgements, files, split)))
+
+
+def read_task(name: str, languages: Sequence[str] | None) -> "RetrievalTask":
+    """The validation questions, each to find its passages among those of all of them, in every language.
+
+    Args:
+        name: `mmarco`.
+        languages: all unless given.
+
+    Raises:
+        ValueError, FileNotFoundError: as `read_corpus`.
+    """
+    from hybridlib.task import task_from_corpus
+
+    return task_from_corpus(read_corpus(name, "validation", languages))
 
 
 def _pieces(judgements: File, files: dict[str, tuple[File, File]], split: str) -> Iterator[pa.Table]:
