@@ -4,8 +4,8 @@
 
 A corpus of a million passages is made from the sentences of XQuAD-R, or of the embedded atlas where HYBRIDLIB_DATA is
 not set: the real ones at random places among the first quarter, and others that put the head of one sentence of a
-language, the tail of another (24 characters each) and a number together. It is written once as Arrow and
-memory-mapped; a static encoder evaluates the first quarter, half and all of it, each in a fresh process.
+language, the tail of another (24 characters each) and a number together. It is written once as Arrow and memory-mapped;
+a static encoder evaluates the first quarter, half and all of it, each in a fresh process.
 
 Memory is the largest `RssAnon` of /proc/self/status, sampled every 20 ms: what the process itself holds. The resident
 set (`ru_maxrss`) is given beside it, and grows, because it counts the pages of the memory-mapped corpus that the kernel

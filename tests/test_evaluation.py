@@ -1,6 +1,7 @@
 """Results against faiss and trec_eval, macro-averages by hand, and what the encoder is asked for."""
 
 import importlib.util
+import itertools
 import math
 from pathlib import Path
 
@@ -214,6 +215,45 @@ def test_relevance_may_be_of_any_kind_that_counts(convert):
     judged = RetrievalTask(task.queries, task.passages, task.qrels.assign(relevance=convert(task.qrels.relevance)))
     expected = evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, task)
     pd.testing.assert_frame_equal(evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, judged), expected)
+
+
+def test_what_was_judged_and_is_not_relevant_changes_no_measure():
+    task, rng = draw_task(6), np.random.default_rng(6)
+    queries, passages = rng.standard_normal((61, 5)), rng.standard_normal((307, 5))
+    known = set(task.qrels[["query_id", "passage_id"]].itertuples(index=False, name=None))
+    zeros = [(f"q{q}", f"p{p}", 0) for q, p in rng.integers(0, (61, 307), (500, 2)) if (f"q{q}", f"p{p}") not in known]
+    judged = pd.concat([task.qrels, pd.DataFrame(zeros, columns=task.qrels.columns).drop_duplicates()])
+    judged = RetrievalTask(task.queries, task.passages, judged.sample(frac=1, random_state=6))
+    keys = ["query_id", "setting", "passage_language", "measure"]
+    made, expected = (evaluate_embeddings(queries, passages, t).set_index(keys).value for t in (judged, task))
+    assert made.sort_index().tolist() == expected.sort_index().tolist()
+
+
+def test_settings_that_mean_nothing_for_a_task_are_left_out():
+    plain = small_task("q en -", "q p1 1 \n q p5 1")
+    task = RetrievalTask(plain.queries, plain.passages, plain.qrels, settings=("cross-lingual",))
+    one = np.array([[1.0, 0.0]])
+    whole = evaluate_embeddings(one, EMBEDDINGS, plain, measures=["map"])
+    results = evaluate_embeddings(one, EMBEDDINGS, task, measures=["map"])
+    pd.testing.assert_frame_equal(results, whole[whole.setting == "cross-lingual"].reset_index(drop=True))
+    message = r"measures is \['rank_distance'\]; no relevant pair has one in the settings \('cross-lingual',\)"
+    with pytest.raises(ValueError, match=message):
+        evaluate_embeddings(one, EMBEDDINGS, task, measures=["rank_distance"])
+
+
+def test_a_smaller_pool_makes_no_value_worse_as_its_note_says():
+    task, rng = draw_task(7), np.random.default_rng(7)
+    queries, passages = rng.standard_normal((61, 5)), rng.standard_normal((307, 5))
+    row = dict(zip(task.passages.passage_id, range(307), strict=True))
+    values = []
+    for of in (task, task.with_pool(60), task.with_pool("judged")):
+        rows = of.passages.passage_id.map(row).to_numpy()
+        results = evaluate_embeddings(queries, passages[rows], of)
+        results = results[results.measure != "peer"].set_index(["query_id", "setting", "passage_language", "measure"])
+        values.append(results.value.where(results.index.get_level_values("measure") != "rank_distance", -results.value))
+    for whole, smaller in itertools.pairwise(values):
+        assert (smaller.index == whole.index).all()
+        assert (smaller >= whole - 1e-12).all() and (smaller > whole).any()
 
 
 @pytest.mark.parametrize("questions", [["a", "b", "a"], [7, 8, 7], [("a", 1), ("b", 1), ("a", 1)]])

@@ -1,5 +1,6 @@
 """Evaluation data: what a task refuses, its derived arrays, and the named tasks."""
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,6 +141,148 @@ def test_restricting_to_what_is_not_there_is_refused(languages, message):
         task().restrict(languages)
 
 
+def test_restricting_keeps_the_settings_and_says_what_became_of_a_pool():
+    part = task(settings=("cross-lingual",), pool="Half of it.").restrict(["en", "de"])
+    assert part.settings == ("cross-lingual",)
+    assert part.pool == "Half of it. Of it, only what is in de, en."
+    assert task().restrict(["en", "de"]).pool == ""
+
+
+# --- passages that are memory-mapped
+
+
+@pytest.fixture
+def mapped(tmp_path, monkeypatch):
+    """A task of the same tables, its passages in a file, of which two rows are read at a time."""
+
+    def make(passages=PASSAGES, **tables):
+        monkeypatch.setattr("hybridlib.passages._BATCH", 2)
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        datasets.Dataset.from_pandas(passages, preserve_index=False).save_to_disk(folder)
+        return task(passages=datasets.load_from_disk(folder), **tables)
+
+    return make
+
+
+def test_a_task_of_memory_mapped_passages_is_the_same(mapped):
+    made = mapped(PASSAGES.assign(title="x"))
+    assert isinstance(made.passages, datasets.Dataset) and made.passages.cache_files
+    assert made.passages.column_names == ["passage_id", "language", "text"]
+    assert made.languages == task().languages
+    assert made.passage_languages.tolist() == task().passage_languages.tolist()
+    assert made.pairs.tolist() == task().pairs.tolist()
+
+
+@pytest.mark.parametrize("languages", [["de", "en"], ["fi"], ["fi", "de"], ["fi", "en", "de"]])
+def test_memory_mapped_passages_are_restricted_and_pooled_like_others(mapped, languages):
+    part, expected = mapped().restrict(languages), task().restrict(languages)
+    assert isinstance(part.passages, datasets.Dataset)
+    assert part.passages["passage_id"][:] == expected.passages.passage_id.tolist()
+    assert part.pairs.tolist() == expected.pairs.tolist()
+    for of, other in ((part, expected), (mapped(), task())):
+        pooled = of.with_pool("judged").passages
+        assert isinstance(pooled, pd.DataFrame)
+        pd.testing.assert_frame_equal(pooled, other.with_pool("judged").passages)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_numbers_are_ids_of_memory_mapped_passages_too(mapped, number):
+    ids = {f"p{i}": i * number for i in range(1, 5)}
+    made = mapped(
+        PASSAGES.assign(passage_id=PASSAGES.passage_id.map(ids)),
+        qrels=QRELS.assign(passage_id=QRELS.passage_id.map(ids)),
+    )
+    assert made.pairs.tolist() == task().pairs.tolist()
+
+
+@pytest.mark.parametrize(
+    ("passages", "message"),
+    [
+        (PASSAGES.drop(columns="text"), r"passages lacks the column 'text'; it has \['passage_id', 'language'\]"),
+        (PASSAGES.replace("p3", "p9"), "qrels names the passage_id p3, which does not exist"),
+        (PASSAGES.replace("p2", "p1"), "passage_id p1 comes twice"),  # in one batch of two rows
+        (PASSAGES.replace("p2", "p4"), "passage_id p4 comes twice"),  # in different ones
+    ],
+)
+def test_memory_mapped_passages_that_do_not_fit_are_refused(mapped, passages, message):
+    with pytest.raises(ValueError, match=message):
+        mapped(passages)
+
+
+# --- judged and found not relevant, and settings
+
+
+def test_what_was_judged_and_is_not_relevant_is_no_pair():
+    judged = task(qrels=QRELS.assign(relevance=[1, 0, 2, 0]))
+    assert judged.judged.tolist() == task().pairs.tolist()
+    assert judged.pairs.tolist() == [[1, 2], [0, 0]]
+    assert judged.gains.tolist() == [1, 2]
+    with pytest.raises(ValueError, match="qrels names the passage_id p9, which does not exist"):
+        task(qrels=QRELS.assign(relevance=[1, 0, 2, 0]).replace("p4", "p9"))
+
+
+@pytest.mark.parametrize("settings", [(), ("bilingual",), ("monolingual", "bilingual")])
+def test_settings_that_do_not_exist_are_refused(settings):
+    with pytest.raises(ValueError, match=r"settings is .*; allowed: one or more of monolingual, cross-lingual, multil"):
+        task(settings=settings)
+
+
+# --- pools
+
+
+def corpus_of(size):
+    """A task of one query and of many passages, of which 10 is relevant, and 3 and 17 are judged and not."""
+    passages = pd.DataFrame({"passage_id": range(size), "language": "en", "text": "-"})
+    queries = pd.DataFrame({"query_id": ["q"], "language": ["en"], "text": ["-"]})
+    return RetrievalTask(
+        queries, passages, pd.DataFrame({"query_id": "q", "passage_id": [10, 3, 17], "relevance": [1, 0, 0]})
+    )
+
+
+def test_a_judged_pool_holds_what_was_judged_for_any_query_in_the_order_of_the_corpus():
+    pooled = corpus_of(40).with_pool("judged")
+    assert pooled.passages.passage_id.tolist() == [3, 10, 17]
+    assert pooled.pairs.tolist() == [[0, 1]]
+    assert pooled.pool == (
+        "The pool holds the 3 judged passages and none of the other 37: ranks and rank distances are lower bounds of "
+        "those among all 40, and so map, ndcg, recall and rr upper ones."
+    )
+
+
+def test_a_pool_of_a_number_adds_so_many_others():
+    pooled = corpus_of(2000).with_pool(1000, seed=3)
+    ids = pooled.passages.passage_id.tolist()
+    assert len(ids) == len(set(ids)) == 1003 and ids == sorted(ids) and {3, 10, 17} < set(ids)
+    assert "holds the 3 judged passages and 1,000 drawn (seed 3) from the other 1,997: ranks" in pooled.pool
+    assert corpus_of(2000).with_pool(1000, seed=3).passages.passage_id.tolist() == ids
+    assert corpus_of(2000).with_pool(1000, seed=4).passages.passage_id.tolist() != ids
+
+
+def test_every_other_passage_is_as_likely_to_be_drawn():
+    # 20 of 37, 500 times: each 270 times on average, with a standard deviation of sqrt(500 * 20/37 * 17/37) = 11.
+    counts = np.zeros(40)
+    for seed in range(500):
+        counts[corpus_of(40).with_pool(20, seed).passages.passage_id] += 1
+    assert (counts[[3, 10, 17]] == 500).all()
+    assert (abs(np.delete(counts, [3, 10, 17]) - 500 * 20 / 37) < 4.5 * 11.2).all()
+
+
+def test_a_pool_that_leaves_nothing_out_is_whole():
+    whole = corpus_of(20).with_pool(17)
+    assert len(whole.passages) == 20 and whole.pool == ""
+
+
+def test_a_pool_of_a_pool_says_both():
+    said = corpus_of(40).with_pool(20).with_pool("judged").pool
+    assert "from the other 37: " in said and "none of the other 20: " in said
+
+
+@pytest.mark.parametrize("pool", [0, -1, 38, 2.5, True, "half", "10"])
+def test_pools_that_do_not_exist_are_refused(pool):
+    with pytest.raises(ValueError, match=rf"pool is {pool!r}; allowed: judged, or 1 to 37, the passages that are not"):
+        corpus_of(40).with_pool(pool)
+
+
 # --- the named tasks
 
 
@@ -155,6 +298,18 @@ def test_restricting_to_what_is_not_there_is_refused(languages, message):
 def test_arguments_that_name_nothing_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         load_task(**arguments)
+
+
+def test_a_named_task_may_be_loaded_with_a_smaller_pool():
+    whole = load_task("atlas", languages=["en", "sw"])
+    judged = load_task("atlas", languages=["en", "sw"], pool="judged")
+    assert set(judged.passages.passage_id) == set(whole.qrels.passage_id)
+    more = load_task("atlas", languages=["en", "sw"], pool=7, seed=0)
+    assert len(more.passages) == len(judged.passages) + 7 and more.pool
+    pd.testing.assert_frame_equal(more.passages, whole.with_pool(7, seed=0).passages)
+    assert whole.pool == ""
+    with pytest.raises(ValueError, match="pool is 'all'; allowed: judged, or 1 to"):
+        load_task("atlas", languages=["en", "sw"], pool="all")
 
 
 @pytest.mark.parametrize("split", [None, "validation"])
