@@ -153,8 +153,9 @@ def describe_run(
         run: what is said of the training.
         results: the run's own are `run.results()`.
     """
-    left_out = {"languages", "task_languages", "measures"}
-    trained = {name: value for name, value in asdict(run).items() if name not in left_out and value != ()}
+    left_out = {"languages", "task_languages", "measures", "training"}
+    settings = {**asdict(run), **dict(run.training)}
+    trained = {name: value for name, value in settings.items() if name not in left_out and value not in ((), None)}
     return describe(encoder, run.load_corpus(), trained, licence=licence, results=results, baseline=baseline)
 
 

@@ -62,6 +62,7 @@ _NOT_COMPUTING = (
     "reproduce.py",
     "results.py",
     "robustness.py",
+    "shell.py",
     "significance.py",
 )
 PROMPTS = ("query", "document")
@@ -194,16 +195,15 @@ class Run:
 
     def compute(self) -> None:
         """Train, evaluate, and keep the results."""
-        self.evaluate(self.train())
+        encoder = self.train()
+        self.keep(self.evaluate(encoder), encoder)
 
-    def evaluate(self, encoder: "SentenceTransformer", *, progress: bool = False) -> None:
-        """Evaluate what `train` has given, and keep the results."""
+    def evaluate(self, encoder: "SentenceTransformer", *, progress: bool = False) -> pd.DataFrame:
+        """The results of what `train` has given."""
         from hybridlib.evaluation import evaluate
 
         checkpoint = self.scratch / "counts" if "save_every" in dict(self.training) else None
-        results = evaluate(encoder, self.load_task(), measures=self.measures, checkpoint=checkpoint, progress=progress)
-        self._keep(results, encoder if dict(self.training).get("keep_encoder") else None)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        return evaluate(encoder, self.load_task(), measures=self.measures, checkpoint=checkpoint, progress=progress)
 
     @property
     def scratch(self) -> Path:
@@ -237,11 +237,16 @@ class Run:
         chosen = [("measure", "in", list(measures))] if measures is not None else None
         return pd.read_parquet(self.folder / "results.parquet", filters=chosen)
 
-    def _keep(self, results: pd.DataFrame, encoder: "SentenceTransformer | None" = None) -> None:
+    def keep(self, results: pd.DataFrame, encoder: "SentenceTransformer") -> None:
+        """Write the run's folder, with the encoder if the run is to keep it.
+
+        Raises:
+            OSError: it could not be written; the message names the run.
+        """
         draft = self.folder.with_name(f".{self.key()}-{uuid.uuid4().hex}")
         try:
             draft.mkdir(parents=True)
-            if encoder is not None:
+            if dict(self.training).get("keep_encoder"):
                 encoder.save_pretrained(str(draft / "encoder"))
             results.to_parquet(draft / "results.parquet", compression="zstd", index=False)
             record = {**self._identity(), "sha256": checksum(draft / "results.parquet")}
@@ -260,6 +265,7 @@ class Run:
             ) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def compute_runs(runs: Sequence[Run], *, workers: int | None = None) -> None:
