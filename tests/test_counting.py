@@ -330,7 +330,7 @@ def test_processes_that_go_on_share_what_is_left_and_only_the_first_shows_progre
     assert sorted(chunk for part in parts for chunk in part) == list(range(11))
     fresh = parts[len(list((killed / "checkpoint of the dead").glob("counts-*.npz"))) :]
     assert len(fresh) == 2 and abs(len(fresh[0]) - len(fresh[1])) <= 1
-    # The second evaluation, of all, ended with the first process's chunks 0, 2, 4, 6, 8 and 10, which is of 11 passages:
+    # The second evaluation ended with the first process's chunks 0, 2, 4, 6, 8 and 10, which is of 11 passages:
     # 111. The other process had five chunks of 20 passages.
     ends = re.findall(r"evaluate: 100%\|[^|]*\| (\d+)/\1 ", (killed / "stderr").read_text())
     assert ends[-1] == "111" and "100" not in ends
