@@ -72,6 +72,9 @@ def train(params: Path, select: Sequence[str], output: Path, licence: str) -> No
     checked.check_data()
     for number, (name, run) in enumerate(trials.items()):
         _say(f"{number + 1} of {len(trials)}: {name}")
+        if (output / name).is_dir():
+            _say("It is there already.\n")
+            continue
         encoder = run.train(progress=_first())
         results = run.evaluate(encoder, progress=_first())
         if _first():
@@ -136,8 +139,9 @@ def _selected(plan: Sequence[Trial], select: Sequence[str]) -> dict[str, Run]:
 def _save(encoder: Any, run: Run, results: pd.DataFrame, folder: Path, licence: str) -> None:
     from hybridlib.model_card import describe_run
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    describe_run(encoder, run, licence=licence, results=results).save_pretrained(str(folder))
+    draft = folder.with_name(f".{folder.name}")
+    describe_run(encoder, run, licence=licence, results=results).save_pretrained(str(draft))
+    draft.rename(folder)
 
 
 def _of_task(name: str, task: "RetrievalTask") -> str:

@@ -32,6 +32,8 @@ _COMMON = {
     "temperature": 0.05,
     "learning_rate": 0.01,
     "data_seed": 0,
+    "pool": None,
+    "training": {},
 }
 TINY = {
     "domain_data": {**_COMMON, "domains": ["money"], "always": ["places"], "shares": [0.0, 0.5], "items": 40},

@@ -68,6 +68,8 @@ def test_every_field_of_a_run_the_code_and_the_versions_are_part_of_its_key(monk
         "others": 0.5,
         "language_temperature": 1.0,
         "task_languages": (),
+        "pool": "judged",
+        "training": (("weight_decay", 0.1),),
         "measures": ("map",),
         "encoder": "static:aligned",
         "strategy": "x-y",
@@ -91,8 +93,10 @@ def test_every_field_of_a_run_the_code_and_the_versions_are_part_of_its_key(monk
 def test_the_code_that_computes_is_part_of_the_environment_and_the_code_that_draws_is_not(tmp_path, monkeypatch):
     package = tmp_path / "hybridlib"
     (package / "frames").mkdir(parents=True)
-    for path in (Path(runs_module.__file__).parent).glob("*.py"):
-        (package / path.name).write_bytes(path.read_bytes())
+    (package / "sources").mkdir()
+    original = Path(runs_module.__file__).parent
+    for path in (*original.glob("*.py"), *original.glob("sources/*.py")):
+        (package / path.relative_to(original)).write_bytes(path.read_bytes())
     (package / "frames" / "en.yaml").write_text("a")
     (package / "paper.csv").write_text("a")
     monkeypatch.setattr(runs_module, "__file__", str(package / "runs.py"))
@@ -100,7 +104,7 @@ def test_the_code_that_computes_is_part_of_the_environment_and_the_code_that_dra
     (package / "figures.py").write_text("# changed")
     assert runs_module.code_hash() == before[0]
     assert runs_module.code_hash(computing=False) != before[1]
-    for name in ("sampler.py", "frames/en.yaml"):
+    for name in ("sampler.py", "frames/en.yaml", "sources/lareqa.py"):
         now = runs_module.code_hash()
         (package / name).write_text("# changed")
         assert runs_module.code_hash() != now
@@ -108,7 +112,7 @@ def test_the_code_that_computes_is_part_of_the_environment_and_the_code_that_dra
 
 @pytest.mark.parametrize("damage", ["results changed", "results cut", "record gone", "record cut", "results gone"])
 def test_an_altered_or_half_written_run_is_not_trusted(folder, results, damage):
-    RUN._keep(results)
+    RUN.keep(results, None)
     assert RUN.finished()
     parquet, record = RUN.folder / "results.parquet", RUN.folder / "run.json"
     if damage == "results changed":
@@ -122,7 +126,7 @@ def test_an_altered_or_half_written_run_is_not_trusted(folder, results, damage):
     else:
         (record if damage == "record gone" else parquet).unlink()
     assert not RUN.finished()
-    RUN._keep(results)
+    RUN.keep(results, None)
     assert RUN.finished()
     pd.testing.assert_frame_equal(RUN.results()[results.columns], results, check_categorical=False)
 
@@ -133,12 +137,12 @@ def test_a_full_disk_is_said_and_leaves_no_draft(folder, results, monkeypatch):
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
     with pytest.raises(OSError, match=r"run .* could not be written: No space left on device; finished runs are kept"):
-        RUN._keep(results)
+        RUN.keep(results, None)
     assert list(folder.iterdir()) == []
 
 
 def test_what_killed_processes_left_is_removed_once_it_is_old(folder, results):
-    RUN._keep(results)
+    RUN.keep(results, None)
     old, young = folder / f".{RUN.key()}-old", folder / f".{RUN.key()}-young"
     for draft in (old, young):
         draft.mkdir()
@@ -157,7 +161,7 @@ def test_a_run_that_fails_stops_the_others_and_is_raised(folder):
 @pytest.mark.parametrize("strategy", ["hybrid", "code-switch"])
 def test_a_run_trains_what_it_says_on_what_it_says(monkeypatch, strategy):
     asked = []
-    monkeypatch.setattr("hybridlib.encoder.load_encoder", lambda name, corpus, seed: (name, corpus, seed))
+    monkeypatch.setattr("hybridlib.encoder.load_encoder", lambda name, corpus, seed, **rest: (name, corpus, seed))
     monkeypatch.setattr(
         "hybridlib.training.fine_tune", lambda *arguments, **options: asked.append((arguments, options))
     )
@@ -193,13 +197,70 @@ def test_a_run_trains_what_it_says_on_what_it_says(monkeypatch, strategy):
     assert asked[1][0][1].table["passage"] != corpus.table["passage"]
 
 
+def test_the_settings_of_a_full_size_training_go_where_they_act(folder, monkeypatch):
+    asked = {}
+
+    def note(name, value):
+        def noted(*arguments, **options):
+            asked[name] = (arguments, options)
+            return value
+
+        return noted
+
+    monkeypatch.setattr("hybridlib.encoder.load_encoder", note("encoder", "the encoder"))
+    monkeypatch.setattr("hybridlib.negatives.mine_negatives", note("negatives", "with negatives"))
+    monkeypatch.setattr("hybridlib.training.fine_tune", note("training", "trained"))
+    monkeypatch.setattr(runs_module, "_validation", note("validation", "held out"))
+    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
+    runs_module._encoder.cache_clear()
+    training = {
+        "query_prompt": "Query: ", "document_prompt": "Passage: ", "max_length": 64, "hard_negatives": True,
+        "validation": "squadshifts", "save_every": 7, "patience": 2, "precision": "bfloat16", "keep_encoder": True,
+    }  # fmt: skip
+    run = dataclasses.replace(RUN, encoder="owner/name", training=tuple(sorted(training.items())))
+    assert run.train(progress=True) == "trained"
+    runs_module._encoder.cache_clear()
+    prompts = {"query": "Query: ", "document": "Passage: "}
+    assert asked["encoder"] == (("owner/name",), {"corpus": None, "prompts": prompts, "max_length": 64, "seed": 0})
+    ((_, miner), options) = asked["negatives"]
+    assert miner == "the encoder" and options == {"seed": 0}
+    assert asked["validation"] == (("squadshifts",), {})
+    arguments, options = asked["training"]
+    assert arguments == ("the encoder", "with negatives")
+    further = {"validation": "held out", "save_every": 7, "patience": 2, "precision": "bfloat16", "progress": True}
+    assert options.items() >= further.items()
+    assert options["checkpoints"] == run.scratch / "training"
+    assert not options.keys() & training.keys() - further.keys()
+
+
+def test_an_encoder_that_is_to_be_kept_is_not_trained_again(folder, monkeypatch):
+    run = dataclasses.replace(RUN, training=(("keep_encoder", True),))
+    run.compute()
+    monkeypatch.setattr("hybridlib.training.fine_tune", lambda *arguments, **options: pytest.fail("trained again"))
+    texts = ["Which banknotes?", "Who?"]
+    again = run.evaluate(run.train())
+    pd.testing.assert_frame_equal(again, run.results()[again.columns], check_categorical=False)
+    assert run.train().encode(texts).shape == (2, 128)
+    assert not run.scratch.exists()
+
+
+def test_a_benchmark_is_evaluated_whole_unless_it_is_trained_on(monkeypatch):
+    asked = []
+    monkeypatch.setattr("hybridlib.task.load_task", lambda name, split, **options: asked.append((name, split, options)))
+    for task, corpus in (("atlas-partial", "atlas"), ("xquad-r", "xquad-r"), ("xquad-r", "squad-translate")):
+        dataclasses.replace(RUN, task=task, corpus=corpus, pool=50, task_languages=()).load_task()
+        runs_module._task.cache_clear()
+    options = {"languages": None, "pool": 50, "seed": 0}
+    assert asked == [("atlas-partial", "test", options), ("xquad-r", "test", options), ("xquad-r", None, options)]
+
+
 def test_the_code_that_is_left_out_of_the_key_exists_and_what_computes_takes_nothing_from_it():
     folder = Path(runs_module.__file__).parent
     left_out = set(runs_module._NOT_COMPUTING)
     assert all((folder / name).is_file() for name in left_out)
     # Where results are put does not change them.
     harmless = {"hybridlib.paths"}
-    for path in folder.glob("*.py"):
+    for path in (*folder.glob("*.py"), *folder.glob("sources/*.py")):
         if path.name not in left_out:
             imported = set(
                 re.findall(r"^\s*from (hybridlib[\w.]*) import", path.read_text("utf-8"), flags=re.MULTILINE)
@@ -211,7 +272,7 @@ def test_the_code_that_is_left_out_of_the_key_exists_and_what_computes_takes_not
 def plan_of_two(results):
     plan = [hl.Trial({"strategy": name, "seed": n}, dataclasses.replace(RUN, seed=n)) for n, name in enumerate("ab")]
     for trial in plan:
-        trial.run._keep(results)
+        trial.run.keep(results, None)
     return plan
 
 
@@ -250,7 +311,7 @@ def test_the_value_of_a_question_is_its_mean_over_languages(folder, results):
 
 
 def test_a_run_that_has_gone_since_is_computed_when_it_is_read(folder, results, monkeypatch):
-    monkeypatch.setattr(hl.Run, "compute", lambda run: run._keep(results))
+    monkeypatch.setattr(hl.Run, "compute", lambda run: run.keep(results, None))
     assert len(RUN.results()) == len(results)
 
 

@@ -9,7 +9,7 @@ named only where a language comes in several and it is not the one mainly used: 
 besides there are `zh-Hant` and `ar-Latn`, `bn-Latn`, `hi-Latn`, `ne-Latn`, `si-Latn` and `ur-Latn`.
 
 The files are those of facebook/belebele on the Hugging Face hub at the revision that MTEB's published results name.
-Their checksums and sizes (given as 0) are not published where they can be read without downloading them: the revision
+Their checksums and sizes are not published where they can be read without downloading them: the revision
 pins them, and the number of questions is checked.
 """
 
@@ -49,7 +49,7 @@ _FIELDS = {"link": str, "question_number": int, "flores_passage": str, "question
 
 def _file(variety: str) -> File:
     url = f"https://huggingface.co/datasets/facebook/belebele/resolve/{_REVISION}/data/{variety}.jsonl"
-    return File(f"belebele/data/{variety}.jsonl", url, "", 0)
+    return File(f"belebele/data/{variety}.jsonl", url, None, None)
 
 
 SOURCES = (

@@ -6,7 +6,7 @@ which leaves 1,180 (Thai) to 1,186 (Arabic).
 
 The files are those of google/xquad on the Hugging Face hub at the revision that MTEB's published results name. Their
 checksums are not published where they can be read without downloading them: the revision pins them, and the number of
-questions is checked. The sizes of some are not known either, and are given as 0.
+questions is checked. The sizes of some are not known either.
 """
 
 from collections.abc import Sequence
@@ -23,26 +23,26 @@ from hybridlib.task import RetrievalTask
 _REVISION = "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"
 _QUESTIONS = 1190
 # Bytes: `download_size` of the dataset card at the revision, where it could be read.
-_SIZES = {
+_SIZES: dict[str, int | None] = {
     "ar": 263002,
     "de": 241957,
     "el": 324379,
     "en": 212372,
-    "es": 0,
-    "hi": 0,
-    "ro": 0,
-    "ru": 0,
-    "th": 0,
+    "es": None,
+    "hi": None,
+    "ro": None,
+    "ru": None,
+    "th": None,
     "tr": 228364,
-    "vi": 0,
+    "vi": None,
     "zh": 205768,
 }
 
 
-def _file(language: str, size: int) -> File:
+def _file(language: str, size: int | None) -> File:
     name = f"xquad.{language}/validation-00000-of-00001.parquet"
     url = f"https://huggingface.co/datasets/google/xquad/resolve/{_REVISION}/{name}"
-    return File(f"xquad/{name}", url, "", size)
+    return File(f"xquad/{name}", url, None, size)
 
 
 SOURCES = (
