@@ -8,7 +8,18 @@ from babel.core import get_global
 
 LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())  # noqa: SIM905 (one line)
 CORPORA = ("atlas", "atlas-names", "xquad-r", "squad-translate", "mmarco", "squadshifts")
-TASKS = ("atlas", "atlas-paraphrased", "atlas-partial", "xquad-r", "mlqa-r", "miracl", "tatoeba", "xquad", "belebele")
+TASKS = (
+    "atlas",
+    "atlas-paraphrased",
+    "atlas-partial",
+    "xquad-r",
+    "mlqa-r",
+    "miracl",
+    "mmarco",
+    "tatoeba",
+    "xquad",
+    "belebele",
+)
 # Tasks of which one language can be named, as `miracl/sw`.
 BY_LANGUAGE = ("miracl", "tatoeba")
 STATIC_ENCODERS = ("static:scratch", "static:aligned")

@@ -1,4 +1,5 @@
-"""The command line: `hybridlib reproduce batch_ratio --profile embedded`, which `make reproduce` calls, and `data`.
+"""The command line: `hybridlib reproduce batch_ratio --profile embedded`, which `make reproduce` calls, and
+`plan` and `data`.
 
 To reproduce, parameters are checked first; then Snakemake does what is missing, as `workflow/Snakefile` says (its jobs
 are in `hybridlib.jobs`); then it is said where everything is and what was found.
@@ -15,7 +16,7 @@ import time
 
 from tqdm import tqdm
 
-from hybridlib import data
+from hybridlib import data, plan
 from hybridlib.paths import (
     executed_path,
     findings_path,
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_command(commands)
     data.add_command(commands)
+    plan.add_command(commands)
     chosen = parser.parse_args(arguments)
     try:
         status = chosen.run(chosen)

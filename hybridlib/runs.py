@@ -50,6 +50,7 @@ _NOT_COMPUTING = (
     "data.py",
     "figures.py",
     "findings.py",
+    "footprint.py",
     "index.py",
     "jobs.py",
     "model_card.py",
@@ -63,6 +64,7 @@ _NOT_COMPUTING = (
     "results.py",
     "robustness.py",
     "significance.py",
+    "workload.py",
 )
 PROMPTS = ("query", "document")
 # Settings of the training that are the encoder's.
