@@ -2,16 +2,20 @@
 PYTHON ?= python3
 PROFILE ?= embedded
 NOTEBOOK ?=
+GPU ?= a100-80gb
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce dag test lab notebooks benchmark clean
+.PHONY: help plan reproduce dag test lab notebooks benchmark clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
-	@printf '\nVariables: PROFILE=%s NOTEBOOK=%s PYTHON=%s\n' '$(PROFILE)' '$(NOTEBOOK)' '$(PYTHON)'
+	@printf '\nVariables: PROFILE=%s NOTEBOOK=%s GPU=%s PYTHON=%s\n' '$(PROFILE)' '$(NOTEBOOK)' '$(GPU)' '$(PYTHON)'
+
+plan: $(VENV)/.installed ## Estimate what a profile takes on a GPU: hours, downloads, disk, memory
+	@$(BIN)/python -m hybridlib plan --profile $(PROFILE) --gpu $(GPU)
 
 reproduce: $(VENV)/.installed ## Run all notebooks of a profile, or NOTEBOOK: train, evaluate, draw, and say what was found
 	@$(BIN)/python -m hybridlib reproduce $(NOTEBOOK) --profile $(PROFILE)
@@ -35,6 +39,7 @@ notebooks: $(VENV)/.installed ## Execute the notebooks in place, as they are to 
 benchmark: $(VENV)/.tested ## Run the benchmarks, whose output is kept in benchmarks/
 	$(BIN)/python benchmarks/metric.py
 	$(BIN)/python benchmarks/sampler.py
+	$(BIN)/python benchmarks/throughput.py
 
 clean: ## Remove everything that was made here, the environment included
 	rm -rf $(VENV) runs results .snakemake

@@ -15,7 +15,7 @@ import time
 
 from tqdm import tqdm
 
-from hybridlib import data, shell
+from hybridlib import data, plan, shell
 from hybridlib.paths import (
     executed_path,
     findings_path,
@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     _add_command(commands)
     shell.add_commands(commands)
     data.add_command(commands)
+    plan.add_command(commands)
     chosen = parser.parse_args(arguments)
     try:
         status = chosen.run(chosen)

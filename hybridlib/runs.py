@@ -50,6 +50,7 @@ _NOT_COMPUTING = (
     "data.py",
     "figures.py",
     "findings.py",
+    "footprint.py",
     "index.py",
     "jobs.py",
     "model_card.py",
@@ -64,6 +65,7 @@ _NOT_COMPUTING = (
     "robustness.py",
     "shell.py",
     "significance.py",
+    "workload.py",
 )
 PROMPTS = ("query", "document")
 # Settings of the training that are the encoder's.
