@@ -38,7 +38,8 @@ from hybridlib.paths import (
     results_path,
 )
 from hybridlib.questions import QUESTIONS
-from hybridlib.runs import Run, code_hash
+from hybridlib.runs import Run
+from hybridlib.versions import code_hash
 
 # The models of parameters differ from notebook to notebook; all have `profile`, `runs()` and `check_data()`.
 Notebooks = Mapping[str, Any]

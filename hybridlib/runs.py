@@ -12,7 +12,6 @@ What computes is imported when something is to be computed, so that a plan can b
 """
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import math
@@ -24,7 +23,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from tqdm.auto import tqdm
 
 from hybridlib.names import CODE_SWITCH, STATIC_ENCODERS
 from hybridlib.paths import checksum, project_root
+from hybridlib.versions import environment
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -42,46 +42,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What drawing and telling are done with does not determine a run.
-_NOT_COMPUTING = (
-    "__init__.py",
-    "__main__.py",
-    "comparison.py",
-    "data.py",
-    "figures.py",
-    "findings.py",
-    "footprint.py",
-    "index.py",
-    "jobs.py",
-    "model_card.py",
-    "paper.csv",
-    "paper.py",
-    "params.py",
-    "paths.py",
-    "plan.py",
-    "questions.py",
-    "reproduce.py",
-    "results.py",
-    "robustness.py",
-    "shell.py",
-    "significance.py",
-    "workload.py",
-)
 PROMPTS = ("query", "document")
 # Settings of the training that are the encoder's.
 _OF_ENCODER = (*(f"{name}_prompt" for name in PROMPTS), "max_length")
-_PACKAGES = (
-    "babel",
-    "datasets",
-    "numba",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "sentence-transformers",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
 
 
 @dataclass(frozen=True)
@@ -140,7 +103,7 @@ class Run:
         return 1 if self.encoder in STATIC_ENCODERS else os.cpu_count() or 1
 
     def _identity(self) -> dict:
-        return {"run": asdict(self), "environment": _environment()}
+        return {"run": asdict(self), "environment": environment()}
 
     @property
     def folder(self) -> Path:
@@ -299,22 +262,6 @@ def compute_runs(runs: Sequence[Run], *, workers: int | None = None) -> None:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
                 bar.update()
-
-
-def code_hash(*, computing: bool = True) -> str:
-    """A checksum of the library's code: of what computes results, or of all of it."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    code = [*folder.glob("*.py"), *folder.glob("sources/*.py"), *folder.glob("frames/*.yaml"), folder / "paper.csv"]
-    for path in sorted(code):
-        if not (computing and path.name in _NOT_COMPUTING):
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def _environment() -> dict[str, str]:
-    return {"code": code_hash(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
 def _sweep() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 import hybridlib as hl
 from hybridlib import runs as runs_module
+from hybridlib import versions
 from hybridlib.results import COLUMNS
 
 RUN = hl.Run(
@@ -84,9 +85,9 @@ def test_every_field_of_a_run_the_code_and_the_versions_are_part_of_its_key(monk
     assert set(other) == {field.name for field in dataclasses.fields(hl.Run)}
     keys = {RUN.key()} | {dataclasses.replace(RUN, **{name: value}).key() for name, value in other.items()}
     assert len(keys) == 1 + len(other)
-    environment = runs_module._environment()
+    environment = runs_module.environment()
     for name in environment:
-        monkeypatch.setattr(runs_module, "_environment", lambda name=name: {**environment, name: "changed"})
+        monkeypatch.setattr(runs_module, "environment", lambda name=name: {**environment, name: "changed"})
         assert RUN.key() not in keys
 
 
@@ -99,15 +100,15 @@ def test_the_code_that_computes_is_part_of_the_environment_and_the_code_that_dra
         (package / path.relative_to(original)).write_bytes(path.read_bytes())
     (package / "frames" / "en.yaml").write_text("a")
     (package / "paper.csv").write_text("a")
-    monkeypatch.setattr(runs_module, "__file__", str(package / "runs.py"))
-    before = runs_module.code_hash(), runs_module.code_hash(computing=False)
+    monkeypatch.setattr(versions, "__file__", str(package / "versions.py"))
+    before = versions.code_hash(), versions.code_hash(computing=False)
     (package / "figures.py").write_text("# changed")
-    assert runs_module.code_hash() == before[0]
-    assert runs_module.code_hash(computing=False) != before[1]
+    assert versions.code_hash() == before[0]
+    assert versions.code_hash(computing=False) != before[1]
     for name in ("sampler.py", "frames/en.yaml", "sources/lareqa.py"):
-        now = runs_module.code_hash()
+        now = versions.code_hash()
         (package / name).write_text("# changed")
-        assert runs_module.code_hash() != now
+        assert versions.code_hash() != now
 
 
 @pytest.mark.parametrize("damage", ["results changed", "results cut", "record gone", "record cut", "results gone"])
@@ -256,7 +257,7 @@ def test_a_benchmark_is_evaluated_whole_unless_it_is_trained_on(monkeypatch):
 
 def test_the_code_that_is_left_out_of_the_key_exists_and_what_computes_takes_nothing_from_it():
     folder = Path(runs_module.__file__).parent
-    left_out = set(runs_module._NOT_COMPUTING)
+    left_out = set(versions._NOT_COMPUTING)
     assert all((folder / name).is_file() for name in left_out)
     # Where results are put does not change them.
     harmless = {"hybridlib.paths"}

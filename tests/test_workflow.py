@@ -169,8 +169,8 @@ def test_deleted_products_are_made_again_with_the_same_bytes_and_no_run_is_repea
 def test_changed_code_reruns_the_notebook_and_the_runs_if_it_computes(inside, monkeypatch):
     monkeypatch.setattr(jobs, "code_hash", lambda computing: "drawing changed")
     assert planned() == {"notebook": 2}
-    computing = {**runs_module._environment(), "code": "changed"}
-    monkeypatch.setattr(runs_module, "_environment", lambda: computing)
+    computing = {**runs_module.environment(), "code": "changed"}
+    monkeypatch.setattr(runs_module, "environment", lambda: computing)
     assert planned() == {"run": 10, "notebook": 2}
 
 
