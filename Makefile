@@ -39,6 +39,8 @@ notebooks: $(VENV)/.installed ## Execute the notebooks in place, as they are to 
 benchmark: $(VENV)/.tested ## Run the benchmarks, whose output is kept in benchmarks/
 	$(BIN)/python benchmarks/metric.py
 	$(BIN)/python benchmarks/sampler.py
+	$(BIN)/python benchmarks/streaming.py
+	$(BIN)/python benchmarks/published.py
 	$(BIN)/python benchmarks/throughput.py
 
 clean: ## Remove everything that was made here, the environment included
