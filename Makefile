@@ -28,7 +28,7 @@ test: $(VENV)/.tested ## Lint, check types, and test the library, its documentat
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
-	$(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=900 notebooks
+	$(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=900 notebooks/*.ipynb
 
 lab: $(VENV)/.installed ## Open JupyterLab, with the kernel ready
 	$(BIN)/jupyter lab notebooks

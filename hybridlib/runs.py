@@ -125,10 +125,11 @@ class Run:
 
         torch.set_num_threads(self.threads)
         settings = dict(self.training)
-        if settings.pop("keep_encoder", False) and self.finished():
+        kept = self.folder / "encoder"
+        if settings.pop("keep_encoder", False) and kept.is_dir() and self.finished():
             from hybridlib.encoder import load_encoder
 
-            return load_encoder(str(self.folder / "encoder"))
+            return load_encoder(str(kept))
         encoder = self.first_encoder()
         strategy, corpus = self.strategy, self.load_corpus()
         if strategy == CODE_SWITCH:
