@@ -4,7 +4,7 @@ A `datasets.Dataset` is read a batch of rows at a time and one column alone, so 
 size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import datasets
@@ -87,22 +87,11 @@ def select(passages: Passages, positions: np.ndarray) -> Passages:
     return passages.iloc[positions] if isinstance(passages, pd.DataFrame) else passages.select(positions)
 
 
-def sample_pool(judged: np.ndarray, passages: int, distractors: int, seed: int) -> np.ndarray:
-    """Positions of a pool: the judged passages, and others drawn uniformly without replacement.
-
-    Args:
-        judged: positions, sorted, each once. (J,)
-        passages: how many there are.
-        distractors: how many to draw of those that are not judged.
-        seed: of the draw.
-
-    Returns:
-        Sorted, so that passages keep their order, which settles ties. (J + distractors,)
-    """
-    drawn = np.random.default_rng([seed, 4]).choice(passages - len(judged), distractors, replace=False)
-    # The i-th passage that is not judged comes after as many judged ones as have at most i others before them.
-    drawn += np.searchsorted(judged - np.arange(len(judged)), drawn, side="right")
-    return np.sort(np.concatenate([judged, drawn]))
+def draw(positions: np.ndarray, number: int, seed: Sequence[int]) -> np.ndarray:
+    """So many of some positions, drawn uniformly and without replacement; all of them if there are no more."""
+    if number >= len(positions):
+        return positions
+    return np.random.default_rng([4, *seed]).choice(positions, number, replace=False)
 
 
 def _batches(passages: datasets.Dataset, column: str) -> Iterator[pa.ChunkedArray]:

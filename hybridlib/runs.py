@@ -130,7 +130,7 @@ class Run:
             from hybridlib.encoder import load_encoder
 
             return load_encoder(str(kept))
-        encoder = self.first_encoder()
+        encoder = _encoder(*self._first())
         strategy, corpus = self.strategy, self.load_corpus()
         if strategy == CODE_SWITCH:
             from hybridlib.code_switching import code_switch
@@ -139,7 +139,10 @@ class Run:
         if settings.pop("hard_negatives", False):
             from hybridlib.negatives import mine_negatives
 
-            corpus = mine_negatives(corpus, encoder, seed=self.seed)
+            if strategy == self.strategy:
+                corpus = _mined(self.data(), self._first())
+            else:
+                corpus = mine_negatives(corpus, encoder, seed=self.data_seed)
         if validation := settings.pop("validation", None):
             settings["validation"] = _validation(validation)
         if "save_every" in settings:
@@ -176,11 +179,13 @@ class Run:
         """Where a long run keeps what it needs to go on after an interruption."""
         return self.folder.with_name(f".{self.key()}")
 
-    def first_encoder(self) -> "SentenceTransformer":
-        """What is trained."""
+    def _first(self) -> tuple:
+        """What the first encoder is made of: the arguments of `_encoder`."""
         settings = dict(self.training)
         prompts = tuple((name, settings[f"{name}_prompt"]) for name in PROMPTS if f"{name}_prompt" in settings)
-        return _encoder(self.encoder, self.corpus, self.data_seed, self.seed, prompts, settings.get("max_length"))
+        # Weights of a pretrained one are not drawn: runs of all seeds begin with the same.
+        seed = self.seed if self.encoder in STATIC_ENCODERS else 0
+        return (self.encoder, self.corpus, self.data_seed, seed, prompts, settings.get("max_length"))
 
     def data(self) -> tuple:
         """What tells training data apart: runs for which it is equal train on the same."""
@@ -295,6 +300,14 @@ def _task(
     from hybridlib.task import load_task
 
     return load_task(name, split, languages=languages or None, pool=pool, seed=seed)
+
+
+@lru_cache(maxsize=1)
+def _mined(data: tuple, first: tuple) -> "ParallelCorpus":
+    """Training data with hard negatives, which runs that differ in their batches share."""
+    from hybridlib.negatives import mine_negatives
+
+    return mine_negatives(_corpus(*data), _encoder(*first), seed=data[-1])
 
 
 @lru_cache(maxsize=1)

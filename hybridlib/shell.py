@@ -39,7 +39,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--task", required=True, help=f"of {', '.join(TASKS)}; miracl/<language>, tatoeba/<language>")
     parser.add_argument("--split", help="of the embedded tasks and xquad-r")
     parser.add_argument("--languages", nargs="+", help="those to take; all unless given")
-    parser.add_argument("--pool", type=_pool, help="'judged' or a number of distractors; all passages unless given")
+    parser.add_argument("--pool", type=_pool, help="'judged', or how many distractors of each language; else all")
     parser.add_argument("--measures", nargs="+", default=list(_MEASURES))
     parser.add_argument("--query-prompt", help="put before queries; the encoder's own unless given")
     parser.add_argument("--document-prompt", help="put before passages")

@@ -12,12 +12,12 @@ from hybridlib.corpus import ParallelCorpus, check_split
 from hybridlib.names import BY_LANGUAGE, DOMAINS, LANGUAGES, SETTINGS, TASKS
 from hybridlib.passages import (
     Passages,
+    draw,
     languages_of,
     of_columns,
     positions_in,
     positions_of,
     rows_of,
-    sample_pool,
     select,
 )
 from hybridlib.sources import module_of
@@ -131,8 +131,9 @@ class RetrievalTask:
         """The task with fewer passages, for a corpus that is too large to encode; its `pool` says what is left out.
 
         Args:
-            pool: `judged` for the judged passages of all queries, found relevant or not; or how many others to add to
-                them, drawn uniformly from the corpus, without replacement.
+            pool: `judged` for the judged passages of all queries, found relevant or not; or how many others of each
+                language to add to them, drawn uniformly and without replacement, all where there are no more. What is
+                drawn of a language does not depend on the others, so a language's own pool is the same in all tasks.
             seed: of the draw.
 
         Returns:
@@ -141,19 +142,24 @@ class RetrievalTask:
         Raises:
             ValueError: there is no such pool.
         """
+        if pool != "judged" and not (type(pool) is int and pool >= 1):
+            raise ValueError(f"pool is {pool!r}; allowed: judged, or how many others of each language, 1 or more")
         judged, whole = np.unique(self.judged[:, 1]), len(self.passages)
-        rest = whole - len(judged)
-        if pool != "judged" and not (type(pool) is int and 1 <= pool <= rest):
-            raise ValueError(f"pool is {pool!r}; allowed: judged, or 1 to {rest}, the passages that are not judged")
-        drawn = 0 if isinstance(pool, str) else pool
-        said = self.pool
-        if drawn < rest:
-            others = f"{drawn:,} drawn (seed {seed}) from" if drawn else "none of"
+        kept, said = judged, self.pool
+        if pool != "judged":
+            others = [np.setdiff1d(positions_in(self.passages, [code]), judged) for code in self.languages]
+            drawn = [
+                draw(of, int(pool), [seed, *code.encode()]) for code, of in zip(self.languages, others, strict=True)
+            ]
+            kept = np.sort(np.concatenate([judged, *drawn]))
+        if len(kept) < whole:
+            added = f"{len(kept) - len(judged):,} drawn (seed {seed}) from" if len(kept) > len(judged) else "none of"
             said += (" " if said else "") + (
-                f"The pool holds the {len(judged):,} judged passages and {others} the other {rest:,}: ranks and rank "
-                f"distances are lower bounds of those among all {whole:,}, and so map, ndcg, recall and rr upper ones."
+                f"The pool holds the {len(judged):,} judged passages and {added} the other {whole - len(judged):,}: "
+                f"ranks and rank distances are lower bounds of those among all {whole:,}, and so map, ndcg, recall and "
+                "rr upper ones."
             )
-        return replace(self, passages=rows_of(self.passages, sample_pool(judged, whole, drawn, seed)), pool=said)
+        return replace(self, passages=rows_of(self.passages, kept), pool=said)
 
 
 def load_task(
@@ -177,7 +183,8 @@ def load_task(
             unless given, which is the benchmark as published.
         languages: those to take; all of them unless given.
         paragraphs: for `xquad-r` and `mlqa-r`, whether a passage is the sentence followed by its paragraph.
-        pool: `judged` or a number of distractors, as in `RetrievalTask.with_pool`; all passages unless given.
+        pool: `judged`, or how many distractors of each language, as in `RetrievalTask.with_pool`; all passages unless
+            given.
         seed: chooses the split, as in `load_corpus`, and draws the distractors.
 
     Raises:

@@ -168,7 +168,8 @@ def searched(run: Run) -> list[tuple[str, int, int]]:
         chosen = [code for code in ([language] if language else run.task_languages or counts) if code in counts]
         queries, passages = (sum(counts[code][place] for code in chosen) for place in (0, 1))
         if run.pool is not None:
-            passages = min(passages, _JUDGED * queries + (run.pool if isinstance(run.pool, int) else 0))
+            drawn = run.pool * len(chosen) if isinstance(run.pool, int) else 0
+            passages = min(passages, _JUDGED * queries + drawn)
         quarter = 4 if run.task == run.corpus else 1  # its other articles are trained on
         found.append((name, queries // quarter, passages // quarter))
     return found

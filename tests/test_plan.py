@@ -35,7 +35,7 @@ SMALL = {
     "pool": None,
     "training": {
         "max_length": 64,
-        "negatives": 1,
+        "hard_negatives": True,
         "validation": "squadshifts",
         "validate_every": 500_000,
         "keep_encoder": True,
@@ -94,8 +94,9 @@ def test_a_language_has_as_many_items_as_are_available_and_none_if_it_is_unseen(
 
 def test_a_pool_is_the_judged_passages_and_those_drawn():
     miracl = {"task": "miracl", "languages": ["ar", "zh"], "corpus": "mmarco"}
-    # 2,896 and 393 questions of ten judged passages each; 2,061,414 and 4,934,368 passages.
-    assert workload.searched(runs(**miracl, pool=1000)[0]) == [("miracl", 3289, 33_890)]
+    # 2,896 and 393 questions of ten judged passages each, a thousand others of each language; 2,061,414 and 4,934,368
+    # passages.
+    assert workload.searched(runs(**miracl, pool=1000)[0]) == [("miracl", 3289, 34_890)]
     assert workload.searched(runs(**miracl, pool="judged")[0]) == [("miracl", 3289, 32_890)]
     assert workload.searched(runs(**miracl)[0]) == [("miracl", 3289, 6_995_782)]
 

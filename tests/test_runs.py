@@ -214,6 +214,7 @@ def test_the_settings_of_a_full_size_training_go_where_they_act(folder, monkeypa
     monkeypatch.setattr(runs_module, "_validation", note("validation", "held out"))
     monkeypatch.setattr("torch.set_num_threads", lambda number: None)
     runs_module._encoder.cache_clear()
+    runs_module._mined.cache_clear()
     training = {
         "query_prompt": "Query: ", "document_prompt": "Passage: ", "max_length": 64, "hard_negatives": True,
         "validation": "squadshifts", "save_every": 7, "patience": 2, "precision": "bfloat16", "keep_encoder": True,
@@ -221,6 +222,7 @@ def test_the_settings_of_a_full_size_training_go_where_they_act(folder, monkeypa
     run = dataclasses.replace(RUN, encoder="owner/name", training=tuple(sorted(training.items())))
     assert run.train(progress=True) == "trained"
     runs_module._encoder.cache_clear()
+    runs_module._mined.cache_clear()
     prompts = {"query": "Query: ", "document": "Passage: "}
     assert asked["encoder"] == (("owner/name",), {"corpus": None, "prompts": prompts, "max_length": 64, "seed": 0})
     ((_, miner), options) = asked["negatives"]

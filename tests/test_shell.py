@@ -106,13 +106,13 @@ def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved: Path, capsy
     assert evaluate(saved, "--pool", "30") == 0
     said = capsys.readouterr().out
     assert said.rstrip().endswith("and so map, ndcg, recall and rr upper ones.")
-    assert "30 drawn (seed 0) from the other" in said
+    assert "60 drawn (seed 0) from the other" in said
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pool", "all"], "pool is 'all'; allowed: judged, or 1 to "),
+        (["--pool", "all"], "pool is 'all'; allowed: judged, or how many others of each language"),
         (["--measures", "mrr"], "'mrr'"),
         (["--max-length", "0"], "max_length is 0; allowed for"),
     ],

@@ -268,8 +268,17 @@ def test_every_other_passage_is_as_likely_to_be_drawn():
 
 
 def test_a_pool_that_leaves_nothing_out_is_whole():
-    whole = corpus_of(20).with_pool(17)
-    assert len(whole.passages) == 20 and whole.pool == ""
+    for number in (17, 18, 1000):
+        whole = corpus_of(20).with_pool(number)
+        assert len(whole.passages) == 20 and whole.pool == ""
+
+
+def test_a_language_has_the_same_pool_whichever_others_are_in_the_task():
+    both, alone = (load_task("atlas", languages=codes, pool=50) for codes in (["en", "sw"], ["sw"]))
+    swahili = both.passages[both.passages.language == "sw"]
+    assert swahili.passage_id.tolist() == alone.passages.passage_id.tolist()
+    judged = load_task("atlas", languages=["sw"], pool="judged").passages
+    assert len(alone.passages) == len(judged) + 50
 
 
 def test_a_pool_of_a_pool_says_both():
@@ -277,9 +286,9 @@ def test_a_pool_of_a_pool_says_both():
     assert "from the other 37: " in said and "none of the other 20: " in said
 
 
-@pytest.mark.parametrize("pool", [0, -1, 38, 2.5, True, "half", "10"])
+@pytest.mark.parametrize("pool", [0, -1, 2.5, True, "half", "10"])
 def test_pools_that_do_not_exist_are_refused(pool):
-    with pytest.raises(ValueError, match=rf"pool is {pool!r}; allowed: judged, or 1 to 37, the passages that are not"):
+    with pytest.raises(ValueError, match=rf"pool is {pool!r}; allowed: judged, or how many others of each language"):
         corpus_of(40).with_pool(pool)
 
 
@@ -305,10 +314,10 @@ def test_a_named_task_may_be_loaded_with_a_smaller_pool():
     judged = load_task("atlas", languages=["en", "sw"], pool="judged")
     assert set(judged.passages.passage_id) == set(whole.qrels.passage_id)
     more = load_task("atlas", languages=["en", "sw"], pool=7, seed=0)
-    assert len(more.passages) == len(judged.passages) + 7 and more.pool
+    assert len(more.passages) == len(judged.passages) + 2 * 7 and more.pool
     pd.testing.assert_frame_equal(more.passages, whole.with_pool(7, seed=0).passages)
     assert whole.pool == ""
-    with pytest.raises(ValueError, match="pool is 'all'; allowed: judged, or 1 to"):
+    with pytest.raises(ValueError, match="pool is 'all'; allowed: judged, or how many"):
         load_task("atlas", languages=["en", "sw"], pool="all")
 
 
