@@ -94,12 +94,15 @@ class Params(BaseModel):
         return list(dict.fromkeys(trial.run for trial in self.plan()))
 
     def check_data(self) -> None:
-        """Load the training data of every run and make sure that every batch can be filled.
+        """Load the data of every run, what is downloaded included, and make sure that every batch can be filled.
 
         Raises:
-            ValueError: a language or domain is not in the corpus, or the corpus is too small for the batch.
+            ValueError: a language or domain is not in the data, the corpus is too small for the batch, or a file is not
+                as published.
+            FileNotFoundError: a file is missing.
         """
         from hybridlib.code_switching import code_switch
+        from hybridlib.corpus import load_corpus
         from hybridlib.sampler import HybridBatchSampler
 
         by_data: dict[tuple, list[Run]] = {}
@@ -112,6 +115,11 @@ class Params(BaseModel):
                     HybridBatchSampler(code_switch(corpus).availability, self.batch_size, strategy="en-en")
                 else:
                     HybridBatchSampler(corpus.availability, self.batch_size, strategy=strategy, alpha=alpha)
+        if self.training.validation:
+            load_corpus(self.training.validation, "validation")
+        if not self.task.startswith("atlas"):
+            for task in {(run.task, run.task_languages): run for run in self.runs()}.values():
+                task.load_task()
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
@@ -203,7 +211,10 @@ def _checked(model: type[Model], values: dict[str, Any], where: str) -> Model:
 def _explain(problem: Any, model: type[BaseModel], where: str) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key {name!r}; allowed: {', '.join(model.model_fields)}"
+        fields = (
+            Training.model_fields if problem["loc"][0] == "training" and len(problem["loc"]) > 1 else model.model_fields
+        )
+        return f"{where}: unknown key {name!r}; allowed: {', '.join(fields)}"
     if problem["type"] == "missing":
         return f"{where}: {name!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")

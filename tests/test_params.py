@@ -126,6 +126,50 @@ def test_a_batch_that_a_low_resource_language_cannot_fill_is_refused_before_any_
         params.check_data()
 
 
+def test_a_task_or_validation_data_that_is_missing_is_found_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
+    for changes, missing in (
+        ({"task": "xquad-r"}, r"xquad-r/\w\w\.json of xquad-r does not exist; get it from https://"),
+        (
+            {"training": {"validation": "squadshifts"}},
+            r"squadshifts/[\w.]+\.json of squadshifts does not exist; get it",
+        ),
+    ):
+        params = hl.BatchRatioParams(**{**EMBEDDED, **changes})
+        with pytest.raises(FileNotFoundError, match=missing):
+            params.check_data()
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"warmup": 1}, "warmup'; allowed: query_prompt, document_prompt, "),
+        ({"precision": "float16"}, "'float32' or 'bfloat16'"),
+        ({"max_length": 0}, "greater than or equal to 1"),
+        ({"validation": "squad"}, "'squadshifts'"),
+    ],
+)
+def test_a_setting_of_the_training_that_does_not_exist_is_refused(tmp_path, training, message):
+    with pytest.raises(ValueError, match=rf"batch_ratio\.yaml: .*training.*{message}"):
+        hl.BatchRatioParams.from_yaml(write(tmp_path, training=training))
+
+
+def test_a_corpus_or_task_may_be_several_joined_by_plus():
+    joined = hl.BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+mmarco", "task": "xquad-r+mmarco"})
+    assert {(run.corpus, run.task) for run in joined.runs()} == {("squad-translate+mmarco", "xquad-r+mmarco")}
+    with pytest.raises(ValueError, match=r"allowed: atlas, .* or several joined by"):
+        hl.BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+marco"})
+
+
+def test_settings_that_are_as_always_leave_a_run_as_it_is():
+    """So that naming a default computes nothing again."""
+    plain, named = (
+        hl.BatchRatioParams(**{**EMBEDDED, "training": training}).runs()
+        for training in ({}, {"precision": "float32", "patience": 3})
+    )
+    assert plain == named and plain[0].training == ()
+
+
 def test_runs_with_the_same_first_encoder_stand_side_by_side():
     runs = hl.BatchRatioParams(**{**EMBEDDED, "sizes": [1.0]}).runs()
     starts = [(run.encoder, run.seed) for run in runs]
