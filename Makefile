@@ -27,8 +27,8 @@ test: $(VENV)/.tested ## Lint, check types, and test the library, its documentat
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
-	$(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=900 notebooks/*.ipynb
+	$(BIN)/pytest -q -n auto --dist loadfile
+	$(BIN)/pytest -q -n auto --dist loadfile --nbval-lax --nbval-cell-timeout=900 notebooks/*.ipynb
 
 lab: $(VENV)/.installed ## Open JupyterLab, with the kernel ready
 	$(BIN)/jupyter lab notebooks
