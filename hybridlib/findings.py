@@ -248,7 +248,7 @@ def write_findings(path: Path, sentences: Sequence[str]) -> None:
 
 
 def _told(row: dict, by: Sequence[str]) -> str:
-    where = ", ".join(str(row[column]) for column in by)
+    where = ", ".join(str(row[column]).partition("@")[0] for column in by)  # of an encoder, without its revision
     as_text = "{:+.1%}".format if row["relative"] else "{:+.3f}".format
     span = f"{as_text(row['difference'])} [{as_text(row['lower'])}, {as_text(row['upper'])}]"
     values = f"{number(row['value'])} against {number(row['other'])}"

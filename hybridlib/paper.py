@@ -7,6 +7,7 @@ the query, averaged over the passage languages in the cross-lingual setting. For
 in the multilingual setting and recall@1 in the others.
 """
 
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -104,8 +105,9 @@ def claim_figures(setting: str, measure: str, first: str, other: str, *, task: s
     return ", ".join([*([] if measure == "map" else [measure.replace("_", " ")]), *sides])
 
 
-def not_comparable(task: str) -> str:
-    """Why results on a task cannot be set beside the paper's figures; empty if they can.
+def not_comparable(task: str, languages: Collection[str] | None = None) -> str:
+    """Why results on a task, in some languages or in all of it, cannot be set beside the paper's figures; empty if they
+    can.
 
     >>> not_comparable("xquad-r")
     ''
@@ -114,7 +116,11 @@ def not_comparable(task: str) -> str:
     """
     tasks = _printed().task.unique()
     if task in tasks:
-        return ""
+        printed = _printed()
+        published = set(printed.language[printed.task == task]) - set(_AGGREGATES)
+        if languages is None or set(languages) == published:
+            return ""
+        return f"the paper's figures are of {', '.join(sorted(published))}, these of {', '.join(sorted(languages))}"
     return f"the paper reports no figures for {task}, only for {', '.join(tasks)}, whose passages are others"
 
 

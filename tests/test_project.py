@@ -99,3 +99,29 @@ def test_nothing_unpickles_or_trusts_remote_code():
         assert not re.search(r"pickle\.load|trust_remote_code=True|yaml\.load\(", path.read_text(encoding="utf-8")), (
             path
         )
+
+
+def test_the_real_text_figures_of_the_readme_are_those_of_the_executed_notebook():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## On real text") : text.index("## What to expect")]
+    told = re.findall(
+        r"^\| (?:map|rank)[^|]*\| ([\d.]+) \| ([\d.]+) [^|]*\| ([+-][\d.]+) % \[([+-][\d.]+), ([+-][\d.]+)\]",
+        section,
+        re.M,
+    )
+    assert len(told) == section.count("\n| map") + section.count("\n| rank") == 6
+    notebook = nbformat.read(ROOT / "notebooks/minilm/batch_ratio.ipynb", as_version=4)
+    tables = [
+        "".join(output.data["text/html"]) for cell in notebook.cells for output in cell.get("outputs", ())
+        if "text/html" in output.get("data", {})
+    ]  # fmt: skip
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for table in tables for row in table.split("<tr>")]
+    # claim, encoder, value, other, difference, lower, upper: of rank distances as of map with three digits.
+    found = {
+        (f"{float(row[2]):.3g}", f"{float(row[3]):.3g}", *(f"{100 * float(value):+.1f}" for value in row[4:7]))
+        for row in rows
+        if len(row) == 10 and row[1].startswith("sentence-transformers/")
+    }
+    assert len(found) == 8
+    for value, other, *difference in told:
+        assert (f"{float(value):.3g}", f"{float(other):.3g}", *difference) in found, (value, other, difference)
