@@ -226,7 +226,7 @@ def test_a_line_that_is_no_passage_is_refused_with_file_and_line(folder, lines, 
 
 
 def _gzipped(rows, encoding="utf-8"):
-    return gzip.compress("".join(f"{row}\n" for row in rows).encode(encoding))
+    return gzip.compress("".join(f"{row}\n" for row in rows).encode(encoding), mtime=0)
 
 
 LINES = [passage("9#0"), *(passage(f"{i}#0", str(np.random.default_rng(i).random(20))) for i in range(10, 400))]
