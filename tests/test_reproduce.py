@@ -180,7 +180,7 @@ def test_a_run_that_fails_is_said_and_the_others_are_finished(copied, capfd, mon
         if run.strategy == "hybrid" and run.items:
             raise RuntimeError("on purpose")
         computed.append(run)
-        run._keep(pd.DataFrame({"value": [0.0]}))
+        run.keep(pd.DataFrame({"value": [0.0]}), None)
 
     monkeypatch.setattr(jobs, "check_data", lambda *arguments: None)
     monkeypatch.setattr(jobs, "compute_run", compute)
