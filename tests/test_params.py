@@ -161,6 +161,13 @@ def test_a_corpus_or_task_may_be_several_joined_by_plus():
         hl.BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+marco"})
 
 
+def test_a_public_corpus_may_have_languages_that_the_embedded_one_has_not():
+    in_italian = {**EMBEDDED, "languages": ["en", "it"], "available": {"it": 0.5}}
+    assert hl.BatchRatioParams(**{**in_italian, "corpus": "mmarco"}).languages == ["en", "it"]
+    with pytest.raises(ValueError, match="unknown language 'it'; known are ar, "):
+        hl.BatchRatioParams(**in_italian)
+
+
 def test_settings_that_are_as_always_leave_a_run_as_it_is():
     """So that naming a default computes nothing again."""
     plain, named = (
