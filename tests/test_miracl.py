@@ -62,7 +62,7 @@ class Folder:
 
     def corpus(self, language, *files):
         for number, lines in enumerate(files):
-            content = lines if isinstance(lines, bytes) else gzip.compress("".join(f"{x}\n" for x in lines).encode())
+            content = lines if isinstance(lines, bytes) else _gzipped(lines)
             self._write(f"miracl-corpus-v1.0-{language}/docs-{number}.jsonl.gz", content)
 
     def _write(self, name, content):
@@ -226,6 +226,7 @@ def test_a_line_that_is_no_passage_is_refused_with_file_and_line(folder, lines, 
 
 
 def _gzipped(rows, encoding="utf-8"):
+    """The same bytes for the same rows, whatever the time."""
     return gzip.compress("".join(f"{row}\n" for row in rows).encode(encoding), mtime=0)
 
 
