@@ -14,8 +14,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 from threadpoolctl import threadpool_limits
 
+from hybridlib.arguments import as_matrix
+from hybridlib.bounds import error_bound
 from hybridlib.evaluation import similarity_of
-from hybridlib.scores import as_matrix, error_bound, norms_of, pair_scores
+from hybridlib.scores import norms_of, pair_scores
 from hybridlib.task import RetrievalTask
 
 Queries = str | Sequence[str] | pd.DataFrame | None

@@ -1,53 +1,44 @@
-"""Scores of queries and passages: the exact float64 one that ranks are made from, and how far a float32 one can be off.
+"""The score that ranks are made from, in float64, and the counting of ranks in a tile of scores, compiled by numba.
 
 The policy is stated in `hybridlib.ranks`.
 """
 
 import numba
 import numpy as np
-import torch
 
-Embeddings = np.ndarray | torch.Tensor
-
-# So many scores of a query are compared at once; where some lie in the band, these are gone through once more.
-_BLOCK = 128
-
-
-def error_bound(dimensions: int) -> float:
-    """The most a float32 score of two vectors of norm at most 1 can differ from their float64 score.
-
-    Rounding the two inputs to float32 costs a factor (1 + u) each, u = 2^-24, and a float32 sum of D products, in any
-    order, (1 + u)^D (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), of the sum of
-    |q_i p_i|, which is at most 1 by Cauchy and Schwarz. One more u covers all the float64 operations, and the last term
-    underflow.
-
-    >>> round(error_bound(384), 7)
-    2.31e-05
-    """
-    n_u = (dimensions + 3) * 2.0**-24
-    return n_u / (1 - n_u) + dimensions * 2.0**-125
+# Partial sums of an inner product: four vectors of a CPU's widest registers.
+PARTIAL_SUMS = 32
+# So many scores of a query are compared at once; where some lie in the band, these are gone through by the smaller one.
+_BLOCK, _SMALL_BLOCK = 256, 32
+# Rows whose numbers fill a line of the cache.
+_LINE = 16
 
 
 @numba.njit(nogil=True, cache=True)
-def score(query, passage, scale):  # type: ignore[no-untyped-def]
-    """The score that ranks are made from, in float64 and in a fixed order of summation."""
-    s0 = s1 = s2 = s3 = 0.0
-    whole = query.shape[0] // 4 * 4
-    for d in range(0, whole, 4):
-        s0 += np.float64(query[d]) * np.float64(passage[d])
-        s1 += np.float64(query[d + 1]) * np.float64(passage[d + 1])
-        s2 += np.float64(query[d + 2]) * np.float64(passage[d + 2])
-        s3 += np.float64(query[d + 3]) * np.float64(passage[d + 3])
-    for d in range(whole, query.shape[0]):
-        s0 += np.float64(query[d]) * np.float64(passage[d])
-    return (s0 + s1 + s2 + s3) / scale
+def score(query, passage, scale, partial):  # type: ignore[no-untyped-def]
+    """The score, in a fixed order of summation. `partial` is scratch. (D,), (D,), (), (PARTIAL_SUMS,)"""
+    partial[:] = 0.0
+    whole = query.shape[0] // PARTIAL_SUMS * PARTIAL_SUMS
+    for d in range(0, whole, PARTIAL_SUMS):
+        for lane in range(PARTIAL_SUMS):
+            partial[lane] += np.float64(query[d + lane]) * np.float64(passage[d + lane])
+    for lane in range(query.shape[0] - whole):
+        partial[lane] += np.float64(query[whole + lane]) * np.float64(passage[whole + lane])
+    left = PARTIAL_SUMS // 2
+    while left:
+        for lane in range(left):
+            partial[lane] = partial[2 * lane] + partial[2 * lane + 1]
+        left //= 2
+    return partial[0] / scale
 
 
 @numba.njit(nogil=True, cache=True)
 def pair_scores(queries, passages, scale, query_rows, passage_rows):  # type: ignore[no-untyped-def]
-    scores = np.empty(len(query_rows))
+    """The score of each pair of rows. (Q, D), (P, D), (P,), (n,), (n,) -> (n,)"""
+    scores, partial = np.empty(len(query_rows)), np.empty(PARTIAL_SUMS)
     for n in range(len(query_rows)):
-        scores[n] = score(queries[query_rows[n]], passages[passage_rows[n]], scale[passage_rows[n]])
+        row = passage_rows[n]
+        scores[n] = score(queries[query_rows[n]], passages[row], scale[row], partial)
     return scores
 
 
@@ -58,61 +49,85 @@ def count_tile(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Add to `counts` how many of a tile's passages rank above each relevant passage of the tile's queries.
 
-    `tile` is where the tile begins among the passages sorted by language, and `place` where among them the relevant
-    passage itself is, far outside if it is not there.
+    The pairs of a query are sorted by threshold: where no score reaches one, none reaches the next. `tile` is where the
+    tile begins among the passages sorted by language, and `place` where among them the relevant passage itself is, far
+    outside if it is not there.
     """
+    partial = np.empty(PARTIAL_SUMS)
     for i in range(scores.shape[0]):
-        for n in range(first[first_query + i], first[first_query + i + 1]):
-            lowest = low[n]
-            highest = high[n]
-            itself = place[n] - tile
-            present = 0 <= itself < scores.shape[1]
-            if present:  # below all others while its own pair is counted
-                own_score = scores[i, itself]
-                scores[i, itself] = -np.inf
-            for left in range(0, scores.shape[1], _BLOCK):
-                row = scores[i, left : left + _BLOCK]
-                # int32 sums, and no branch: the compiler turns this loop, which takes nearly all the time, to vectors.
-                surely = np.int32(0)
-                perhaps = np.int32(0)
-                for j in range(row.shape[0]):
-                    surely += np.int32(row[j] > highest)
-                    perhaps += np.int32(row[j] >= lowest)
+        query = first_query + i
+        for left in range(0, scores.shape[1], _BLOCK):
+            row = scores[i, left : left + _BLOCK]
+            for n in range(first[query], first[query + 1]):
+                itself = place[n] - tile - left
+                present = 0 <= itself < row.shape[0]
+                if present:  # below all others while its own pair is counted
+                    own_score = row[itself]
+                    row[itself] = -np.inf
+                perhaps, surely = _beside(row, low[n], high[n])
                 counts[n] += surely
                 if perhaps > surely:
-                    for j in range(row.shape[0]):
-                        if lowest <= row[j] <= highest:
-                            p = rows[left + j]
-                            exact = score(queries[first_query + i], passages[p], scale[p])
-                            earlier = exact == threshold[n] and start + p < relevant_position[n]
-                            counts[n] += np.int32(exact > threshold[n] or earlier)
-            if present:
-                scores[i, itself] = own_score
+                    for small in range(0, row.shape[0], _SMALL_BLOCK):
+                        part = row[small : small + _SMALL_BLOCK]
+                        perhaps_here, surely_here = _beside(part, low[n], high[n])
+                        if perhaps_here > surely_here:
+                            for j in range(part.shape[0]):
+                                if low[n] <= part[j] <= high[n]:
+                                    p = rows[left + small + j]
+                                    exact = score(queries[query], passages[p], scale[p], partial)
+                                    earlier = exact == threshold[n] and start + p < relevant_position[n]
+                                    counts[n] += np.int32(exact > threshold[n] or earlier)
+                if present:
+                    row[itself] = own_score
+                elif perhaps == 0:
+                    break
+
+
+@numba.njit(nogil=True, cache=True)
+def _beside(row, lowest, highest):  # type: ignore[no-untyped-def]
+    """How many scores are `lowest` or more, and how many above `highest`.
+
+    No branch, and sums that are made int32 again after each addition, which numba would take to int64: the compiler
+    turns this loop, which takes nearly all the time, into the widest vectors.
+    """
+    perhaps = np.int32(0)
+    surely = np.int32(0)
+    for j in range(row.shape[0]):
+        perhaps = np.int32(perhaps + np.int32(row[j] >= lowest))
+        surely = np.int32(surely + np.int32(row[j] > highest))
+    return perhaps, surely
+
+
+@numba.njit(nogil=True, cache=True)
+def order_within(first, values):  # type: ignore[no-untyped-def]
+    """Order by value within each segment, whose edges are `first`. (S + 1,), (N,) -> (N,)"""
+    order = np.empty(len(values), dtype=np.int64)
+    for segment in range(len(first) - 1):
+        left, right = first[segment], first[segment + 1]
+        order[left:right] = left + np.argsort(values[left:right])
+    return order
+
+
+@numba.njit(nogil=True, cache=True)
+def unit_columns(embeddings, norms, rows, begin, stop, columns):  # type: ignore[no-untyped-def]
+    """Write some rows over their norms as float32 columns, which a product of matrices reads fastest.
+
+    Args:
+        embeddings: (R, D)
+        norms: (R,)
+        rows: row of each column. (C,)
+        begin, stop: the columns to write, up to but not `stop`.
+        columns: (D, C), written.
+    """
+    for left in range(begin, stop, _LINE):
+        for d in range(embeddings.shape[1]):
+            for column in range(left, min(left + _LINE, stop)):
+                columns[d, column] = embeddings[rows[column], d] / norms[rows[column]]
 
 
 def norms_of(embeddings: np.ndarray) -> np.ndarray:
-    """Euclidean norms in float64, 1 for a zero vector, so that one can divide by them. (R,)"""
+    """Euclidean norms in float64, 1 for a zero vector, so that one can divide by them. (R, D) -> (R,)"""
     rows = np.arange(len(embeddings))
     norms = np.sqrt(pair_scores(embeddings, embeddings, np.ones(len(embeddings)), rows, rows))
     norms[norms == 0] = 1.0
     return norms
-
-
-def as_matrix(embeddings: Embeddings, name: str) -> np.ndarray:
-    """The embeddings as a C-ordered float32 or float64 array on the CPU; half precision becomes float32, exactly."""
-    if isinstance(embeddings, torch.Tensor):
-        embeddings = embeddings.detach().cpu()
-        half = embeddings.is_floating_point() and embeddings.element_size() < 4
-        embeddings = (embeddings.float() if half else embeddings).numpy()
-    embeddings = np.asarray(embeddings)
-    if embeddings.dtype == np.float16:
-        embeddings = embeddings.astype(np.float32)
-    if embeddings.ndim != 2 or embeddings.dtype not in (np.float32, np.float64):
-        raise ValueError(f"{name} is {embeddings.dtype} of shape {embeddings.shape}; expected a floating-point matrix")
-    largest = np.abs(embeddings).max(axis=1, initial=0).astype(np.float64)  # NaN where a row holds one
-    # In float64 the square of a number outside these limits would overflow or vanish; every float32 is within them.
-    sound = (largest == 0) | ((largest > 1e-140) & (largest < 1e140))
-    if not sound.all():
-        row = int(np.flatnonzero(~sound)[0])
-        raise ValueError(f"{name}: row {row} holds {largest[row]}; allowed are finite numbers of ordinary size")
-    return np.ascontiguousarray(embeddings)

@@ -10,20 +10,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridlib import ranks as ranks_module
-from hybridlib.ranks import RankCounter, error_bound, relevant_ranks
+from hybridlib import cpu_counts
+from hybridlib.bounds import error_bound
+from hybridlib.ranks import RankCounter, relevant_ranks
 
 U = 2.0**-24  # half the distance from 1 to the next larger float32
 
 
 def slow_inner_products(queries, passages):
-    """In float64, in the documented order: dimension d is added to partial sum d % 4, a rest of 1 to 3 to the first."""
+    """In float64, in the documented order: d is added to partial sum d % 32, then neighbours to each other."""
     queries, passages = np.asarray(queries, dtype=np.float64), np.asarray(passages, dtype=np.float64)
-    partial = np.zeros((4, len(queries), len(passages)))
-    whole = queries.shape[1] // 4 * 4
+    partial = np.zeros((32, len(queries), len(passages)))
     for d in range(queries.shape[1]):
-        partial[d % 4 if d < whole else 0] += queries[:, [d]] * passages[:, d]
-    return partial[0] + partial[1] + partial[2] + partial[3]  # (Q, P)
+        partial[d % 32] += queries[:, [d]] * passages[:, d]
+    while len(partial) > 1:
+        partial = partial[0::2] + partial[1::2]
+    return partial[0]  # (Q, P)
 
 
 def slow_scores(queries, passages, similarity):
@@ -94,7 +96,7 @@ def test_ranks_of_any_shape_are_those_of_the_slow_count(
     p = draw_embeddings(rng, passages, dimensions, kind).astype(dtypes[1])
     pairs = draw_pairs(rng, queries, passages, number_of_pairs)
     language = rng.integers(0, languages, passages)
-    with mock.patch.multiple(ranks_module, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
+    with mock.patch.multiple(cpu_counts, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
         ranks = relevant_ranks(q, p, pairs, language, similarity=similarity)
     expected = slow_above(slow_scores(q, p, similarity), pairs, language, language.max() + 1)
     np.testing.assert_array_equal(ranks.above, expected)
@@ -118,7 +120,7 @@ def test_ranks_do_not_depend_on_chunks_threads_or_tiles(seed, kind, similarity, 
     expected = relevant_ranks(q, p, pairs, language, similarity=similarity, threads=1).above
     edges = sorted([0, *cuts, 211])
     chunks = rng.permutation(list(itertools.pairwise(edges)))  # a cut drawn twice is an empty chunk
-    with mock.patch.multiple(ranks_module, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
+    with mock.patch.multiple(cpu_counts, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
         above = count_in_chunks(q, p, pairs, language, 3, chunks, similarity=similarity, threads=threads)
     np.testing.assert_array_equal(above, expected)
 
@@ -130,7 +132,7 @@ def test_several_uneven_tiles_of_full_size_are_counted_rightly(similarity):
     q, p = rng.standard_normal((521, 67), dtype=np.float32), rng.standard_normal((2503, 67), dtype=np.float32)
     language = (rng.random(2503) < 0.15).astype(int)
     pairs = draw_pairs(rng, 521, 2503, 997)
-    assert np.bincount(language)[0] > ranks_module._TILE_PASSAGES
+    assert np.bincount(language)[0] > cpu_counts._TILE_PASSAGES
     scores = slow_scores(q, p, similarity)
     threshold = scores[pairs[:, 0], pairs[:, 1]][:, None]
     ahead = scores[pairs[:, 0]] > threshold
@@ -390,9 +392,9 @@ def test_exactly_the_chunks_that_hold_a_counted_passage_are_refused(chunks):
         chunk = set(range(start, start + rows))
         if chunk & counted:
             with pytest.raises(ValueError, match="counted before"):
-                counter._claim(start, start + rows)
+                counter.update(np.ones((rows, 1)), np.zeros(rows, int), start=start)
         elif chunk:
-            counter._claim(start, start + rows)
+            counter.update(np.ones((rows, 1)), np.zeros(rows, int), start=start)
             counted |= chunk
 
 

@@ -1,0 +1,312 @@
+"""Counting ranks on a GPU: `hybridlib.ranks` with scores on tensor cores, which never leave them.
+
+A slice of passages at a time is brought to the device while the slice before is counted. Half-precision embeddings go
+to the tensor cores as they are. Wider ones are split into float16 parts, and one product is made of them or three,
+whichever is faster: three list fewer scores to settle. The ranks do not depend on it.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import triton
+
+from hybridlib import kernels
+from hybridlib.arguments import check_languages, check_size
+from hybridlib.bounds import tensor_core_bound
+
+_HALF = (torch.float16, torch.bfloat16)
+# Tile of a program: queries, passages, dimensions at a time; and how it is compiled.
+TILE = {"BLOCK_Q": 128, "BLOCK_P": 256, "BLOCK_K": 64}
+_COMPILED = {"num_warps": 8, "num_stages": 3}
+_BLOCK = 128
+# Numbers in a slice of passages that are split, which takes 4 bytes each, and of those that go as they are.
+_SPLIT_NUMBERS = 1 << 28
+_WHOLE_NUMBERS = 1 << 30
+# Scores that may be listed, 12 bytes each. Where more are, the list grows, and beyond the most the slice is halved.
+_LISTED, _MOST_LISTED = 1 << 22, 1 << 27
+# Scored in float64 at a time.
+_SETTLED = 1 << 24
+# To settle a score takes as long as so many scores of one product: with more of them listed, three products are faster.
+_WORTH = 400
+# Norms whose squares and products float32 holds easily.
+_ORDINARY = (2.0**-40, 2.0**40)
+# Split numbers are multiplied by it, so that their low parts do not underflow.
+_SCALE = 2.0**15
+
+
+class _Slice(NamedTuple):
+    """Passages on the device, sorted by language, and where they are in the corpus."""
+
+    rows: torch.Tensor  # (C, D)
+    ends: torch.Tensor  # last + 1 row of each language, (L,)
+    tiles: torch.Tensor  # first and last + 1 row and language, (T, 3)
+    positions: torch.Tensor  # in the corpus, (C,)
+
+
+class _Inputs(NamedTuple):
+    """What the kernel multiplies, and from where on a score settles a pair."""
+
+    queries: torch.Tensor  # (Q, stride)
+    passages: torch.Tensor  # (C, stride)
+    inverse_norms: torch.Tensor | None  # (C,)
+    products: int
+    low: torch.Tensor  # (N,)
+    high: torch.Tensor  # (N,)
+
+
+class _Listed(NamedTuple):
+    """What a launched kernel counts and lists."""
+
+    above: torch.Tensor  # (N, L)
+    pair: torch.Tensor  # (capacity,)
+    row: torch.Tensor  # (capacity,)
+    number: torch.Tensor  # (1,)
+
+
+class GpuCounts:
+    """How many passages rank above each pair's relevant one, of those added so far.
+
+    Args:
+        queries: as of `as_tensor`, on any device. (Q, D)
+        relevant: passages. (R, D)
+        query: row of the query of each pair, ascending. (N,)
+        row: row of the relevant passage of each pair. (N,)
+        position: where in the corpus that is. (N,)
+        languages: how many there are, L.
+        cosine: rather than the dot product.
+        device: where it is counted.
+
+    Raises:
+        ValueError: a number is not finite or of no ordinary size.
+    """
+
+    def __init__(
+        self,
+        queries: torch.Tensor,
+        relevant: torch.Tensor,
+        query: np.ndarray,
+        row: np.ndarray,
+        position: np.ndarray,
+        *,
+        languages: int,
+        cosine: bool,
+        device: torch.device,
+    ) -> None:
+        check_size(_largest(queries), "query_embeddings")
+        check_size(_largest(relevant), "relevant_embeddings")
+        self.products: int | None = None  # made of parts: 1 or 3; None for whichever is faster
+        self._many_listed = False
+        self._device, self._cosine, self._languages = device, cosine, languages
+        self._queries = queries.to(device)
+        self._query = self._moved(query)
+        self._position = self._moved(position)
+        first = np.searchsorted(query, np.arange(len(queries) + 1))
+        blocks = np.arange(0, len(queries), TILE["BLOCK_Q"])
+        self._first = self._moved(first)  # (Q + 1,)
+        self._most = self._moved(np.maximum.reduceat(np.diff(first), blocks) if len(blocks) else blocks)
+        self._above = torch.zeros((len(query), languages), dtype=torch.int64, device=device)
+        with _on(device):
+            norms = _norms(self._queries)
+            self._parts_scale = _SCALE / norms  # (Q,)
+            self._query_norm = norms[self._query]  # of each pair, (N,)
+            self._whole = self._queries.dtype in _HALF and _are_ordinary(norms)
+            self._threshold = self._scores(self._query, relevant.to(device), self._moved(row))  # (N,)
+
+    @property
+    def above(self) -> np.ndarray:
+        """The counts, in the order of the pairs. (N, L)"""
+        return self._above.cpu().numpy()
+
+    def add(self, passages: torch.Tensor, languages: np.ndarray, start: int) -> None:
+        """Count consecutive passages of the corpus, the first of which is at `start`.
+
+        Raises:
+            ValueError: a number is not finite or of no ordinary size. The counts are then as they were.
+        """
+        total = torch.zeros_like(self._above)
+        before: tuple[_Slice, _Inputs, _Listed] | None = None
+        with _on(self._device):
+            for rows, begin in self._slices(passages):
+                one = self._sorted(rows, languages[begin : begin + len(rows)], start + begin)
+                inputs = self._inputs(one, begin)
+                now = (one, inputs, self._launch(one, inputs, _LISTED))
+                if before:  # is settled while the next is counted
+                    total += self._settled(*before)
+                before = now
+            if before:
+                total += self._settled(*before)
+        self._above += total
+
+    def _slices(self, passages: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
+        """Slices, each on its way to the device while the one before is counted, and the number of their first row."""
+        numbers = _WHOLE_NUMBERS if self._goes_whole(passages) else _SPLIT_NUMBERS
+        slices = passages.split(max(1, numbers // max(1, passages.shape[1])))
+        starts = np.cumsum([0, *map(len, slices)]).tolist()
+        if passages.device == self._device:
+            yield from zip(slices, starts, strict=False)
+            return
+        copying, counting = torch.cuda.Stream(self._device), torch.cuda.current_stream(self._device)
+        ahead: list[tuple[torch.Tensor, int, torch.cuda.Event]] = []
+        for rows, begin in [*zip(slices, starts, strict=False), (None, 0)]:
+            if rows is not None:
+                with torch.cuda.stream(copying):
+                    ahead.append((rows.to(self._device, non_blocking=True), begin, copying.record_event()))
+            if len(ahead) == 2 or rows is None:
+                moved, first, copied = ahead.pop(0)
+                counting.wait_event(copied)
+                moved.record_stream(counting)
+                yield moved, first
+
+    def _sorted(self, rows: torch.Tensor, languages: np.ndarray, first: int) -> _Slice:
+        positions = torch.arange(first, first + len(rows), device=self._device)
+        check_languages(languages[[0, -1]] if (languages[1:] >= languages[:-1]).all() else languages, self._languages)
+        if (languages[1:] < languages[:-1]).any():
+            order = np.argsort(languages, kind="stable")
+            languages, taken = languages[order], self._moved(order)
+            rows, positions = rows[taken], positions[taken]
+        ends = np.searchsorted(languages, np.arange(self._languages), side="right")
+        tiles = [
+            (begin, right, language)
+            for language, (left, right) in enumerate(zip([0, *ends], ends, strict=False))
+            for begin in range(left, right, TILE["BLOCK_P"])
+        ]
+        return _Slice(rows, self._moved(ends), self._moved(np.array(tiles)), positions)
+
+    def _goes_whole(self, rows: torch.Tensor) -> bool:
+        return self._whole and rows.dtype == self._queries.dtype and not rows.shape[1] % TILE["BLOCK_K"]
+
+    def _inputs(self, one: _Slice, first: int) -> _Inputs:
+        rows, width = one.rows, one.rows.shape[1]
+        if self._goes_whole(rows):
+            norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)  # (C,)
+            if _are_ordinary(norms):
+                unit = self._query_norm if self._cosine else self._query_norm * norms.max().double()  # (N,)
+                low, high = self._band(unit, unit, tensor_core_bound(width, products=1, rounded=False))
+                return _Inputs(self._queries, rows, 1 / norms if self._cosine else None, 1, low, high)
+        check_size(_largest(rows)[one.positions.argsort()], "passage_embeddings", first=first)
+        norms = _norms(rows)
+        products = self.products or (3 if self._many_listed else 1)
+        shrink = norms if self._cosine else norms.max().expand(len(rows))
+        low, high = self._band(
+            self._query_norm * (1.0 if self._cosine else norms.max()),
+            torch.tensor(_SCALE**2, device=self._device),
+            tensor_core_bound(width, products=products, rounded=True),
+        )
+        return _Inputs(self._query_parts, _split(rows, _SCALE / shrink), None, products, low, high)
+
+    @cached_property
+    def _query_parts(self) -> torch.Tensor:
+        return _split(self._queries, self._parts_scale)
+
+    def _band(self, unit: torch.Tensor, gain: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where scores begin and end that do not settle a pair: `bound` is of unit vectors, which `unit` makes of the
+        threshold, and `gain` the kernel's scores of those. (N,), (N,)"""
+        centre = (self._threshold / unit).clamp(-2, 2)  # no score is out there
+        low, high = ((centre - bound) * gain).float(), ((centre + bound) * gain).float()
+        infinite = torch.tensor(torch.inf, device=self._device)
+        return torch.nextafter(low, -infinite), torch.nextafter(high, infinite)
+
+    def _launch(self, one: _Slice, inputs: _Inputs, capacity: int) -> _Listed:
+        listed = _Listed(
+            torch.zeros_like(self._above),
+            *(torch.empty(capacity, dtype=torch.int64, device=self._device) for _ in range(2)),
+            torch.zeros(1, dtype=torch.int64, device=self._device),
+        )
+        width = inputs.queries.shape[1] if inputs.queries is self._queries else inputs.queries.shape[1] // 2
+        blocks = len(self._most)
+        if blocks and len(one.tiles):
+            kernels.count_above[(len(one.tiles) * blocks,)](
+                inputs.queries, inputs.passages,
+                inputs.queries if inputs.inverse_norms is None else inputs.inverse_norms,
+                one.tiles, self._first, self._most, inputs.low, inputs.high, *listed,
+                len(self._queries), blocks, width, inputs.queries.shape[1], self._languages, capacity,
+                SCALED=inputs.inverse_norms is not None, PRODUCTS=inputs.products, **TILE, **_COMPILED,
+            )  # fmt: skip
+        return listed
+
+    def _settled(self, one: _Slice, inputs: _Inputs, listed: _Listed) -> torch.Tensor:
+        """The counts of a slice, once what is listed is scored in float64. (N, L)"""
+        number, capacity = int(listed.number), len(listed.pair)
+        if inputs.queries is not self._queries:
+            self._many_listed = self._many_listed or number * _WORTH > len(self._queries) * len(one.rows)
+        if number > capacity:
+            tiles, half = one.tiles, len(one.tiles) // 2
+            if number <= _MOST_LISTED or not half:
+                return self._settled(one, inputs, self._launch(one, inputs, number))
+            parts = [one._replace(tiles=part) for part in (tiles[:half], tiles[half:])]
+            return sum(self._settled(part, inputs, self._launch(part, inputs, capacity)) for part in parts)
+        above = listed.above
+        for pair, row in zip(listed.pair[:number].split(_SETTLED), listed.row[:number].split(_SETTLED), strict=True):
+            score, position = self._scores(self._query[pair], one.rows, row), one.positions[row]
+            threshold, own = self._threshold[pair], self._position[pair]
+            higher = (score > threshold) | ((score == threshold) & (position < own))
+            language = torch.bucketize(row, one.ends, right=True)
+            counted = (higher & (position != own)).long()
+            above.view(-1).index_add_(0, pair * self._languages + language, counted)
+        return above
+
+    def _scores(self, query: torch.Tensor, passages: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+        """The scores of `hybridlib.scores.score`, to the last bit. (n,), (C, D), (n,) -> (n,)"""
+        scores = _inner_products(self._queries, passages, query, row)
+        if self._cosine:
+            norms = _inner_products(passages, passages, row, row).sqrt()
+            scores /= torch.where(norms == 0, 1.0, norms)
+        return scores
+
+    def _moved(self, table: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(table, dtype=np.int64)).to(self._device)
+
+
+def _inner_products(
+    left: torch.Tensor, right: torch.Tensor, left_row: torch.Tensor, right_row: torch.Tensor
+) -> torch.Tensor:
+    products = torch.empty(len(left_row), dtype=torch.float64, device=left.device)
+    if len(products):
+        kernels.inner_products[(triton.cdiv(len(products), _BLOCK),)](
+            left,
+            right,
+            left_row,
+            right_row,
+            products,
+            len(products),
+            left.shape[1],
+            BLOCK=_BLOCK,
+            enable_fp_fusion=False,
+        )
+    return products
+
+
+def _split(rows: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """High and low parts of rows times their scales, each filled up to whole blocks of the kernel. (R, 2 padded)"""
+    padded = max(1, triton.cdiv(rows.shape[1], TILE["BLOCK_K"])) * TILE["BLOCK_K"]
+    parts = torch.empty((len(rows), 2 * padded), dtype=torch.float16, device=rows.device)
+    if len(rows):
+        kernels.split[(len(rows), triton.cdiv(padded, _BLOCK))](
+            rows, scales, parts, rows.shape[1], padded, 2 * padded, BLOCK=_BLOCK
+        )
+    return parts
+
+
+def _norms(rows: torch.Tensor) -> torch.Tensor:
+    """Euclidean norms, 1 for a zero vector; not to the last bit. (R, D) -> (R,)"""
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return torch.where(norms == 0, 1.0, norms)
+
+
+def _largest(rows: torch.Tensor) -> torch.Tensor:
+    if not rows.shape[1]:
+        return rows.new_zeros(len(rows))
+    return torch.linalg.vector_norm(rows, torch.inf, dim=1)
+
+
+def _are_ordinary(norms: torch.Tensor) -> bool:
+    return bool(((norms > _ORDINARY[0]) & (norms < _ORDINARY[1])).all())
+
+
+def _on(device: torch.device) -> AbstractContextManager:
+    """Kernels are launched on the current device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

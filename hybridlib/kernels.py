@@ -1,0 +1,130 @@
+"""The Triton kernels that count ranks on a GPU; `hybridlib.gpu_counts` calls them.
+
+They are compiled for CUDA when they are first called, and run on the CPU under `TRITON_INTERPRET=1`, slowly, for tests.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def count_above(
+    queries, passages, inverse_norms, tiles, first_pair, most_pairs, low, high, above, near_pair, near_row, near,
+    number_of_queries, query_blocks, width, stride, languages, capacity,
+    SCALED: tl.constexpr, PRODUCTS: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """Score a tile of queries and passages, count by pair what is surely above, and list what may be.
+
+    Scores live in registers only. A program is a tile of one language; those of the same passages run side by side,
+    so that the passages come from memory once.
+
+    Args:
+        queries: (Q, stride) half-precision rows: D numbers, or the D high and then the D low parts of wider ones.
+        passages: (P, stride) of the same type and layout.
+        inverse_norms: float32, by which the scores of a passage are multiplied if `SCALED`. (P,)
+        tiles: first and last + 1 passage and language of each tile, int64. (T, 3)
+        first_pair: where the pairs of each query begin among all, which are sorted by query. (Q + 1,)
+        most_pairs: the most pairs that a query of each block of `BLOCK_Q` has. (query_blocks,)
+        low, high: float32 scores below and above which a passage is surely worse or better than a pair's. (N,)
+        above: int64 counts, added to. (N, languages)
+        near_pair, near_row: the pair and the passage of each score in between, in any order. (capacity,)
+        near: their number, int64, which is counted on where the list is full. (1,)
+        width: D, a multiple of `BLOCK_K`.
+    """
+    program = tl.program_id(0)
+    block = program % query_blocks
+    tile = tiles + 3 * (program // query_blocks)
+    begin, stop, language = tl.load(tile), tl.load(tile + 1), tl.load(tile + 2)
+    q = block * BLOCK_Q + tl.arange(0, BLOCK_Q)  # (BLOCK_Q,)
+    p = begin + tl.arange(0, BLOCK_P)  # (BLOCK_P,)
+    k = tl.arange(0, BLOCK_K)
+    # Past the end, the last row is read again, which no mask slows down; int64, because rows times width is large.
+    q_rows = queries + tl.minimum(q, number_of_queries - 1).to(tl.int64)[:, None] * stride + k[None, :]
+    p_rows = passages + tl.minimum(p, stop - 1)[:, None] * stride + k[None, :]
+    scores = tl.zeros((BLOCK_Q, BLOCK_P), dtype=tl.float32)
+    for part in tl.static_range(PRODUCTS):
+        # The small ones come first, as the bound has it: low times high, high times low, high times high.
+        q_part = q_rows + (width if PRODUCTS == 3 and part == 0 else 0)
+        p_part = p_rows + (width if PRODUCTS == 3 and part == 1 else 0)
+        for start in range(0, width, BLOCK_K):
+            scores = tl.dot(tl.load(q_part + start), tl.trans(tl.load(p_part + start)), scores)
+    if SCALED:
+        scores *= tl.load(inverse_norms + tl.minimum(p, stop - 1))[None, :]
+    scores = tl.where((p < stop)[None, :], scores, float("-inf"))
+
+    inside = q < number_of_queries
+    first = tl.load(first_pair + q, mask=inside, other=0)
+    last = tl.load(first_pair + q + 1, mask=inside, other=0)
+    for number in range(0, tl.load(most_pairs + block)):
+        pair = first + number  # (BLOCK_Q,)
+        held = pair < last
+        lowest = tl.load(low + pair, mask=held, other=float("inf"))
+        perhaps = tl.sum((scores >= lowest[:, None]).to(tl.int32), axis=1)  # (BLOCK_Q,)
+        if tl.max(perhaps, axis=0) > 0:
+            highest = tl.load(high + pair, mask=held, other=float("inf"))
+            surely = tl.sum((scores > highest[:, None]).to(tl.int32), axis=1)
+            tl.atomic_add(above + pair * languages + language, surely.to(tl.int64), mask=surely > 0)
+            found = perhaps - surely
+            if tl.max(found, axis=0) > 0:
+                between = ((scores >= lowest[:, None]) & (scores <= highest[:, None])).to(tl.int32)
+                base = tl.atomic_add(near + tl.zeros_like(pair), found.to(tl.int64), mask=found > 0)
+                place = base[:, None] + tl.cumsum(between, axis=1) - between
+                kept = (between > 0) & (place < capacity)
+                tl.store(near_pair + place, tl.broadcast_to(pair[:, None], (BLOCK_Q, BLOCK_P)), mask=kept)
+                tl.store(near_row + place, tl.broadcast_to(p[None, :], (BLOCK_Q, BLOCK_P)), mask=kept)
+
+
+@triton.jit
+def inner_products(left, right, left_row, right_row, products, number, width, BLOCK: tl.constexpr):
+    """Inner products of rows in float64 and in the order of `hybridlib.scores.score`, so equal to it to the last bit.
+
+    To be launched with `enable_fp_fusion=False`: a fused multiply-add would round once where float64 inputs take two.
+
+    Args:
+        left, right: matrices of floats with `width` columns.
+        left_row, right_row: int64. (number,)
+        products: float64, written. (number,)
+    """
+    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = n < number
+    a = left + tl.load(left_row + n, mask=mask, other=0) * width
+    b = right + tl.load(right_row + n, mask=mask, other=0) * width
+    s0 = tl.zeros((BLOCK,), dtype=tl.float64)
+    s1 = tl.zeros((BLOCK,), dtype=tl.float64)
+    s2 = tl.zeros((BLOCK,), dtype=tl.float64)
+    s3 = tl.zeros((BLOCK,), dtype=tl.float64)
+    whole = width // 4 * 4
+    for d in range(0, whole, 4):
+        s0 += _wide(tl.load(a + d)) * _wide(tl.load(b + d))
+        s1 += _wide(tl.load(a + d + 1)) * _wide(tl.load(b + d + 1))
+        s2 += _wide(tl.load(a + d + 2)) * _wide(tl.load(b + d + 2))
+        s3 += _wide(tl.load(a + d + 3)) * _wide(tl.load(b + d + 3))
+    for d in range(whole, width):
+        s0 += _wide(tl.load(a + d)) * _wide(tl.load(b + d))
+    tl.store(products + n, s0 + s1 + s2 + s3, mask=mask)
+
+
+@triton.jit
+def _wide(values):
+    if values.dtype == tl.float64:
+        return values
+    return values.to(tl.float32).to(tl.float64)
+
+
+@triton.jit
+def split(embeddings, scales, parts, width, padded, stride, BLOCK: tl.constexpr):
+    """Write each row times its scale as float16 high and low parts, with zeros up to `padded` columns each.
+
+    Args:
+        embeddings: (R, width) floats.
+        scales: float64. (R,)
+        parts: (R, stride) float16, written; stride is 2 * padded.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    scaled = _wide(tl.load(embeddings + row * width + column, mask=column < width, other=0.0)) * tl.load(scales + row)
+    high = scaled.to(tl.float32).to(tl.float16)
+    low = (scaled - high.to(tl.float32).to(tl.float64)).to(tl.float32).to(tl.float16)
+    tl.store(parts + row * stride + column, high, mask=column < padded)
+    tl.store(parts + row * stride + padded + column, low, mask=column < padded)
