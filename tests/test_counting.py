@@ -22,6 +22,8 @@ from tiny_bert import tiny_bert
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import hybridlib.checkpoint
+import hybridlib.counting
+import hybridlib.embedding
 from hybridlib.evaluation import evaluate, evaluate_embeddings
 from hybridlib.passages import rows_of
 from hybridlib.task import RetrievalTask
@@ -142,6 +144,30 @@ def test_a_chunk_of_no_passage_is_refused() -> None:
         evaluate(word_encoder(), draw_task(), chunk_size=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
+        ({"precision": "half"}, "precision is 'half'; allowed: float32, bfloat16"),
+    ],
+)
+def test_wrong_options_of_the_embedding_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(word_encoder(), draw_task(), **options)
+
+
+@pytest.mark.parametrize("chunk_size", [13, 211])
+def test_results_of_a_transformer_do_not_depend_on_windows_batches_and_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_size: int
+) -> None:
+    encoder, task = tiny_bert(tmp_path), draw_task()
+    expected = all_at_once(encoder, task)
+    pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size, batch_tokens=30), expected)
+    monkeypatch.setattr(hybridlib.embedding, "_WINDOW", 20)
+    monkeypatch.setattr(hybridlib.counting, "workers_for", lambda encoder, texts: 2)
+    pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size), expected)
+
+
 def test_progress_counts_passages_and_is_shown_where_it_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
     for progress in (False, None):  # None: no terminal is here
         evaluate(word_encoder(), draw_task(), progress=progress, chunk_size=50)
@@ -214,6 +240,15 @@ def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_pat
     with pytest.raises(ValueError, match=rf"is of another evaluation: {different} is [^;]+ there and [^;]+ here\. Na"):
         evaluate(encoder, task, chunk_size=chunk_size, checkpoint=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_and_embeddings_of_another_precision_are_refused(tmp_path: Path) -> None:
+    bert = tiny_bert(tmp_path / "bert")
+    for name in ("checkpoint", "embeddings"):
+        evaluate(bert, TASK, precision="float32", **{name: tmp_path / name})  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="precision is float32 there and bfloat16 here"):
+            evaluate(bert, TASK, precision="bfloat16", **{name: tmp_path / name})  # type: ignore[arg-type]
+        evaluate(bert, TASK, **{name: tmp_path / name})  # type: ignore[arg-type]  # on a CPU, the same
 
 
 def test_a_dataset_of_other_rows_is_another_evaluation(tmp_path: Path) -> None:
