@@ -76,7 +76,7 @@ class Noted:
 
     def _loss(self, module: torch.nn.Module, given: Any, loss: torch.Tensor) -> None:
         if isinstance(module, InfoNCE | MultipleNegativesRankingLoss):
-            self.losses.append(float(loss))
+            self.losses.append(loss.item())
             self.times.append(time.perf_counter())
 
     def _features(self, module: torch.nn.Module, given: tuple[Any, ...]) -> None:
@@ -221,8 +221,8 @@ def figure(seconds: dict[str, float], padding: dict[int, list[float]], title: st
         right.set_xticks(range(len(padding)), [str(pairs) for pairs in padding])
         right.set_xlabel("pairs in a batch")
         right.set_ylabel("padding, % of tokens")
-        right.margins(y=0.15)
-        right.legend()
+        right.margins(y=0.3)
+        right.legend(loc="upper center", ncols=2)
         for axis in (left, right):
             axis.grid(axis="x", visible=False)
     return drawn
