@@ -23,16 +23,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from random_encoder import random_encoder, random_lengths, random_texts
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from hybridlib.corpus import ParallelCorpus
 from hybridlib.training import fine_tune
 from hybridlib.workload import ENCODERS, texts_of
 
-WORDS = 1000
 ON_GPU = torch.cuda.is_available()
 ENCODER = "FacebookAI/xlm-roberta-base" if ON_GPU else "sentence-transformers/all-MiniLM-L6-v2"
 PRECISION = "bfloat16" if ON_GPU else "float32"
@@ -42,36 +39,13 @@ SIDE, PRODUCTS = (8192, 20) if ON_GPU else (2048, 5)
 clock = time.perf_counter if ON_GPU else time.process_time
 
 
-def random_encoder(folder: str) -> SentenceTransformer:
-    """An encoder of the shape, over words that are numbers."""
-    shape = ENCODERS[ENCODER]
-    words = {word: number for number, word in enumerate(["<pad>", "<unk>", *map(str, range(WORDS))])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", model_max_length=256
-    ).save_pretrained(folder)
-    config = XLMRobertaConfig(
-        vocab_size=shape.embedded // shape.dimensions,  # with all embeddings, which AdamW goes through at every step
-        hidden_size=shape.dimensions,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=12,
-        intermediate_size=4 * shape.dimensions,
-        max_position_embeddings=514,
-        pad_token_id=0,
-    )
-    XLMRobertaModel(config).save_pretrained(folder)
-    return SentenceTransformer(modules=[Transformer(folder), Pooling(shape.dimensions, "mean")])
-
-
 def random_corpus(pairs: int, rng: np.random.Generator) -> tuple[ParallelCorpus, float]:
     """Pairs of texts, each with words of its own number; and the tokens of a pair on average."""
     mean = texts_of("squad-translate")
     columns, tokens = {}, 0
     for name, length in (("query", mean.query_tokens), ("passage", mean.passage_tokens)):
-        # Log-normal with the spread of XQuAD-R's sentences.
-        lengths = np.clip(rng.lognormal(np.log(length) - 0.125, 0.5, pairs).round().astype(int), 3, 250)
-        columns[name] = [" ".join(map(str, rng.integers(0, WORDS, number))) for number in lengths]
+        lengths = random_lengths(length, pairs, rng)
+        columns[name] = random_texts(lengths, rng)
         tokens += lengths.sum()
     item = np.arange(pairs)
     table = pd.DataFrame({"item": item, "language": "en", **columns, "passage_group": item})
@@ -123,7 +97,9 @@ def main() -> None:
         torch.set_num_threads(1)
     corpus, tokens = random_corpus(LONG * BATCH, np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as folder:
-        encoder = random_encoder(folder)
+        shape = ENCODERS[ENCODER]
+        vocabulary = shape.embedded // shape.dimensions
+        encoder = random_encoder(folder, layers=shape.layers, dimensions=shape.dimensions, vocabulary=vocabulary)
     before = product_speed()
     seconds = seconds_of_training(encoder, corpus, LONG) - seconds_of_training(encoder, corpus, SHORT)
     product = (before + product_speed()) / 2

@@ -48,11 +48,19 @@ def check_size(largest: np.ndarray | torch.Tensor, name: str, *, first: int = 0)
         name: of the argument.
         first: number of the first row.
     """
-    largest = np.asarray(torch.as_tensor(largest).double().cpu())
-    sound = (largest == 0) | ((largest > _SMALLEST) & (largest < _LARGEST))
+    largest = torch.as_tensor(largest).double()
+    sound = are_sound(largest)
     if not sound.all():
-        row = int(np.flatnonzero(~sound)[0])
-        raise ValueError(f"{name}: row {first + row} holds {largest[row]}; allowed are finite numbers of ordinary size")
+        row = int(sound.int().argmin())
+        raise ValueError(
+            f"{name}: row {first + row} holds {largest[row].item()}; allowed are finite numbers of ordinary size"
+        )
+
+
+def are_sound(largest: torch.Tensor) -> torch.Tensor:
+    """Whether float64 can hold the squares of each row's numbers and what they sum to. (R,) -> (R,)"""
+    largest = largest.double()
+    return (largest == 0) | ((largest > _SMALLEST) & (largest < _LARGEST))
 
 
 def as_integers(values: np.ndarray, name: str) -> np.ndarray:

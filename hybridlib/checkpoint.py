@@ -32,6 +32,7 @@ def describe(
     encoder: SentenceTransformer,
     task: RetrievalTask,
     chunk_size: int,
+    precision: str,
     *,
     checkpoint: Path | None,
     embeddings: Path | None,
@@ -42,7 +43,12 @@ def describe(
     """
     if checkpoint is None and embeddings is None:
         return {}
-    passages = {**_describe_encoder(encoder), "passages": _digest(task.passages), "chunk_size": chunk_size}
+    passages = {
+        **_describe_encoder(encoder),
+        "precision": precision,
+        "passages": _digest(task.passages),
+        "chunk_size": chunk_size,
+    }
     counts = {
         **passages,
         "similarity": str(encoder.similarity_fn_name),

@@ -8,9 +8,11 @@ is taken from there, so that equal texts are tied exactly, in whichever chunks a
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
 from hybridlib.checkpoint import Checkpoint, check_description, describe, write_description
+from hybridlib.embedding import embed_chunks, embed_texts, precision_of, workers_for
 from hybridlib.passages import rows_of
 from hybridlib.paths import replacing
 from hybridlib.ranks import RankCounter, Ranks
@@ -32,14 +35,16 @@ _PATIENCE = timedelta(days=7)
 # What takes less than this many seconds shows no progress unless it is asked for.
 _UNSEEN = 2
 
-Encode = Callable[[list[str]], np.ndarray]
+Embed = Callable[[Iterable[list[str]]], Iterator[np.ndarray]]
+Chunk = tuple[int, pd.DataFrame]  # its number and its passages
 
 
 def stream_ranks(
     encoder: SentenceTransformer,
     task: RetrievalTask,
     *,
-    batch_size: int,
+    batch_tokens: int | None,
+    precision: str | None,
     chunk_size: int,
     progress: bool | None,
     checkpoint: Path | None,
@@ -50,7 +55,7 @@ def stream_ranks(
     Args:
         encoder: its similarity is the cosine or the dot product.
         task: what to retrieve.
-        batch_size: texts encoded at a time.
+        batch_tokens, precision: as of `hybridlib.embedding.embed_texts`.
         chunk_size: passages of a chunk, C.
         progress: as of `hybridlib.evaluation.evaluate`.
         checkpoint: a folder for counts.
@@ -60,13 +65,15 @@ def stream_ranks(
         The ranks, in the order of `task.pairs`; memory O(N L + (Q + R + C) D) for R relevant passages.
 
     Raises:
-        ValueError: `chunk_size` is below 1, a folder is of something else, or an embedding is not finite.
+        ValueError: `batch_tokens` or `chunk_size` is below 1, there is no such precision, a folder is of something
+            else, or an embedding is not finite.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}; allowed: 1 or more")
+    precision = precision_of(encoder, precision)
     chunks = -(-len(task.passages) // chunk_size)
     with _processes() as processes:
-        descriptions = describe(encoder, task, chunk_size, checkpoint=checkpoint, embeddings=embeddings)
+        descriptions = describe(encoder, task, chunk_size, precision, checkpoint=checkpoint, embeddings=embeddings)
         for path, description in descriptions.items():
             check_description(path, description)
         done = Checkpoint(checkpoint, chunks=chunks, pairs=len(task.pairs), languages=len(task.languages))
@@ -76,7 +83,8 @@ def stream_ranks(
                 write_description(path, description)
         above = np.zeros_like(done.above)
         if not done.counted.all():
-            counting = _Counting(encoder, task, batch_size, chunk_size, processes, embeddings)
+            options = {"batch_tokens": batch_tokens, "precision": precision}
+            counting = _Counting(encoder, task, options, chunk_size, processes, embeddings)
             above = counting.run(done, progress)
         return Ranks(task.pairs[:, 0], task.pairs[:, 1], done.above + processes.sum(above))
 
@@ -88,19 +96,19 @@ class _Counting:
         self,
         encoder: SentenceTransformer,
         task: RetrievalTask,
-        batch_size: int,
+        options: dict[str, Any],
         chunk_size: int,
         processes: "_Processes",
         embeddings: Path | None,
     ) -> None:
-        options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": False, "convert_to_numpy": True}
         positions, row = np.unique(task.pairs[:, 1], return_inverse=True)
         relevant = rows_of(task.passages, positions).text  # (R,)
-        self._passages = _ChunkEncoder(lambda texts: encoder.encode_document(texts, **options), relevant, embeddings)
+        options["workers"] = workers_for(encoder, len(task.passages) // processes.size)
+        self._passages = _ChunkEncoder(partial(embed_chunks, encoder, **options), relevant, embeddings)
         self._task, self._chunk_size, self._processes = task, chunk_size, processes
         self._languages = pd.Index(task.languages)
         self._counter = RankCounter(
-            encoder.encode_query(task.queries.text.tolist(), **options),
+            embed_texts(encoder, task.queries.text.tolist(), role="query", **options),
             self._passages.of_relevant(relevant),
             np.column_stack([task.pairs[:, 0], row]),
             positions,
@@ -126,53 +134,71 @@ class _Counting:
             delay=_UNSEEN if progress is None else 0,
         )
         with bar:
-            for number, chunk in enumerate(own, start=1):
-                rows = rows_of(self._task.passages, slice(starts[chunk], starts[chunk] + passages[chunk]))
+            chunks = ((chunk, self._rows(int(starts[chunk]), int(passages[chunk]))) for chunk in own)
+            for number, (chunk, rows, embeddings) in enumerate(self._passages(chunks), start=1):
                 languages = self._languages.get_indexer(pd.Index(rows.language))
-                self._counter.update(self._passages(rows.text, chunk), languages, start=int(starts[chunk]))
+                self._counter.update(embeddings, languages, start=int(starts[chunk]))
                 done.save(own[:number], self._counter.above, rank=rank, last=number == len(own))
                 bar.update(len(rows))
         return self._counter.above
+
+    def _rows(self, start: int, size: int) -> pd.DataFrame:
+        return rows_of(self._task.passages, slice(start, start + size))
 
 
 class _ChunkEncoder:
     """Embeds passages chunk by chunk, relevant texts ahead of all.
 
     Args:
-        encode: texts to embeddings.
+        embed: embeddings of chunks of texts, one after the other.
         relevant: texts of the relevant passages. (R,)
         folder: keeps the embeddings of chunks, and those that it has are not made again.
     """
 
-    def __init__(self, encode: Encode, relevant: pd.Series, folder: Path | None) -> None:
-        self._encode, self._folder = encode, folder
+    def __init__(self, embed: Embed, relevant: pd.Series, folder: Path | None) -> None:
+        self._embed, self._folder = embed, folder
         self._texts = pd.Index(relevant.unique())
-        self._embeddings = np.asarray(encode(self._texts.tolist()))  # (texts, D)
+        (self._embeddings,) = embed([self._texts.tolist()])  # (texts, D)
 
     def of_relevant(self, texts: pd.Series) -> np.ndarray:
         """Embeddings of relevant texts. (R,) -> (R, D)"""
         return self._embeddings[self._texts.get_indexer(pd.Index(texts))]
 
-    def __call__(self, texts: pd.Series, chunk: int) -> np.ndarray:
-        """Embeddings of the texts of a chunk. (C,) -> (C, D)"""
-        path = self._folder / f"chunk-{chunk:06}.npy" if self._folder else None
-        row = self._texts.get_indexer(pd.Index(texts))
-        known, shape = row >= 0, (len(texts), self._embeddings.shape[1])
-        if path and path.exists():
-            made = np.load(path)
-            if made.shape != shape:
-                raise ValueError(f"{path} has shape {made.shape}; expected {shape}. Delete it to make it again")
-            made[known] = self._embeddings[row[known]]  # to the bit those of the relevant passages
-            return made
-        made = np.empty(shape, dtype=self._embeddings.dtype)
-        made[known] = self._embeddings[row[known]]
-        if not known.all():
-            code, rest = pd.factorize(texts[~known])
-            made[~known] = np.asarray(self._encode(rest.tolist()))[code]
-        if path:
+    def __call__(self, chunks: Iterable[Chunk]) -> Iterator[tuple[int, pd.DataFrame, np.ndarray]]:
+        """Chunks with the embeddings of their texts, (C, D) each; some chunks more may have been asked for."""
+        waiting: deque[tuple[Chunk, np.ndarray, np.ndarray | None]] = deque()
+
+        def new_texts() -> Iterator[list[str]]:
+            for chunk, rows in chunks:
+                row = self._texts.get_indexer(pd.Index(rows.text))
+                path = self._path(chunk)
+                kept = self._load(path, len(rows)) if path and path.exists() else None
+                waiting.append(((chunk, rows), row, kept))
+                yield [] if kept is not None else rows.text[row < 0].unique().tolist()
+
+        for made in self._embed(new_texts()):
+            (chunk, rows), row, whole = waiting.popleft()
+            if whole is None:
+                whole = np.empty((len(rows), self._embeddings.shape[1]), dtype=self._embeddings.dtype)
+                whole[row < 0] = made[pd.factorize(rows.text[row < 0])[0]]
+            whole[row >= 0] = self._embeddings[row[row >= 0]]  # to the bit those of the relevant passages
+            self._save(self._path(chunk), whole)
+            yield chunk, rows, whole
+
+    def _path(self, chunk: int) -> Path | None:
+        return self._folder / f"chunk-{chunk:06}.npy" if self._folder else None
+
+    def _load(self, path: Path, texts: int) -> np.ndarray:
+        kept, shape = np.load(path), (texts, self._embeddings.shape[1])
+        if kept.shape != shape:
+            raise ValueError(f"{path} has shape {kept.shape}; expected {shape}. Delete it to make it again")
+        return kept
+
+    @staticmethod
+    def _save(path: Path | None, embeddings: np.ndarray) -> None:
+        if path and not path.exists():
             with replacing(path) as draft:
-                np.save(draft, made)
-        return made
+                np.save(draft, embeddings)
 
 
 class _Processes:

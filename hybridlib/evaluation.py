@@ -32,7 +32,8 @@ def evaluate(
     task: RetrievalTask,
     *,
     measures: Sequence[str] = DEFAULT_MEASURES,
-    batch_size: int = 512,
+    batch_tokens: int | None = None,
+    precision: str | None = None,
     progress: bool | None = None,
     chunk_size: int = 16_384,
     checkpoint: str | Path | None = None,
@@ -54,7 +55,9 @@ def evaluate(
         encoder: any SentenceTransformer whose similarity is the cosine or the dot product.
         task: what to retrieve.
         measures: see `hybridlib.measures.parse_measure`.
-        batch_size: texts encoded at a time.
+        batch_tokens: of the texts encoded at a time, padding included; as the device likes it unless given.
+        precision: of the encoder's matrix products, `float32` or `bfloat16`; the latter on a GPU that has it unless
+            given. See `hybridlib.embedding.embed_texts`.
         progress: show passages per second and the time left. Unless given, on a terminal, after two seconds.
         chunk_size: passages embedded and counted at a time, C.
         checkpoint: a folder for the counts so far. The same evaluation, with any number of processes and any measures,
@@ -69,14 +72,16 @@ def evaluate(
 
     Raises:
         ValueError: the encoder's similarity is another one, there is no such measure, or none in the settings of the
-            task, an embedding is not finite, `chunk_size` is below 1, or a folder is of another evaluation.
+            task, an embedding is not finite, `batch_tokens` or `chunk_size` is below 1, there is no such precision, or
+            a folder is of another evaluation.
     """
     similarity_of(encoder)
     functions = _functions(measures)  # encoding takes long: a wrong name is found before
     ranks = stream_ranks(
         encoder,
         task,
-        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        precision=precision,
         chunk_size=chunk_size,
         progress=progress,
         checkpoint=Path(checkpoint) if checkpoint is not None else None,

@@ -15,14 +15,16 @@ import torch
 import triton
 
 from hybridlib import kernels
-from hybridlib.arguments import check_languages, check_size
+from hybridlib.arguments import are_sound, check_languages, check_size
 from hybridlib.bounds import tensor_core_bound
 
+_INTERPRETED = not isinstance(kernels.count_above, triton.JITFunction)
 _HALF = (torch.float16, torch.bfloat16)
 # Tile of a program: queries, passages, dimensions at a time; and how it is compiled.
 TILE = {"BLOCK_Q": 128, "BLOCK_P": 256, "BLOCK_K": 64}
 _COMPILED = {"num_warps": 8, "num_stages": 3}
-_BLOCK = 128
+# Rows, or pairs of rows, and columns of a program of the other kernels.
+_BLOCK, _SPLIT_BLOCK = 16, 128
 # Numbers in a slice of passages that are split, which takes 4 bytes each, and of those that go as they are.
 _SPLIT_NUMBERS = 1 << 28
 _WHOLE_NUMBERS = 1 << 30
@@ -56,6 +58,7 @@ class _Inputs(NamedTuple):
     products: int
     low: torch.Tensor  # (N,)
     high: torch.Tensor  # (N,)
+    sound: torch.Tensor  # whether all numbers are such that this may be done, ()
 
 
 class _Listed(NamedTuple):
@@ -64,7 +67,8 @@ class _Listed(NamedTuple):
     above: torch.Tensor  # (N, L)
     pair: torch.Tensor  # (capacity,)
     row: torch.Tensor  # (capacity,)
-    number: torch.Tensor  # (1,)
+    found: torch.Tensor  # how many were listed, or would have been, and whether the inputs were sound; (2,)
+    copied: torch.cuda.Event | None  # when `found` is on the CPU
 
 
 class GpuCounts:
@@ -113,7 +117,7 @@ class GpuCounts:
             norms = _norms(self._queries)
             self._parts_scale = _SCALE / norms  # (Q,)
             self._query_norm = norms[self._query]  # of each pair, (N,)
-            self._whole = self._queries.dtype in _HALF and _are_ordinary(norms)
+            self._whole = self._queries.dtype in _HALF and bool(_are_ordinary(norms))
             self._threshold = self._scores(self._query, relevant.to(device), self._moved(row))  # (N,)
 
     @property
@@ -132,13 +136,13 @@ class GpuCounts:
         with _on(self._device):
             for rows, begin in self._slices(passages):
                 one = self._sorted(rows, languages[begin : begin + len(rows)], start + begin)
-                inputs = self._inputs(one, begin)
+                inputs = self._whole_inputs(one) if self._goes_whole(rows) else self._split_inputs(one)
                 now = (one, inputs, self._launch(one, inputs, _LISTED))
                 if before:  # is settled while the next is counted
-                    total += self._settled(*before)
+                    total += self._settled(*before, start)
                 before = now
             if before:
-                total += self._settled(*before)
+                total += self._settled(*before, start)
         self._above += total
 
     def _slices(self, passages: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
@@ -163,8 +167,9 @@ class GpuCounts:
 
     def _sorted(self, rows: torch.Tensor, languages: np.ndarray, first: int) -> _Slice:
         positions = torch.arange(first, first + len(rows), device=self._device)
-        check_languages(languages[[0, -1]] if (languages[1:] >= languages[:-1]).all() else languages, self._languages)
-        if (languages[1:] < languages[:-1]).any():
+        is_sorted = (languages[1:] >= languages[:-1]).all()
+        check_languages(languages[[0, -1]] if is_sorted else languages, self._languages)
+        if not is_sorted:
             order = np.argsort(languages, kind="stable")
             languages, taken = languages[order], self._moved(order)
             rows, positions = rows[taken], positions[taken]
@@ -179,24 +184,22 @@ class GpuCounts:
     def _goes_whole(self, rows: torch.Tensor) -> bool:
         return self._whole and rows.dtype == self._queries.dtype and not rows.shape[1] % TILE["BLOCK_K"]
 
-    def _inputs(self, one: _Slice, first: int) -> _Inputs:
-        rows, width = one.rows, one.rows.shape[1]
-        if self._goes_whole(rows):
-            norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)  # (C,)
-            if _are_ordinary(norms):
-                unit = self._query_norm if self._cosine else self._query_norm * norms.max().double()  # (N,)
-                low, high = self._band(unit, unit, tensor_core_bound(width, products=1, rounded=False))
-                return _Inputs(self._queries, rows, 1 / norms if self._cosine else None, 1, low, high)
-        check_size(_largest(rows)[one.positions.argsort()], "passage_embeddings", first=first)
-        norms = _norms(rows)
+    def _whole_inputs(self, one: _Slice) -> _Inputs:
+        norms = torch.linalg.vector_norm(one.rows, dim=1, dtype=torch.float32)  # (C,)
+        unit = self._query_norm if self._cosine else self._query_norm * norms.max().double()  # (N,)
+        bound = tensor_core_bound(one.rows.shape[1], products=1, rounded=False)
+        inverse = 1 / norms if self._cosine else None
+        return _Inputs(self._queries, one.rows, inverse, 1, *self._band(unit, unit, bound), _are_ordinary(norms))
+
+    def _split_inputs(self, one: _Slice) -> _Inputs:
+        norms = _norms(one.rows)
+        shrink = norms if self._cosine else norms.max().expand(len(norms))
         products = self.products or (3 if self._many_listed else 1)
-        shrink = norms if self._cosine else norms.max().expand(len(rows))
-        low, high = self._band(
-            self._query_norm * (1.0 if self._cosine else norms.max()),
-            torch.tensor(_SCALE**2, device=self._device),
-            tensor_core_bound(width, products=products, rounded=True),
-        )
-        return _Inputs(self._query_parts, _split(rows, _SCALE / shrink), None, products, low, high)
+        unit = self._query_norm if self._cosine else self._query_norm * norms.max()  # (N,)
+        bound = tensor_core_bound(one.rows.shape[1], products=products, rounded=True)
+        low, high = self._band(unit, torch.full_like(unit, _SCALE**2), bound)
+        sound = are_sound(_largest(one.rows)).all()
+        return _Inputs(self._query_parts, _split(one.rows, _SCALE / shrink), None, products, low, high, sound)
 
     @cached_property
     def _query_parts(self) -> torch.Tensor:
@@ -211,43 +214,60 @@ class GpuCounts:
         return torch.nextafter(low, -infinite), torch.nextafter(high, infinite)
 
     def _launch(self, one: _Slice, inputs: _Inputs, capacity: int) -> _Listed:
-        listed = _Listed(
-            torch.zeros_like(self._above),
-            *(torch.empty(capacity, dtype=torch.int64, device=self._device) for _ in range(2)),
-            torch.zeros(1, dtype=torch.int64, device=self._device),
-        )
-        width = inputs.queries.shape[1] if inputs.queries is self._queries else inputs.queries.shape[1] // 2
-        blocks = len(self._most)
+        above = torch.zeros_like(self._above)
+        pair, row = (torch.empty(capacity, dtype=torch.int64, device=self._device) for _ in range(2))
+        number = torch.zeros(1, dtype=torch.int64, device=self._device)
+        blocks, stride = len(self._most), inputs.queries.shape[1]
         if blocks and len(one.tiles):
             kernels.count_above[(len(one.tiles) * blocks,)](
                 inputs.queries, inputs.passages,
                 inputs.queries if inputs.inverse_norms is None else inputs.inverse_norms,
-                one.tiles, self._first, self._most, inputs.low, inputs.high, *listed,
-                len(self._queries), blocks, width, inputs.queries.shape[1], self._languages, capacity,
-                SCALED=inputs.inverse_norms is not None, PRODUCTS=inputs.products, **TILE, **_COMPILED,
+                one.tiles, self._first, self._most, inputs.low, inputs.high, above, pair, row, number,
+                len(self._queries), blocks, stride if inputs.queries is self._queries else stride // 2, stride,
+                self._languages, capacity,
+                SCALED=inputs.inverse_norms is not None, PRODUCTS=inputs.products, WIDENED=_INTERPRETED, **TILE, **_COMPILED,
             )  # fmt: skip
-        return listed
+        found = torch.cat([number, inputs.sound.long()[None]])
+        if self._device.type != "cuda":
+            return _Listed(above, pair, row, found, None)
+        on_cpu = torch.empty(2, dtype=torch.int64, pin_memory=True).copy_(found, non_blocking=True)
+        return _Listed(above, pair, row, on_cpu, torch.cuda.current_stream().record_event())
 
-    def _settled(self, one: _Slice, inputs: _Inputs, listed: _Listed) -> torch.Tensor:
+    def _settled(self, one: _Slice, inputs: _Inputs, listed: _Listed, start: int) -> torch.Tensor:
         """The counts of a slice, once what is listed is scored in float64. (N, L)"""
-        number, capacity = int(listed.number), len(listed.pair)
-        if inputs.queries is not self._queries:
-            self._many_listed = self._many_listed or number * _WORTH > len(self._queries) * len(one.rows)
-        if number > capacity:
-            tiles, half = one.tiles, len(one.tiles) // 2
-            if number <= _MOST_LISTED or not half:
-                return self._settled(one, inputs, self._launch(one, inputs, number))
-            parts = [one._replace(tiles=part) for part in (tiles[:half], tiles[half:])]
-            return sum(self._settled(part, inputs, self._launch(part, inputs, capacity)) for part in parts)
-        above = listed.above
+        if listed.copied:
+            listed.copied.synchronize()  # waits for this slice, and not for the next, which is launched already
+        number, sound = listed.found.tolist()
+        if not sound:
+            return self._careful(one, inputs, start)
+        is_split = inputs.queries is not self._queries
+        self._many_listed |= is_split and number * _WORTH > len(self._queries) * len(one.rows)
+        if number > len(listed.pair):
+            return self._again(one, inputs, number, start)
         for pair, row in zip(listed.pair[:number].split(_SETTLED), listed.row[:number].split(_SETTLED), strict=True):
             score, position = self._scores(self._query[pair], one.rows, row), one.positions[row]
             threshold, own = self._threshold[pair], self._position[pair]
             higher = (score > threshold) | ((score == threshold) & (position < own))
             language = torch.bucketize(row, one.ends, right=True)
             counted = (higher & (position != own)).long()
-            above.view(-1).index_add_(0, pair * self._languages + language, counted)
-        return above
+            listed.above.view(-1).index_add_(0, pair * self._languages + language, counted)
+        return listed.above
+
+    def _careful(self, one: _Slice, inputs: _Inputs, start: int) -> torch.Tensor:
+        """Count a slice whose norms are not ordinary; refuse it if that is because of its numbers."""
+        in_order = _largest(one.rows)[one.positions.argsort()]
+        check_size(in_order, "passage_embeddings", first=int(one.positions.min()) - start)
+        assert inputs.queries is self._queries, "sound numbers are refused"
+        inputs = self._split_inputs(one)
+        return self._settled(one, inputs, self._launch(one, inputs, _LISTED), start)
+
+    def _again(self, one: _Slice, inputs: _Inputs, number: int, start: int) -> torch.Tensor:
+        """Count a slice again whose list was too short: with a longer one, or in two halves."""
+        tiles, half = one.tiles, len(one.tiles) // 2
+        if number <= _MOST_LISTED or not half:
+            return self._settled(one, inputs, self._launch(one, inputs, number), start)
+        parts = [one._replace(tiles=part) for part in (tiles[:half], tiles[half:])]
+        return sum(self._settled(part, inputs, self._launch(part, inputs, _LISTED), start) for part in parts)
 
     def _scores(self, query: torch.Tensor, passages: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         """The scores of `hybridlib.scores.score`, to the last bit. (n,), (C, D), (n,) -> (n,)"""
@@ -285,9 +305,8 @@ def _split(rows: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     padded = max(1, triton.cdiv(rows.shape[1], TILE["BLOCK_K"])) * TILE["BLOCK_K"]
     parts = torch.empty((len(rows), 2 * padded), dtype=torch.float16, device=rows.device)
     if len(rows):
-        kernels.split[(len(rows), triton.cdiv(padded, _BLOCK))](
-            rows, scales, parts, rows.shape[1], padded, 2 * padded, BLOCK=_BLOCK
-        )
+        grid = (triton.cdiv(len(rows), _BLOCK), triton.cdiv(padded, _SPLIT_BLOCK))
+        kernels.split[grid](rows, scales, parts, len(rows), rows.shape[1], padded, BLOCK_R=_BLOCK, BLOCK_D=_SPLIT_BLOCK)
     return parts
 
 
@@ -303,8 +322,8 @@ def _largest(rows: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(rows, torch.inf, dim=1)
 
 
-def _are_ordinary(norms: torch.Tensor) -> bool:
-    return bool(((norms > _ORDINARY[0]) & (norms < _ORDINARY[1])).all())
+def _are_ordinary(norms: torch.Tensor) -> torch.Tensor:
+    return ((norms > _ORDINARY[0]) & (norms < _ORDINARY[1])).all()
 
 
 def _on(device: torch.device) -> AbstractContextManager:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from hybridlib.arguments import as_matrix
 from hybridlib.bounds import error_bound
+from hybridlib.embedding import embed_texts
 from hybridlib.evaluation import similarity_of
 from hybridlib.scores import norms_of, pair_scores
 from hybridlib.task import RetrievalTask
@@ -35,26 +36,29 @@ class Index:
     Args:
         encoder: any SentenceTransformer whose similarity is the cosine or the dot product; its own prompts are used.
         task: where to search.
-        batch_size: texts encoded at a time.
+        batch_tokens, precision: as of `hybridlib.embedding.embed_texts`.
         progress: show progress bars while encoding.
 
     Raises:
-        ValueError: the encoder's similarity is another one, or an embedding is not finite.
+        ValueError: the encoder's similarity is another one, or an embedding is not finite, `batch_tokens` is below 1,
+            or there is no such precision.
     """
 
     def __init__(
-        self, encoder: SentenceTransformer, task: RetrievalTask, *, batch_size: int = 512, progress: bool = False
+        self,
+        encoder: SentenceTransformer,
+        task: RetrievalTask,
+        *,
+        batch_tokens: int | None = None,
+        precision: str | None = None,
+        progress: bool = False,
     ) -> None:
         import faiss  # brings a thread pool of its own, which only those who search should have
 
         self._cosine = similarity_of(encoder) == "cosine"
         self._encoder, self._task = encoder, task
-        self._encode: dict[str, Any] = {
-            "batch_size": batch_size,
-            "show_progress_bar": progress,
-            "convert_to_numpy": True,
-        }
-        encoded = encoder.encode_document(task.passages.text.tolist(), **self._encode)
+        self._embed: dict[str, Any] = {"batch_tokens": batch_tokens, "precision": precision, "progress": progress}
+        encoded = embed_texts(encoder, task.passages.text.tolist(), role="document", **self._embed)
         self._passages = as_matrix(encoded, "passage_embeddings")  # (P, D)
         norms = norms_of(self._passages)
         self._scale = norms if self._cosine else np.ones(len(norms))
@@ -67,7 +71,7 @@ class Index:
         """Find the k passages nearest to each query, as `search` does."""
         task = self._task
         texts, asked = _asked(task, queries, k)
-        encoded = self._encoder.encode_query(texts, **self._encode)
+        encoded = embed_texts(self._encoder, texts, role="query", **self._embed)
         scores, found = self._nearest(as_matrix(encoded, "query_embeddings"), k)  # (Q, k), (Q, k)
         query, passage = np.repeat(np.arange(len(texts)), k), found.ravel()
         if asked is None:
@@ -125,7 +129,8 @@ def search(
     queries: Queries = None,
     *,
     k: int = 5,
-    batch_size: int = 512,
+    batch_tokens: int | None = None,
+    precision: str | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Find the k passages nearest to each query among the passages of all languages.
@@ -137,7 +142,7 @@ def search(
         task: where to search.
         queries: a text, several texts, or rows of `task.queries`; all of these unless given.
         k: passages to find, at most as many as there are.
-        batch_size: texts encoded at a time.
+        batch_tokens, precision: as of `hybridlib.embedding.embed_texts`.
         progress: show progress bars while encoding.
 
     Returns:
@@ -150,7 +155,8 @@ def search(
             blank or not of the task, or an embedding is not finite.
     """
     _asked(task, queries, k)  # encoding takes long: a wrong argument is found before
-    return Index(encoder, task, batch_size=batch_size, progress=progress).search(queries, k=k)
+    index = Index(encoder, task, batch_tokens=batch_tokens, precision=precision, progress=progress)
+    return index.search(queries, k=k)
 
 
 def language_shares(found: pd.DataFrame) -> pd.DataFrame:

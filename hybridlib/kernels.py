@@ -11,7 +11,7 @@ import triton.language as tl
 def count_above(
     queries, passages, inverse_norms, tiles, first_pair, most_pairs, low, high, above, near_pair, near_row, near,
     number_of_queries, query_blocks, width, stride, languages, capacity,
-    SCALED: tl.constexpr, PRODUCTS: tl.constexpr,
+    SCALED: tl.constexpr, PRODUCTS: tl.constexpr, WIDENED: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Score a tile of queries and passages, count by pair what is surely above, and list what may be.
@@ -31,6 +31,7 @@ def count_above(
         near_pair, near_row: the pair and the passage of each score in between, in any order. (capacity,)
         near: their number, int64, which is counted on where the list is full. (1,)
         width: D, a multiple of `BLOCK_K`.
+        WIDENED: multiply in float32, since the interpreter multiplies the bits of bfloat16 as if they were numbers.
     """
     program = tl.program_id(0)
     block = program % query_blocks
@@ -48,7 +49,10 @@ def count_above(
         q_part = q_rows + (width if PRODUCTS == 3 and part == 0 else 0)
         p_part = p_rows + (width if PRODUCTS == 3 and part == 1 else 0)
         for start in range(0, width, BLOCK_K):
-            scores = tl.dot(tl.load(q_part + start), tl.trans(tl.load(p_part + start)), scores)
+            q_block, p_block = tl.load(q_part + start), tl.trans(tl.load(p_part + start))
+            if WIDENED:
+                q_block, p_block = q_block.to(tl.float32), p_block.to(tl.float32)
+            scores = tl.dot(q_block, p_block, scores)
     if SCALED:
         scores *= tl.load(inverse_norms + tl.minimum(p, stop - 1))[None, :]
     scores = tl.where((p < stop)[None, :], scores, float("-inf"))
@@ -65,12 +69,11 @@ def count_above(
             highest = tl.load(high + pair, mask=held, other=float("inf"))
             surely = tl.sum((scores > highest[:, None]).to(tl.int32), axis=1)
             tl.atomic_add(above + pair * languages + language, surely.to(tl.int64), mask=surely > 0)
-            found = perhaps - surely
-            if tl.max(found, axis=0) > 0:
-                between = ((scores >= lowest[:, None]) & (scores <= highest[:, None])).to(tl.int32)
-                base = tl.atomic_add(near + tl.zeros_like(pair), found.to(tl.int64), mask=found > 0)
-                place = base[:, None] + tl.cumsum(between, axis=1) - between
-                kept = (between > 0) & (place < capacity)
+            if tl.max(perhaps - surely, axis=0) > 0:
+                between = (scores >= lowest[:, None]) & (scores <= highest[:, None])
+                # One at a time, since they are few.
+                place = tl.atomic_add(near + tl.zeros((BLOCK_Q, BLOCK_P), tl.int32), tl.full((BLOCK_Q, BLOCK_P), 1, tl.int64), mask=between)
+                kept = between & (place < capacity)
                 tl.store(near_pair + place, tl.broadcast_to(pair[:, None], (BLOCK_Q, BLOCK_P)), mask=kept)
                 tl.store(near_row + place, tl.broadcast_to(p[None, :], (BLOCK_Q, BLOCK_P)), mask=kept)
 
@@ -86,23 +89,20 @@ def inner_products(left, right, left_row, right_row, products, number, width, BL
         left_row, right_row: int64. (number,)
         products: float64, written. (number,)
     """
-    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)  # (BLOCK,)
     mask = n < number
-    a = left + tl.load(left_row + n, mask=mask, other=0) * width
-    b = right + tl.load(right_row + n, mask=mask, other=0) * width
-    s0 = tl.zeros((BLOCK,), dtype=tl.float64)
-    s1 = tl.zeros((BLOCK,), dtype=tl.float64)
-    s2 = tl.zeros((BLOCK,), dtype=tl.float64)
-    s3 = tl.zeros((BLOCK,), dtype=tl.float64)
-    whole = width // 4 * 4
-    for d in range(0, whole, 4):
-        s0 += _wide(tl.load(a + d)) * _wide(tl.load(b + d))
-        s1 += _wide(tl.load(a + d + 1)) * _wide(tl.load(b + d + 1))
-        s2 += _wide(tl.load(a + d + 2)) * _wide(tl.load(b + d + 2))
-        s3 += _wide(tl.load(a + d + 3)) * _wide(tl.load(b + d + 3))
-    for d in range(whole, width):
-        s0 += _wide(tl.load(a + d)) * _wide(tl.load(b + d))
-    tl.store(products + n, s0 + s1 + s2 + s3, mask=mask)
+    lane = tl.arange(0, 32)
+    a = left + tl.load(left_row + n, mask=mask, other=0)[:, None] * width + lane[None, :]  # (BLOCK, 32)
+    b = right + tl.load(right_row + n, mask=mask, other=0)[:, None] * width + lane[None, :]
+    partial = tl.zeros((BLOCK, 32), dtype=tl.float64)
+    for d in range(0, width, 32):
+        inside = (d + lane < width)[None, :]
+        partial += _wide(tl.load(a + d, mask=inside, other=0.0)) * _wide(tl.load(b + d, mask=inside, other=0.0))
+    # Neighbours are added until one is left; the order in which `tl.sum` adds is its own affair.
+    for halvings in tl.static_range(5):
+        even, odd = tl.split(tl.reshape(partial, (BLOCK, 16 >> halvings, 2)))
+        partial = even + odd
+    tl.store(products + n, tl.reshape(partial, (BLOCK,)), mask=mask)
 
 
 @triton.jit
@@ -113,18 +113,22 @@ def _wide(values):
 
 
 @triton.jit
-def split(embeddings, scales, parts, width, padded, stride, BLOCK: tl.constexpr):
+def split(embeddings, scales, parts, number, width, padded, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr):
     """Write each row times its scale as float16 high and low parts, with zeros up to `padded` columns each.
 
     Args:
-        embeddings: (R, width) floats.
-        scales: float64. (R,)
-        parts: (R, stride) float16, written; stride is 2 * padded.
+        embeddings: (number, width) floats.
+        scales: float64. (number,)
+        parts: float16, written. (number, 2 * padded)
     """
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    scaled = _wide(tl.load(embeddings + row * width + column, mask=column < width, other=0.0)) * tl.load(scales + row)
+    row = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    exists = (row < number)[:, None]
+    given = embeddings + row[:, None] * width + column[None, :]
+    scale = tl.load(scales + row, mask=row < number, other=0.0)
+    scaled = _wide(tl.load(given, mask=exists & (column < width)[None, :], other=0.0)) * scale[:, None]
     high = scaled.to(tl.float32).to(tl.float16)
     low = (scaled - high.to(tl.float32).to(tl.float64)).to(tl.float32).to(tl.float16)
-    tl.store(parts + row * stride + column, high, mask=column < padded)
-    tl.store(parts + row * stride + padded + column, low, mask=column < padded)
+    written = parts + row[:, None] * (2 * padded) + column[None, :]
+    tl.store(written, high, mask=exists & (column < padded)[None, :])
+    tl.store(written + padded, low, mask=exists & (column < padded)[None, :])

@@ -22,11 +22,14 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas as pd
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
+from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from hybridlib.corpus import ParallelCorpus
+from hybridlib.embedding import embed_texts
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ def mine_negatives(
     range_min: int = 0,
     range_max: int = 100,
     relative_margin: float = 0.05,
-    batch_size: int = 512,
+    batch_tokens: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> ParallelCorpus:
@@ -57,7 +60,7 @@ def mine_negatives(
         range_max: how many of the nearest to look at, false negatives apart; above `range_min`. More cost little; with
             fewer, more negatives are random. Of a passage group, no more than these are told apart.
         relative_margin: how far below the score of the question's own passage, as a share of it, 0 to 1.
-        batch_size: texts encoded at a time.
+        batch_tokens: as of `hybridlib.embedding.embed_texts`.
         seed: draws the random negatives.
         progress: show progress bars.
 
@@ -69,8 +72,8 @@ def mine_negatives(
     Raises:
         ValueError: an argument is out of range.
     """
-    _check(range_min, range_max, relative_margin, batch_size)
-    options = {"range_max": range_max, "relative_margin": relative_margin, "batch_size": batch_size}
+    _check(range_min, range_max, relative_margin)
+    options = {"range_max": range_max, "relative_margin": relative_margin}
     table = corpus.table.remove_columns([name for name in NEGATIVE_COLUMNS if name in corpus.table.column_names])
     negative, group = np.full(len(table), "", dtype=object), np.full(len(table), -1)
     for number, language in enumerate(tqdm(corpus.languages, desc="mining", unit="language", disable=not progress)):
@@ -81,7 +84,7 @@ def mine_negatives(
             continue
         rows, pairs = rows[present], pairs[present].reset_index(drop=True)
         false = _false(pairs)
-        chosen = _hardest(pairs, false, _Encoder(encoder, progress), range_min, options)  # (rows,)
+        chosen = _hardest(pairs, false, _Encoder(encoder, batch_tokens, progress), range_min, options)  # (rows,)
         logger.info("%s: %d of %d negatives are random", language, (chosen < 0).sum(), len(chosen))
         chosen = _fill(chosen, pairs, false, np.random.default_rng([seed, number]))
         rows, chosen = rows[chosen >= 0], chosen[chosen >= 0]
@@ -90,15 +93,13 @@ def mine_negatives(
     return ParallelCorpus(table.add_column("negative_group", group, feature=datasets.Value("int64")))
 
 
-def _check(range_min: int, range_max: int, relative_margin: float, batch_size: int) -> None:
+def _check(range_min: int, range_max: int, relative_margin: float) -> None:
     if range_min < 0:
         raise ValueError(f"range_min is {range_min}; allowed: 0 or more")
     if range_max <= range_min:
         raise ValueError(f"range_max is {range_max}; allowed: more than range_min, which is {range_min}")
     if not 0 <= relative_margin <= 1:
         raise ValueError(f"relative_margin is {relative_margin}; allowed: 0 to 1")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; allowed: 1 or more")
 
 
 def _false(pairs: pd.DataFrame) -> dict[str, set[str]]:
@@ -162,17 +163,23 @@ def _first_rows(passages: pd.Series) -> dict[str, int]:
 
 
 class _Encoder:
-    """An encoder as it is, but with progress bars, which `mine_hard_negatives` always asks for, only if wanted."""
+    """An encoder as it is, but embedding as the rest of the library, and with progress bars only if they are wanted."""
 
-    def __init__(self, encoder: SentenceTransformer, progress: bool) -> None:
+    def __init__(self, encoder: SentenceTransformer, batch_tokens: int | None, progress: bool) -> None:
         self.encoder = encoder
+        self.batch_tokens = batch_tokens
         self.progress = progress
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.encoder, name)
 
-    def encode_query(self, texts: list[str], **options: Any) -> Any:
-        return self.encoder.encode_query(texts, **{**options, "show_progress_bar": self.progress})
+    def encode_query(self, texts: list[str], **options: Any) -> np.ndarray:
+        return self._embed(texts, "query")
 
-    def encode_document(self, texts: list[str], **options: Any) -> Any:
-        return self.encoder.encode_document(texts, **{**options, "show_progress_bar": self.progress})
+    def encode_document(self, texts: list[str], **options: Any) -> np.ndarray:
+        return self._embed(texts, "document")
+
+    def _embed(self, texts: list[str], role: str) -> np.ndarray:
+        """Of length 1, as `mine_hard_negatives` asks for them. (texts, D)"""
+        made = embed_texts(self.encoder, texts, role=role, batch_tokens=self.batch_tokens, progress=self.progress)
+        return normalize(torch.from_numpy(made)).numpy()

@@ -44,7 +44,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--query-prompt", help="put before queries; the encoder's own unless given")
     parser.add_argument("--document-prompt", help="put before passages")
     parser.add_argument("--max-length", type=int, help="tokens of a text that are read")
-    parser.add_argument("--batch-size", type=int, default=128, help="texts encoded at a time")
+    parser.add_argument("--batch-tokens", type=int, help="of the texts encoded at a time; as the device likes it")
+    parser.add_argument("--precision", help="float32, or bfloat16, which a GPU has unless another is given")
     parser.add_argument("--checkpoint", type=Path, help="a folder from which an interrupted evaluation goes on")
     parser.add_argument("--embeddings", type=Path, help="a folder to keep the embeddings of the passages in")
     parser.add_argument("--output", type=Path, help="a Parquet file for the results, a row a question and measure")
@@ -108,7 +109,8 @@ def evaluate(chosen: argparse.Namespace) -> None:
         encoder,
         task,
         measures=chosen.measures,
-        batch_size=chosen.batch_size,
+        batch_tokens=chosen.batch_tokens,
+        precision=chosen.precision,
         checkpoint=chosen.checkpoint,
         embeddings=chosen.embeddings,
     )

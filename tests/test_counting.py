@@ -22,6 +22,8 @@ from tiny_bert import tiny_bert
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import hybridlib.checkpoint
+import hybridlib.counting
+import hybridlib.embedding
 from hybridlib.evaluation import evaluate, evaluate_embeddings
 from hybridlib.passages import rows_of
 from hybridlib.task import RetrievalTask
@@ -142,6 +144,30 @@ def test_a_chunk_of_no_passage_is_refused() -> None:
         evaluate(word_encoder(), draw_task(), chunk_size=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
+        ({"precision": "half"}, "precision is 'half'; allowed: float32, bfloat16"),
+    ],
+)
+def test_wrong_options_of_the_embedding_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(word_encoder(), draw_task(), **options)
+
+
+@pytest.mark.parametrize("chunk_size", [13, 211])
+def test_results_of_a_transformer_do_not_depend_on_windows_batches_and_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_size: int
+) -> None:
+    encoder, task = tiny_bert(tmp_path), draw_task()
+    expected = all_at_once(encoder, task)
+    pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size, batch_tokens=30), expected)
+    monkeypatch.setattr(hybridlib.embedding, "_WINDOW", 20)
+    monkeypatch.setattr(hybridlib.counting, "workers_for", lambda encoder, texts: 2)
+    pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size), expected)
+
+
 def test_progress_counts_passages_and_is_shown_where_it_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
     for progress in (False, None):  # None: no terminal is here
         evaluate(word_encoder(), draw_task(), progress=progress, chunk_size=50)
@@ -214,6 +240,15 @@ def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_pat
     with pytest.raises(ValueError, match=rf"is of another evaluation: {different} is [^;]+ there and [^;]+ here\. Na"):
         evaluate(encoder, task, chunk_size=chunk_size, checkpoint=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_and_embeddings_of_another_precision_are_refused(tmp_path: Path) -> None:
+    bert = tiny_bert(tmp_path / "bert")
+    for name in ("checkpoint", "embeddings"):
+        evaluate(bert, TASK, precision="float32", **{name: tmp_path / name})  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="precision is float32 there and bfloat16 here"):
+            evaluate(bert, TASK, precision="bfloat16", **{name: tmp_path / name})  # type: ignore[arg-type]
+        evaluate(bert, TASK, **{name: tmp_path / name})  # type: ignore[arg-type]  # on a CPU, the same
 
 
 def test_a_dataset_of_other_rows_is_another_evaluation(tmp_path: Path) -> None:
@@ -312,15 +347,15 @@ def test_two_processes_give_the_results_of_one_on_each_and_so_do_those_that_go_o
             assert (killed / f"{name}-{rank}.parquet").read_bytes() == (tmp_path / "expected.parquet").read_bytes()
 
 
-def test_one_process_goes_on_where_two_were_killed(killed: Path, tmp_path: Path, encoded: Callable) -> None:
+def test_one_process_goes_on_where_two_were_killed(killed: Path, tmp_path: Path) -> None:
     parts = {path.name: np.load(path)["chunks"].tolist() for path in sorted(killed.glob("*dead/counts-*.npz"))}
     assert parts["counts-00000.npz"] == [0, 2]  # the first of two processes was killed in its third chunk, 4
     counted = sum(len(chunks) for chunks in parts.values())
-    encoder = tiny_bert(tmp_path / "bert")
-    calls = encoded(encoder)
+    encoder, calls = tiny_bert(tmp_path / "bert"), []
+    encoder.register_forward_pre_hook(lambda module, given, named: calls.append(named["task"]), with_kwargs=True)
     checkpoint = shutil.copytree(killed / "checkpoint of the dead", tmp_path / "checkpoint")
     results = evaluate(encoder, on_disk(draw_task(), killed), chunk_size=20, checkpoint=checkpoint)
-    assert len(calls) == 1 + 11 - counted  # 211 passages are 11 chunks
+    assert calls.count("document") == 1 + 11 - counted  # 211 passages are 11 chunks
     results.to_parquet(tmp_path / "results.parquet")
     assert (tmp_path / "results.parquet").read_bytes() == (killed / "resumed-0.parquet").read_bytes()
 
@@ -341,15 +376,15 @@ if __name__ == "__main__":
     rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
     hybridlib.checkpoint.SECONDS = 0
     bert, task = tiny_bert(folder / f"bert-{rank}"), on_disk(draw_task(), folder)
-    encode, calls = bert.encode_document, []
+    calls: list[str] = []
 
-    def killing(texts: list[str], **options: Any) -> np.ndarray:
-        calls.append(len(texts))
-        if sys.argv[2:] == ["kill"] and rank == 0 and len(calls) == 4:  # of relevant texts, and in chunks 0, 2 and 4
+    def killing(module: SentenceTransformer, given: tuple, named: dict[str, Any]) -> None:
+        calls.append(named["task"])
+        # Of relevant texts, and in chunks 0, 2 and 4, each of which is a batch.
+        if sys.argv[2:] == ["kill"] and rank == 0 and calls.count("document") == 4:
             os.kill(os.getpid(), signal.SIGKILL)
-        return encode(texts, **options)
 
-    bert.encode_document = killing  # type: ignore[method-assign]
+    bert.register_forward_pre_hook(killing, with_kwargs=True)
     shared = {"chunk_size": 20, "progress": True}
     evaluate(bert, task, **shared, checkpoint=folder / "checkpoint").to_parquet(folder / f"resumed-{rank}.parquet")
     evaluate(bert, task, **shared).to_parquet(folder / f"whole-{rank}.parquet")

@@ -377,7 +377,7 @@ def test_the_results_of_an_encoder_are_those_of_the_embeddings_that_it_makes():
     queries, passages = np.array([[5 / 3, 1 / 3]]), np.array([[0.5, 2], [0, 1.75], [1 / 3, 5 / 3]])
     made = evaluate_embeddings(queries, passages, TEXTS, measures=("map", "rank_distance"))
     pd.testing.assert_frame_equal(evaluate(encoder, TEXTS, measures=("map", "rank_distance")), made)
-    pd.testing.assert_frame_equal(evaluate(encoder, TEXTS, measures=("map", "rank_distance"), batch_size=1), made)
+    pd.testing.assert_frame_equal(evaluate(encoder, TEXTS, measures=("map", "rank_distance"), batch_tokens=1), made)
 
 
 def test_an_encoder_is_asked_with_its_own_similarity():

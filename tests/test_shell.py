@@ -91,7 +91,16 @@ def test_evaluation_shows_the_means_and_keeps_the_results(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "results.parquet"
-    prompts = ["--query-prompt", "ask: ", "--document-prompt", "tell: "]
+    prompts = [
+        "--precision",
+        "float32",
+        "--batch-tokens",
+        "100",
+        "--query-prompt",
+        "ask: ",
+        "--document-prompt",
+        "tell: ",
+    ]
     assert evaluate(saved, "--measures", "map", "recall@1", "--output", str(path), *prompts) == 0
     encoder = hl.load_encoder(str(saved), prompts={"query": "ask: ", "document": "tell: "})
     task = hl.load_task("atlas", languages=["en", "sw"])
@@ -115,6 +124,8 @@ def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved: Path, capsy
         (["--pool", "all"], "pool is 'all'; allowed: judged, or how many others of each language"),
         (["--measures", "mrr"], "'mrr'"),
         (["--max-length", "0"], "max_length is 0; allowed for"),
+        (["--precision", "half"], "precision is 'half'; allowed: float32, bfloat16"),
+        (["--batch-tokens", "0"], "batch_tokens is 0; allowed: 1 or more"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_encoded(

@@ -1,0 +1,203 @@
+"""How soon texts are embedded, beside sentence-transformers' own `encode`.
+
+    python benchmarks/encoding.py
+
+The same encoder embeds the same texts by `embed_texts` and by stock `encode_document`, with its default batch of 32
+texts and with the best of a few other sizes, which is timed as well: here all-MiniLM-L6-v2 and 600 of XQuAD-R's
+sentences (random words of such lengths where HYBRIDLIB_DATA is not set) on a CPU. `benchmarks/gpu.py` does the same
+with random weights of XLM-R base's shape on CUDA. Before any time counts, every embedding must have a cosine above
+0.9999 with the stock one's.
+
+The floor is a forward pass over as many tokens in texts of the mean length, without padding, tokenising and copies. The
+rate is 2 floating-point operations a token and parameter (those of embeddings left out), beside the rate of a bare
+product of two large matrices in the same precision. Two minutes on two cores. It prints a table and writes
+`benchmarks/encoding.json` and `encoding.png`.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import COLOURS, STYLE, in_turn, keep, machine, minilm_folder, show, versions
+from sentence_transformers import SentenceTransformer
+
+from hybridlib.embedding import embed_texts
+
+TEXTS = 600
+ROUNDS = 3
+STOCK_SIZES = (8, 32)  # the default, and what is best for such texts on a CPU
+NEAREST = 0.9999  # the least cosine
+GOAL = 1.5
+STOCK, OURS, FLOOR = "stock encode, {} texts", "embed_texts, {}", "floor, {}"
+
+
+def compare(
+    encoder: SentenceTransformer,
+    texts: list[str],
+    *,
+    precisions: Sequence[str] = ("float32", "bfloat16"),
+    stock_sizes: Sequence[int] = STOCK_SIZES,
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:
+    """Check that the embeddings are stock's, then time both.
+
+    Args:
+        encoder: on the device to measure; its weights are float32.
+        texts: to embed.
+        precisions: of ours, the first also that of the speed-up.
+        stock_sizes: texts of a batch of stock `encode`.
+        rounds: of which medians are taken.
+
+    Returns:
+        `seconds` by contender, `texts_per_s`, `tokens_per_s`, `least_cosine` by precision, `padding` (shares of the
+        tokens) of stock by batch size and of ours, `speed_up` over the best of stock by precision, and `tflops` of ours
+        and of a matrix product by precision.
+    """
+
+    def stock(size: int) -> Callable[[], Any]:
+        return lambda: encoder.encode_document(texts, batch_size=size, show_progress_bar=False)
+
+    def ours(precision: str) -> Callable[[], Any]:
+        return lambda: embed_texts(encoder, texts, precision=precision)
+
+    expected = stock(stock_sizes[0])()
+    cosines = {precision: least_cosine(ours(precision)(), expected) for precision in precisions}
+    for precision, cosine in cosines.items():
+        if not cosine > NEAREST:
+            raise AssertionError(f"{precision}: a cosine with stock's embedding is {cosine:.6f}, below {NEAREST}")
+    padding = {STOCK.format(size): share_of_padding(encoder, stock(size)) for size in stock_sizes}
+    padding |= {OURS.format(precision): share_of_padding(encoder, ours(precision)) for precision in precisions}
+    lengths = encoder.preprocess(texts, task="document")["attention_mask"].sum(dim=1).tolist()
+    contenders = {STOCK.format(size): stock(size) for size in stock_sizes}
+    contenders |= {OURS.format(precision): ours(precision) for precision in precisions}
+    contenders |= {FLOOR.format(precision): bare_forward(encoder, lengths, precision) for precision in precisions}
+    seconds = in_turn(contenders, rounds)
+    best = min(seconds[STOCK.format(size)] for size in stock_sizes)
+    work = 2 * multiplied(encoder) * sum(lengths)
+    return {
+        "texts": len(texts),
+        "tokens": sum(lengths),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "texts_per_s": {name: round(len(texts) / value, 1) for name, value in seconds.items()},
+        "tokens_per_s": {name: round(sum(lengths) / value) for name, value in seconds.items()},
+        "least_cosine": {precision: round(value, 7) for precision, value in cosines.items()},
+        "padding": {name: round(value, 4) for name, value in padding.items()},
+        "speed_up": {precision: round(best / seconds[OURS.format(precision)], 2) for precision in precisions},
+        "tflops": {
+            precision: {
+                "embed_texts": round(work / seconds[OURS.format(precision)] / 1e12, 4),
+                "product": round(product_rate(encoder.device, precision) / 1e12, 4),
+            }
+            for precision in precisions
+        },
+    }
+
+
+def least_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return float(((ours * theirs).sum(axis=1) / norms).min())
+
+
+def share_of_padding(encoder: SentenceTransformer, embed: Callable[[], Any]) -> float:
+    """Of the tokens that the encoder is given, how many say nothing."""
+    masks: list[tuple[int, int]] = []
+
+    def note(module: torch.nn.Module, given: tuple[dict[str, Any], ...]) -> None:
+        mask = given[0]["attention_mask"]
+        masks.append((int(mask.sum()), mask.numel()))
+
+    hook = encoder[0].register_forward_pre_hook(note)
+    embed()
+    hook.remove()
+    return 1 - sum(tokens for tokens, _ in masks) / sum(size for _, size in masks)
+
+
+def bare_forward(encoder: SentenceTransformer, lengths: Sequence[int], precision: str) -> Callable[[], Any]:
+    """A forward pass over as many tokens, in texts of the mean length and in batches of the size of ours."""
+    width = round(sum(lengths) / len(lengths))
+    device = encoder.device
+    rows = (2048 if device.type == "cpu" else 32_768) // width
+    ids = torch.randint(10, 1000, (rows, width), generator=torch.Generator().manual_seed(0)).to(device)
+    batches = max(1, round(sum(lengths) / ids.numel()))
+
+    def forward() -> None:
+        half = precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            for _ in range(batches):
+                made = encoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+            made["sentence_embedding"].cpu()
+
+    return forward
+
+
+def multiplied(encoder: SentenceTransformer) -> int:
+    """The parameters that a token is multiplied with: those of the layers."""
+    return sum(weight.numel() for name, weight in encoder.named_parameters() if "embeddings" not in name)
+
+
+def product_rate(device: torch.device, precision: str) -> float:
+    """Floating-point operations a second of a product of two large matrices."""
+    side, kind = (2048 if device.type == "cpu" else 8192), getattr(torch, precision)
+    matrix = torch.ones(side, side, device=device, dtype=kind)
+    seconds = in_turn({"product": lambda: (matrix @ matrix)[0, 0].item()}, 6)
+    return 2 * side**3 / seconds["product"]
+
+
+def sentences() -> tuple[list[str], str]:
+    """Texts, and where they are from."""
+    if os.environ.get("HYBRIDLIB_DATA"):
+        from hybridlib.task import load_task
+
+        texts = load_task("xquad-r").passages.text
+        return texts.sample(TEXTS, random_state=0).tolist(), "XQuAD-R"
+    from random_encoder import random_lengths, random_texts
+
+    rng = np.random.default_rng(0)
+    return random_texts(random_lengths(60, TEXTS, rng), rng), "random words"
+
+
+def figure(result: Mapping[str, Any], title: str) -> Any:
+    """Tokens a second of every contender, and the padding of those that have any."""
+    import matplotlib.pyplot as plt
+
+    rates = result["tokens_per_s"]
+    with plt.rc_context(STYLE):
+        drawn, axis = plt.subplots(figsize=(7.5, 0.5 * len(rates) + 1.2))
+        colours = {"stock": COLOURS[1], "embed": COLOURS[0], "floor": "0.7"}
+        for place, (name, rate) in enumerate(rates.items()):
+            axis.barh(place, rate, color=colours[name[:5]], height=0.65)
+            padding = f", {result['padding'][name]:.0%} padding" if name in result["padding"] else ""
+            axis.text(rate, place, f" {rate:,.0f}{padding}", va="center", fontsize=9)
+        axis.set_yticks(range(len(rates)), list(rates))
+        axis.invert_yaxis()
+        axis.margins(x=0.3)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel("tokens a second, padding not counted")
+        axis.set_title(title)
+    return drawn
+
+
+def main() -> None:
+    before = machine()
+    texts, source = sentences()
+    result = compare(SentenceTransformer(minilm_folder(), device="cpu"), texts)
+    rows = [
+        (name, seconds, result["texts_per_s"][name], result["tokens_per_s"][name], result["padding"].get(name, 0.0))
+        for name, seconds in result["seconds"].items()
+    ]
+    show(("contender", "seconds", "texts/s", "tokens/s", "padding"), rows)
+    speed_up = result["speed_up"]["float32"]
+    print(f"\n{speed_up} times the best of stock in float32; goal {GOAL}: {'met' if speed_up >= GOAL else 'missed'}")
+    for precision, rates in result["tflops"].items():
+        print(f"{precision}: {rates['embed_texts']} of a product's {rates['product']} TFLOP/s", end="; ")
+        print(f"least cosine {result['least_cosine'][precision]:.7f}")
+    record = {"source": source, "encoder": "all-MiniLM-L6-v2", "goal": GOAL, **result, "machine": before}
+    record |= {"versions": versions("torch", "transformers", "sentence-transformers")}
+    keep(__file__, record, figure(result, f"all-MiniLM-L6-v2 on {source}, {before['cores']} cores"))
+
+
+if __name__ == "__main__":
+    main()
