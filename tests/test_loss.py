@@ -180,10 +180,11 @@ def test_single_precision_keeps_the_digits_of_small_losses_where_the_plain_form_
     # Unit vectors, so that scores are exactly 1 and 0: log(1 + rivals * exp(-inverse)) is 0.0020, 1.1e-7 and 3.8e-14.
     queries, passages = torch.eye(rivals + 1)[:1], torch.eye(rivals + 1)
     exact = math.log1p(rivals * math.exp(-inverse))
-    loss = info_nce(queries, passages, torch.tensor([0]), temperature=1 / inverse)
     scores = queries @ passages.T * inverse
     plain = torch.logsumexp(scores, dim=1) - scores[:, 0]
-    assert abs(loss.item() / exact - 1) < 1e-6
+    for form in (info_nce, info_nce_in_tiles):
+        loss = form(queries, passages, torch.tensor([0]), temperature=1 / inverse)
+        assert abs(loss.item() / exact - 1) < 1e-6
     assert abs(plain.item() / exact - 1) > 1e-5
 
 
@@ -363,8 +364,9 @@ def test_in_tiles_gradients_keep_their_digits_where_the_loss_is_small_and_the_pl
     for function in (info_nce_in_tiles, plain):
         found = sum_and_gradients(function, queries.float(), passages.float(), torch.arange(509), temperature=0.05)
         errors[function] = [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
-    # A score is 1 / temperature = 20 of what is rounded at 2^-24: 1.2e-6.
-    assert max(errors[info_nce_in_tiles]) < 2e-6
+    # A score is 1 / temperature = 20 times what is rounded at 2^-24: 1.2e-6. Own scores from the product of matrices
+    # make it 1.9e-6.
+    assert max(errors[info_nce_in_tiles]) < 1.5e-6
     assert min(errors[plain][1:]) > 4e-6
 
 
