@@ -21,9 +21,10 @@ Columns:
 - *error*: norm of the difference from float64's gradients over their norm. At B = 32,768 of 1,024 queries only, at the
   loss of 0.002 only.
 
-A contender that would need more memory than there is or more than three minutes at the largest batch, going by 16 times
-what it took at a quarter of it, is left out and the record says so. Losses and gradients are compared before any time counts. Linux only; about four minutes on
-two cores, and 18 GB for *plain* at the largest batch. It prints a table and writes `benchmarks/loss.json` and `.png`.
+A contender that would need more memory than there is, or more than three minutes, at the largest batch, going by 16
+times what it took at a quarter of it, is left out and the record says so. Losses and gradients are compared before any
+time counts. Linux only; about five minutes on two quiet cores, and 18 GB for *plain* at the largest batch. It prints a
+table and writes `benchmarks/loss.json` and `benchmarks/loss.png`.
 """
 
 import math
