@@ -8,15 +8,20 @@ other's negatives.
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.gradcache import CachedLossMixin, has_static_embedding_input
 from sentence_transformers.util import all_gather, all_gather_with_grad, get_rank
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hybridlib.tokens import embed
+
+# Scores held at a time, 64 MB of them; in fewer, products of matrices lose more speed than the cache gains.
+_TILE = 1 << 24
 
 
 def info_nce(
@@ -47,6 +52,112 @@ def info_nce(
     # Not minus infinity: where nothing is left, its log-sum-exp has a gradient of NaN, which anomaly detection reports.
     excess = excess.masked_fill(own if masked is None else own | masked, torch.finfo(excess.dtype).min)
     return F.softplus(torch.logsumexp(excess, dim=1))
+
+
+def info_nce_in_tiles(
+    queries: Tensor,
+    passages: Tensor,
+    positive: Tensor,
+    *,
+    temperature: float,
+    groups: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """The sum of `info_nce`, whose scores are made for some queries at a time: memory is O((B + N) D).
+
+    The gradients are made with the loss, while the scores of a tile are there. Half precision, autocast's too, becomes
+    float32 here: it has no digits of a small loss, and beside the embedding of so many texts the scores cost little.
+
+    Args:
+        queries: (B, D); compared by cosine, so of any norm.
+        passages: (N, D).
+        positive: row of the passage of each query. (B,)
+        temperature: above 0.
+        groups: those of the queries, (B,), and of the passages, (N,); a passage of the group of a query is none of its
+            negatives.
+
+    Returns:
+        The sum of the losses, which can be differentiated once. ()
+
+    >>> queries, passages = torch.eye(2), torch.eye(2)
+    >>> info_nce_in_tiles(queries, passages, torch.arange(2), temperature=1.0)  # 2 log(1 + exp(-1))
+    tensor(0.6265)
+    """
+    loss: Tensor = _InTiles.apply(queries, passages, positive, temperature, groups)
+    return loss
+
+
+class _InTiles(torch.autograd.Function):
+    """Differentiated by hand: autograd would hold several matrices a tile and take twice the time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        passages: Tensor,
+        positive: Tensor,
+        temperature: float,
+        groups: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        with torch.autocast(queries.device.type, enabled=False):
+            (queries, query_norms), (passages, passage_norms) = _unit(queries), _unit(passages)
+            by_queries, by_passages = torch.zeros_like(queries), torch.zeros_like(passages)
+            wanted = any(ctx.needs_input_grad)
+            total = queries.new_zeros(())
+            step = max(1, _TILE // len(passages))
+            for rows in (slice(begin, begin + step) for begin in range(0, len(queries), step)):
+                masked = None if groups is None else groups[0][rows, None] == groups[1]  # (T, N)
+                scaled = queries[rows] / temperature  # (T, D)
+                losses, slopes = _losses_and_slopes(scaled, passages, positive[rows], masked)
+                total += losses.sum()
+                if wanted:
+                    by_queries[rows] = slopes @ passages / temperature
+                    by_passages.addmm_(slopes.T, scaled)
+            if wanted:
+                _through_unit(by_queries, queries, query_norms)
+                _through_unit(by_passages, passages, passage_norms)
+        ctx.save_for_backward(by_queries, by_passages)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        by_queries, by_passages = ctx.saved_tensors
+        return slope * by_queries, slope * by_passages, None, None, None
+
+
+def _losses_and_slopes(
+    scaled: Tensor, passages: Tensor, positive: Tensor, masked: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The losses of some queries, (T,), and their slopes by every score, (T, N); a score is cosine / temperature.
+
+    With a query's own score s and those of its rivals r: the loss is log1p(sum exp(r - s)), its slope by a rival's
+    score exp(r) / (exp(s) + sum exp(r)), and by its own minus the sum of those.
+    """
+    scores = scaled @ passages.T  # (T, N); from here on changed in place, as it is all the memory there is
+    # Not taken from that product, which adds term after term: its error would be in all slopes of the query.
+    own = (scaled * passages[positive]).sum(dim=1, keepdim=True)  # (T, 1)
+    if masked is not None:
+        scores.masked_fill_(masked, -math.inf)
+    scores.scatter_(1, positive[:, None], -math.inf)
+    highest = torch.maximum(own, scores.amax(dim=1, keepdim=True))  # (T, 1); so that no exp overflows
+    terms = scores.sub_(highest).exp_()
+    rivals = terms.sum(dim=1, keepdim=True)
+    losses = highest - own + torch.log1p(rivals + torch.expm1(own - highest))  # its digits kept where own is highest
+    terms.scatter_(1, positive[:, None], -rivals)
+    return losses[:, 0], terms.div_(rivals + torch.exp(own - highest))
+
+
+def _unit(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings of norm 1 in single or double precision, and what norms they had, as `F.normalize` does it. (N, 1)"""
+    embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True).clamp_min(1e-12)
+    return embeddings / norms, norms
+
+
+def _through_unit(gradient: Tensor, unit: Tensor, norms: Tensor) -> None:
+    """Make of the gradient by unit vectors, in place, that by the vectors whose direction they are. (N, D)"""
+    along = (gradient * unit).sum(dim=1, keepdim=True)
+    gradient.addcmul_(along, unit, value=-1).div_(norms)
 
 
 class InfoNCE(CachedLossMixin, nn.Module):
@@ -112,10 +223,9 @@ class InfoNCE(CachedLossMixin, nn.Module):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """The mean loss of embeddings, `reps[column][part]`, a part of the queries at a time.
+        """The mean loss of embeddings, `reps[column][part]`.
 
-        With `with_backward`, each part is differentiated by itself and the detached sum returned, so memory is
-        O(part x passages).
+        With `with_backward`, it is differentiated here and returned detached.
         """
         columns = [torch.cat(parts) for parts in reps]  # (B, D) each
         pairs = len(columns[0])
@@ -124,28 +234,33 @@ class InfoNCE(CachedLossMixin, nn.Module):
             columns = [all_gather_with_grad(column) for column in columns]
             groups = None if groups is None else all_gather(groups)
         first = get_rank() * pairs if self.gather_across_devices else 0
-        total = columns[0].new_zeros(())
-        step = self.mini_batch_size or pairs
-        for begin in range(first, first + pairs, step):
-            rows = torch.arange(begin, min(begin + step, first + pairs), device=columns[0].device)
-            part = self._loss_of(columns, groups, rows) / pairs
-            if with_backward:
-                part.backward()
-                part = part.detach()
-            total = total + part
-        return total
+        rows = torch.arange(first, first + pairs, device=columns[0].device)
+        # Added to a zero, for under autocast it may be of half precision, where the embeddings are not.
+        loss = columns[0].new_zeros(()) + self._loss_of(columns, groups, rows) / pairs
+        if with_backward:
+            loss.backward()
+            loss = loss.detach()
+        return loss
 
     def _loss_of(self, columns: list[Tensor], groups: Tensor | None, rows: Tensor) -> Tensor:
         """Summed loss of some rows. `groups`: (all pairs, columns - 1)"""
         queries, passages = columns[0], torch.cat(columns[1:])
-        masked = None
-        if groups is not None:
-            masked = groups[rows, :1] == groups.T.reshape(1, -1)  # (rows, passages), in the order of `passages`
-        loss = info_nce(queries[rows], passages, rows, temperature=self.temperature, masked=masked)
+        # In the order of `passages`.
+        both = None if groups is None else (groups[rows, 0], groups.T.reshape(-1))
+        loss = self._one_way(queries[rows], passages, rows, both)
         if self.symmetric:
-            back = None if groups is None else groups[rows, :1] == groups[None, :, 0]  # (rows, all pairs)
-            loss = (loss + info_nce(columns[1][rows], queries, rows, temperature=self.temperature, masked=back)) / 2
+            back = None if groups is None else (groups[rows, 0], groups[:, 0])
+            loss = (loss + self._one_way(columns[1][rows], queries, rows, back)) / 2
         return loss.sum()
+
+    def _one_way(
+        self, queries: Tensor, passages: Tensor, positive: Tensor, groups: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """The loss of every query, (B,), or in mini batches their sum, ()."""
+        if self.mini_batch_size is not None:
+            return info_nce_in_tiles(queries, passages, positive, temperature=self.temperature, groups=groups)
+        masked = None if groups is None else groups[0][:, None] == groups[1]  # (B, N)
+        return info_nce(queries, passages, positive, temperature=self.temperature, masked=masked)
 
     def get_config_dict(self) -> dict[str, float | bool | int | None]:
         """What the model card shows of the loss."""

@@ -1,7 +1,7 @@
 """InfoNCE against loops in double precision and against sentence-transformers' own losses."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tiny_bert import tiny_bert
 from tokenizers import Tokenizer, models
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from hybridlib.loss import InfoNCE, info_nce
+from hybridlib.loss import InfoNCE, info_nce, info_nce_in_tiles
 
 # How sentence-transformers calls the average of the losses of both directions.
 SYMMETRIC = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
@@ -179,10 +180,11 @@ def test_single_precision_keeps_the_digits_of_small_losses_where_the_plain_form_
     # Unit vectors, so that scores are exactly 1 and 0: log(1 + rivals * exp(-inverse)) is 0.0020, 1.1e-7 and 3.8e-14.
     queries, passages = torch.eye(rivals + 1)[:1], torch.eye(rivals + 1)
     exact = math.log1p(rivals * math.exp(-inverse))
-    loss = info_nce(queries, passages, torch.tensor([0]), temperature=1 / inverse)
     scores = queries @ passages.T * inverse
     plain = torch.logsumexp(scores, dim=1) - scores[:, 0]
-    assert abs(loss.item() / exact - 1) < 1e-6
+    for form in (info_nce, info_nce_in_tiles):
+        loss = form(queries, passages, torch.tensor([0]), temperature=1 / inverse)
+        assert abs(loss.item() / exact - 1) < 1e-6
     assert abs(plain.item() / exact - 1) > 1e-5
 
 
@@ -223,6 +225,179 @@ def test_a_masked_passage_does_not_move() -> None:
     masked = torch.tensor([[False, False, True], [False, False, True]])
     info_nce(queries, passages, torch.arange(2), temperature=0.5, masked=masked).sum().backward()
     assert passages.grad[2].abs().sum() == 0 and passages.grad[:2].abs().min() > 0
+
+
+# In tiles.
+
+
+@pytest.fixture(params=[1, 8, 50, 1 << 24], ids=lambda scores: f"tile-of-{scores}")
+def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Of 8 scores, a tile of three to seven passages holds one or two queries; where they are three, the last one."""
+    monkeypatch.setattr("hybridlib.loss._TILE", request.param)
+    return request.param
+
+
+class Largest(TorchDispatchMode):
+    """The most elements of any tensor that is made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types: object, args: Sequence = (), kwargs: Mapping | None = None) -> object:
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, list | tuple) else [made]:
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
+
+
+def dense_sum(queries: Tensor, passages: Tensor, positive: Tensor, **options: object) -> Tensor:
+    """The slow way to `info_nce_in_tiles`, differentiated by autograd."""
+    groups = options.pop("groups", None)
+    masked = None if groups is None else groups[0][:, None] == groups[1][None, :]
+    return info_nce(queries, passages, positive, masked=masked, **options).sum()
+
+
+def sum_and_gradients(function, queries: Tensor, passages: Tensor, *arguments: Tensor, **options: object) -> list:
+    leaves = [queries.detach().clone().requires_grad_(), passages.detach().clone().requires_grad_()]
+    loss = function(*leaves, *arguments, **options)
+    (3 * loss).backward()  # of a part of something else
+    return [loss.detach(), *(leaf.grad for leaf in leaves)]
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    pairs=st.integers(1, 7),
+    more=st.integers(0, 4),
+    dimensions=st.integers(1, 5),
+    temperature=st.sampled_from([0.01, 0.05, 0.3, 1.0, 20.0]),
+    scores=st.integers(1, 40),
+    kinds=st.none() | st.integers(1, 5),
+    seed=st.integers(0, 10_000),
+)
+def test_in_tiles_it_is_the_sum_of_its_formula_term_by_term(
+    pairs: int, more: int, dimensions: int, temperature: float, scores: int, kinds: int | None, seed: int
+) -> None:
+    queries, passages = draw(seed, pairs, dimensions), draw(seed + 1, pairs + more, dimensions)
+    generator = torch.Generator().manual_seed(seed)
+    positive = torch.randperm(pairs + more, generator=generator)[:pairs]
+    groups = None if kinds is None else [torch.randint(kinds, (n,), generator=generator) for n in (pairs, pairs + more)]
+    masked = [
+        [groups is not None and bool(groups[0][i] == groups[1][j]) for j in range(pairs + more)] for i in range(pairs)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hybridlib.loss._TILE", scores)
+        ours = sum_and_gradients(
+            info_nce_in_tiles, queries, passages, positive, temperature=temperature, groups=groups and tuple(groups)
+        )
+    losses = oracle(queries.tolist(), passages.tolist(), positive.tolist(), temperature, masked)
+    # Cosines are good to a few 2^-53, which 1 / temperature = 100 makes 1e-13 of a loss; so small a loss is its square.
+    assert ours[0].item() == pytest.approx(math.fsum(losses), rel=1e-12, abs=0)
+    # Gradients by autograd, whose own are tested above against slopes of the oracle. Torch's softplus makes 1e-10.
+    expected = sum_and_gradients(
+        dense_sum, queries, passages, positive, temperature=temperature, groups=groups and tuple(groups)
+    )
+    for a, b in zip(ours[1:], expected[1:], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12 / temperature)
+
+
+def test_gradients_in_tiles_pass_autograds_own_check(tile: int) -> None:
+    queries, passages = draw(3, 3, 4).requires_grad_(), draw(4, 5, 4).requires_grad_()
+    for groups in (None, (torch.tensor([0, 1, 0]), torch.tensor([0, 1, 0, 1, 2]))):
+        assert torch.autograd.gradcheck(
+            lambda q, p, groups=groups: info_nce_in_tiles(q, p, torch.arange(3), temperature=0.3, groups=groups),
+            (queries, passages),
+        )
+
+
+def test_the_matrix_of_scores_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    # With hard negatives, and both ways: 211 x 422 scores are 89,042. Embeddings are at most 633 x 4, 2,532.
+    monkeypatch.setattr("hybridlib.loss._TILE", 4_000)
+    labels = torch.arange(211) // 2
+    for mini_batch_size, allowed in ((None, math.inf), (5, 4_000)):
+        loss = InfoNCE(Embedded(*(draw(n, 211, 4) for n in range(3))), symmetric=True, mini_batch_size=mini_batch_size)
+        with Largest() as largest:
+            loss(loss.model.features(), labels).backward()
+        assert largest.elements <= allowed
+        assert mini_batch_size or largest.elements == 211 * 422  # that it would be seen
+
+
+def test_a_query_far_nearer_to_a_rival_than_to_its_own_overflows_nothing(tile: int) -> None:
+    # Cosine 0 to its own, 1 to the rival: log(1 + exp(1 / t)), 1 / t = 1024; the second's is the other way round.
+    axes = torch.eye(2)
+    given = (axes[[0, 0]], axes[[1, 0]], torch.arange(2))
+    ours = sum_and_gradients(info_nce_in_tiles, *given, temperature=2**-10)
+    assert ours[0].item() == 1024
+    assert_same(ours, sum_and_gradients(dense_sum, *given, temperature=2**-10), rtol=1e-6, atol=0)
+
+
+def test_where_all_passages_are_the_same_every_query_loses_the_logarithm_of_their_number(tile: int) -> None:
+    queries, passages = draw(1, 5, 3), draw(2, 1, 3).expand(7, 3)
+    loss, by_queries, by_passages = sum_and_gradients(
+        info_nce_in_tiles, queries, passages, torch.arange(5), temperature=0.05
+    )
+    assert loss.item() == pytest.approx(5 * math.log(7), rel=1e-12)
+    assert by_queries.abs().max() < 1e-12 and by_passages.abs().max() > 0.1  # nowhere to go; away from each other
+
+
+def test_an_embedding_of_zeros_is_taken_as_the_dense_form_takes_it(tile: int) -> None:
+    queries, passages = draw(1, 3, 4), draw(2, 5, 4)
+    queries[1], passages[2] = 0, 0
+    ours, expected = (
+        sum_and_gradients(function, queries, passages, torch.arange(3), temperature=0.5)
+        for function in (info_nce_in_tiles, dense_sum)
+    )
+    assert_same(ours, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_in_tiles_gradients_keep_their_digits_where_the_loss_is_small_and_the_plain_form_loses_them() -> None:
+    # Two views of 509 vectors, as benchmarks/loss.py makes them: noise of 0.72 makes the loss 0.002.
+    common, *noises = (draw(n, 509, 384) for n in range(3))
+    queries, passages = (common + 0.72 * noise for noise in noises)
+    exact = sum_and_gradients(dense_sum, queries, passages, torch.arange(509), temperature=0.05)
+    assert 0.001 < exact[0].item() / 509 < 0.004
+
+    def plain(q: Tensor, p: Tensor, positive: Tensor, temperature: float) -> Tensor:
+        scores = torch.nn.functional.normalize(q) @ torch.nn.functional.normalize(p).T / temperature
+        return torch.nn.functional.cross_entropy(scores, positive, reduction="sum")
+
+    errors = {}
+    for function in (info_nce_in_tiles, plain):
+        found = sum_and_gradients(function, queries.float(), passages.float(), torch.arange(509), temperature=0.05)
+        errors[function] = [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
+    # A score is 1 / temperature = 20 times what is rounded at 2^-24: 1.2e-6. Own scores from the product of matrices
+    # make it 1.9e-6.
+    assert max(errors[info_nce_in_tiles]) < 1.5e-6
+    assert min(errors[plain][1:]) > 4e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_tiles_half_precision_is_computed_in_single(tile: int, dtype: torch.dtype) -> None:
+    queries, passages, positive = draw(1, 5, 8).to(dtype), draw(2, 7, 8).to(dtype), torch.arange(5)
+    half = sum_and_gradients(info_nce_in_tiles, queries, passages, positive, temperature=0.05)
+    single = sum_and_gradients(info_nce_in_tiles, queries.float(), passages.float(), positive, temperature=0.05)
+    assert half[0].dtype == torch.float32
+    for ours, expected in zip(half[1:], single[1:], strict=True):
+        assert ours.dtype == dtype and torch.equal(ours, expected.to(dtype))
+    assert torch.equal(half[0], single[0])
+
+
+def test_in_tiles_autocast_takes_no_digits(tile: int) -> None:
+    given = (draw(1, 5, 8).float(), draw(2, 7, 8).float(), torch.arange(5))
+    expected = sum_and_gradients(info_nce_in_tiles, *given, temperature=0.05)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = sum_and_gradients(info_nce_in_tiles, *given, temperature=0.05)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_in_tiles_cuda_gives_what_the_cpu_gives(tile: int) -> None:
+    given = (draw(1, 5, 8), draw(2, 7, 8), torch.arange(5))
+    groups = (torch.tensor([0, 1, 0, 2, 3]), torch.tensor([0, 1, 0, 1, 2, 3, 4]))
+    expected = sum_and_gradients(info_nce_in_tiles, *given, temperature=0.05, groups=groups)
+    there = sum_and_gradients(
+        info_nce_in_tiles, *(x.cuda() for x in given), temperature=0.05, groups=tuple(x.cuda() for x in groups)
+    )
+    assert_same([x.cpu() for x in there], expected, rtol=1e-10, atol=1e-13)
 
 
 # The module, against sentence-transformers' own.
@@ -348,9 +523,11 @@ def test_a_batch_of_a_single_group_has_loss_0_and_finite_gradients(
 
 @pytest.mark.parametrize("mini_batch_size", [1, 4, 11, 12])  # 4: the last mini batch holds three
 @pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("scores", [1, 66, 1 << 24])  # 66: three queries a tile, of 22 passages; the last holds two
 def test_gradient_caching_changes_neither_loss_nor_gradients(
-    bert: SentenceTransformer, mini_batch_size: int, symmetric: bool
+    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, mini_batch_size: int, symmetric: bool, scores: int
 ) -> None:
+    monkeypatch.setattr("hybridlib.loss._TILE", scores)
     labels = torch.tensor([[0, 5], [1, 1], [2, 7], [0, 1], [4, 4], [1, 0], [6, 9], [7, 2], [8, 8], [9, 1], [10, 6]])
     whole = InfoNCE(bert, 0.1, symmetric=symmetric)
     cached = InfoNCE(bert, 0.1, symmetric=symmetric, mini_batch_size=mini_batch_size)
@@ -375,20 +552,6 @@ def test_without_gradients_the_loss_is_the_same(bert: SentenceTransformer, mini_
     expected = loss(preprocess(bert, 2), torch.arange(11)).item()
     with torch.no_grad():
         assert loss(preprocess(bert, 2), torch.arange(11)).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_memory_of_scores_does_not_grow_with_the_batch_when_gradients_are_cached(
-    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = []
-
-    def spy(queries: Tensor, passages: Tensor, positive: Tensor, **rest: object) -> Tensor:
-        rows.append(len(queries))
-        return info_nce(queries, passages, positive, **rest)
-
-    monkeypatch.setattr("hybridlib.loss.info_nce", spy)
-    InfoNCE(bert, 0.1, mini_batch_size=3)(preprocess(bert, 2), None)
-    assert rows == [3, 3, 3, 2]
 
 
 def test_the_loss_says_whether_it_caches_gradients(bert: SentenceTransformer) -> None:

@@ -1,0 +1,281 @@
+"""What the loss of a large batch costs: seconds, memory, and how far its gradients are from double precision.
+
+    python benchmarks/loss.py
+
+Forward and backward, to the gradients by the embeddings; no encoder. B pairs of random embeddings, D = 384 as MiniLM's:
+two views z + a n and z + a n' of normal vectors, whose cosine is about c = 1 / (1 + a^2), while that of rivals is
+normal with variance 1/D. At a temperature t the loss is so about log(1 + (B - 1) exp(1 / (2 D t^2) - c / t)), and c,
+hence a, is solved for the loss wanted: 0.002, as late in training, or 1. Contenders, at t = 0.05:
+
+- *plain*: `F.cross_entropy(F.normalize(q) @ F.normalize(p).T / t, arange)`, what everybody writes;
+- *st*: `MultipleNegativesRankingLoss` of sentence-transformers, by its `compute_loss_from_embeddings`;
+- *st cached*: its `CachedMultipleNegativesRankingLoss`, by its `calculate_loss`, in its own mini batches of 32;
+- *ours*: `hybridlib.loss.InfoNCE`, and *ours cached* with the same mini batches of 32.
+
+Columns:
+
+- *seconds*: median of the rounds at both losses, in which all take turns, and of the run whose memory is measured; at
+  B = 32,768 that run alone.
+- *memory*: how far the resident memory of a process of its own rises above what it was with the embeddings, in MB
+  (10^6 bytes). It holds the gradients.
+- *error*: norm of the difference from float64's gradients over their norm. At B = 32,768 of 1,024 queries only, at the
+  loss of 0.002 only.
+
+A contender that would need more memory than there is, or more than three minutes, at the largest batch, going by 16
+times what it took at a quarter of it, is left out and the record says so. Losses and gradients are compared before any
+time counts. Linux only; about five minutes on two quiet cores, and 18 GB for *plain* at the largest batch. It prints a
+table and writes `benchmarks/loss.json` and `benchmarks/loss.png`.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, in_turn, keep, machine, show, versions
+from sentence_transformers.sentence_transformer import losses
+from torch import Tensor
+from torch.nn import functional as F
+
+from hybridlib.loss import InfoNCE
+
+SIZES = (1_024, 8_192, 32_768)
+ROUNDS = {1_024: 3, 8_192: 1}  # at each loss
+DIMENSIONS, TEMPERATURE, MINI_BATCH = 384, 0.05, 32
+SMALL, USUAL = 0.002, 1.0
+SAMPLE = 1_024
+GOAL_OF_ERROR = 2e-6
+LIMIT_OF_SECONDS = 180  # else the script takes too long
+NO_MODEL = torch.nn.Sequential(torch.nn.Identity())
+# Where rivals have 0.002 in all, a rival has 0.002 / B, which a sum near 1 in single precision rounds at 2^-24.
+LIMIT_OF_DISAGREEMENT = 1e-2
+
+Parts = list[Tensor]
+
+
+def plain(queries: Parts, passages: Parts) -> Tensor:
+    scores = F.normalize(queries[0]) @ F.normalize(passages[0]).T / TEMPERATURE
+    loss = F.cross_entropy(scores, torch.arange(len(scores)))
+    loss.backward()
+    return loss
+
+
+def st(queries: Parts, passages: Parts) -> Tensor:
+    loss = losses.MultipleNegativesRankingLoss(NO_MODEL, scale=1 / TEMPERATURE)
+    value = loss.compute_loss_from_embeddings([queries[0], passages[0]], None)
+    value.backward()
+    return value
+
+
+def st_cached(queries: Parts, passages: Parts) -> Tensor:
+    loss = losses.CachedMultipleNegativesRankingLoss(NO_MODEL, scale=1 / TEMPERATURE)
+    return loss.calculate_loss([queries, passages], with_backward=True)
+
+
+def ours(queries: Parts, passages: Parts) -> Tensor:
+    return InfoNCE(NO_MODEL, TEMPERATURE).calculate_loss([queries, passages], with_backward=True)
+
+
+def ours_cached(queries: Parts, passages: Parts) -> Tensor:
+    loss = InfoNCE(NO_MODEL, TEMPERATURE, mini_batch_size=MINI_BATCH)
+    return loss.calculate_loss([queries, passages], with_backward=True)
+
+
+CONTENDERS: dict[str, Callable[[Parts, Parts], Tensor]] = {
+    "plain": plain,
+    "st": st,
+    "st cached": st_cached,
+    "ours": ours,
+    "ours cached": ours_cached,
+}
+
+
+def embeddings(pairs: int, loss: float) -> tuple[Tensor, Tensor]:
+    """Two views, whose loss is about the one wanted. (B, D) each"""
+    spread = 1 / (2 * DIMENSIONS * TEMPERATURE**2)
+    cosine = TEMPERATURE * (math.log(pairs - 1) + spread - math.log(math.expm1(loss)))
+    generator = torch.Generator().manual_seed(pairs)
+    common, *noises = (torch.randn(pairs, DIMENSIONS, generator=generator) for _ in range(3))
+    queries, passages = (noise.mul_(math.sqrt(1 / cosine - 1)).add_(common) for noise in noises)
+    return queries, passages
+
+
+def run(name: str, *views: Tensor) -> tuple[Tensor, list[Parts]]:
+    """The loss, and the parts that have the gradients."""
+    size = MINI_BATCH if name.endswith("cached") else len(views[0])
+    columns = [[part.detach().requires_grad_() for part in view.split(size)] for view in views]
+    return CONTENDERS[name](*columns).detach(), columns
+
+
+def keep_run(found: dict[str, tuple[Tensor, list[Parts]]], name: str, *views: Tensor) -> None:
+    found[name] = run(name, *views)
+
+
+def gradients(columns: list[Parts], rows: int | None = None) -> Tensor:
+    """Of queries and passages, or of the first queries."""
+    queries, passages = (torch.cat([part.grad for part in parts]) for parts in columns)
+    return torch.cat([queries, passages]) if rows is None else queries[:rows].clone()
+
+
+def in_double(queries: Tensor, passages: Tensor, rows: int | None = None) -> tuple[float, Tensor]:
+    """The mean loss and the gradients in float64, a tile at a time; or those of the first queries alone."""
+    leaves = [view.double().requires_grad_() for view in (queries, passages)]
+    units = [F.normalize(leaf) for leaf in leaves]
+    q, p = (unit.detach() for unit in units)
+    slopes, total, pairs = [torch.zeros_like(q), torch.zeros_like(p)], 0.0, len(q)
+    for tile in torch.arange(rows or pairs).split(256):
+        scores = q[tile] @ p.T / TEMPERATURE  # (T, B)
+        own = (torch.arange(len(tile)), tile)
+        rivals = (scores - scores[own][:, None]).exp_()
+        rivals[own] = 0
+        sums = rivals.sum(dim=1)
+        total += float(torch.log1p(sums).sum()) / (rows or pairs)
+        weights = rivals / (1 + sums[:, None])
+        weights[own] = -weights.sum(dim=1)
+        slopes[0][tile] = weights @ p / TEMPERATURE / pairs
+        if rows is None:
+            slopes[1] += weights.T @ q[tile] / TEMPERATURE / pairs
+    torch.autograd.backward(units, slopes)
+    return total, gradients([[leaf] for leaf in leaves], rows)
+
+
+def error_of(found: Tensor, exact: Tensor) -> float:
+    return float((found.double() - exact).norm() / exact.norm())
+
+
+def checked(name: str, loss: float, found: Tensor, expected: tuple[float, Tensor]) -> float:
+    """The error of the gradients, if they and the loss agree with float64's."""
+    error = error_of(found, expected[1])
+    if not (error < LIMIT_OF_DISAGREEMENT and abs(loss / expected[0] - 1) < LIMIT_OF_DISAGREEMENT):
+        raise SystemExit(f"{name}: loss {loss}, not {expected[0]}; its gradients are off by {error:.1e}")
+    return error
+
+
+def alone(name: str, pairs: int) -> dict[str, Any]:
+    """Seconds and memory of one run; for a process of its own."""
+    run(name, *embeddings(64, SMALL))  # what is loaded at the first call is not counted
+    views = embeddings(pairs, SMALL)
+    with PeakMemory() as peak:
+        begin = time.perf_counter()
+        loss, columns = run(name, *views)
+        seconds = time.perf_counter() - begin
+    return {
+        "seconds": seconds,
+        "memory_mb": peak.megabytes,
+        "loss": float(loss),
+        "gradients": gradients(columns, SAMPLE).numpy(),
+    }
+
+
+def available_mb() -> float:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def small_batches(pairs: int) -> list[dict[str, Any]]:
+    """The rows of a size at which everything fits and all take turns."""
+    rows: dict[str, dict[str, Any]] = {name: {"pairs": pairs, "contender": name} for name in CONTENDERS}
+    times = []
+    for column, wanted in (("error", SMALL), ("error_at_usual_loss", USUAL)):
+        views = embeddings(pairs, wanted)
+        expected = in_double(*views)
+        found: dict[str, tuple[Tensor, list[Parts]]] = {}
+        times.append(in_turn({name: partial(keep_run, found, name, *views) for name in CONTENDERS}, ROUNDS[pairs]))
+        for name, (loss, columns) in found.items():
+            rows[name][column] = checked(name, float(loss), gradients(columns), expected)
+    for name, row in rows.items():
+        by_itself = in_own_process(alone, name, pairs)
+        seconds = statistics.median([by_itself["seconds"], *(turn[name] for turn in times)])
+        row |= {"seconds": seconds, "memory_mb": by_itself["memory_mb"], "loss": by_itself["loss"]}
+        tell(row)
+    return list(rows.values())
+
+
+def tell(row: dict[str, Any]) -> None:
+    print("{pairs:,} {contender}: {seconds:.3g} s, {memory_mb:,.0f} MB, error {error:.1e}".format(**row), flush=True)
+
+
+def large_batch(pairs: int, before: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of the largest size, and the contenders that do not fit, with the reason."""
+    _, exact = in_double(*embeddings(pairs, SMALL), rows=SAMPLE)
+    rows: list[dict[str, Any]] = []
+    left_out = {}
+    for row in before:
+        name, growth = row["contender"], (pairs / row["pairs"]) ** 2
+        memory, seconds = growth * row["memory_mb"], growth * row["seconds"]
+        if not name.endswith("cached") and memory > 0.95 * available_mb():
+            left_out[name] = f"would need some {memory:,.0f} MB"
+        if seconds > LIMIT_OF_SECONDS:
+            left_out[name] = f"would take some {seconds:,.0f} s"
+        if name in left_out:
+            print(f"{pairs:,} {name}: left out, {left_out[name]}")
+            continue
+        found = in_own_process(alone, name, pairs)
+        # float64 did but a sample of the queries, so the losses are compared with one another.
+        expected = (rows[0]["loss"] if rows else found["loss"], exact)
+        error = checked(name, found["loss"], torch.from_numpy(found.pop("gradients")), expected)
+        rows.append({"pairs": pairs, "contender": name, "error": error} | found)
+        tell(rows[-1])
+    return rows, left_out
+
+
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    panels = {
+        "seconds": "Seconds, forward and backward",
+        "memory_mb": "Memory above the embeddings, MB",
+        "error": f"Error of the gradients, loss {SMALL}",
+    }
+    with rc_context(STYLE):
+        figure = Figure(figsize=(11, 3.6))
+        for axes, (column, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+            for name, colour, marker in zip(CONTENDERS, COLOURS, MARKERS, strict=False):
+                points = [(row["pairs"], row[column]) for row in rows if row["contender"] == name]
+                axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
+            axes.set(title=title, xlabel="pairs in a batch, B", xscale="log", yscale="log", xticks=SIZES)
+            axes.set_xticklabels([f"{size:,}" for size in SIZES])
+            axes.minorticks_off()
+        axes.axhline(GOAL_OF_ERROR, color="0.5", linestyle=":", label="goal of the error")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def main() -> None:
+    begin = time.perf_counter()
+    record: dict[str, Any] = {
+        "machine": machine(),
+        "versions": versions("torch", "sentence-transformers"),
+        "dimensions": DIMENSIONS,
+        "temperature": TEMPERATURE,
+        "mini_batch": MINI_BATCH,
+    }
+    rows = [row for pairs in SIZES[:-1] for row in small_batches(pairs)]
+    largest, left_out = large_batch(SIZES[-1], rows[-len(CONTENDERS) :])
+    rows += largest
+    columns = ("pairs", "contender", "seconds", "memory_mb", "error", "error_at_usual_loss")
+    show(columns, [[f"{row['pairs']:,}", *(row.get(column, "-") for column in columns[1:])] for row in rows])
+    for name, reason in left_out.items():
+        print(f"left out at {SIZES[-1]:,}: {name}, which {reason}")
+    of = {row["contender"]: row for row in largest}
+    if "plain" in of:
+        record["at_the_largest"] = {
+            "seconds_of_plain": of["ours cached"]["seconds"] / of["plain"]["seconds"],
+            "memory_of_plain": of["ours cached"]["memory_mb"] / of["plain"]["memory_mb"],
+        }
+        print(
+            "ours cached over plain: {seconds_of_plain:.2f} of its seconds, {memory_of_plain:.3f} of its memory".format(
+                **record["at_the_largest"]
+            )
+        )
+    record |= {"seconds": round(time.perf_counter() - begin), "left_out_at_the_largest": left_out, "rows": rows}
+    keep(__file__, record, draw(rows))
+
+
+if __name__ == "__main__":
+    main()
