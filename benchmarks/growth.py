@@ -14,9 +14,10 @@ smallest corpus is then larger than a chunk. Beside it:
 Ranks are compared with float64 scores first, and what the peers report with the ranks, at the smallest size.
 
 Time is of what contenders do: not of making the corpus, nor ids or judgements. Ours and the floor take turns, chunk by
-chunk, and the median of three passes over the corpus counts; peers have one where it takes over a second. Memory is how far
-the resident memory of a process of its own rises at most above what it was with all that the contender is given: one
-chunk for ours and the floor, the whole corpus for peers. That of peers is for 8 questions. Linux only; three minutes.
+chunk, and the median of three passes over the corpus counts; peers have one where it takes over a second. Memory is how
+far the resident memory of a process of its own rises at most above what it was with all that the contender is given:
+one chunk for ours and the floor, the whole corpus for peers. That of peers is for 8 questions. Linux only; three
+minutes.
 """
 
 import argparse
@@ -54,9 +55,7 @@ def main() -> None:
     rows = [row for size in SIZES for row in in_own_process(ours_and_floor, size)]
     rows += [row for peer in CONTENDERS[2:] for row in rows_of_peer(peer)]
     print()
-    show(
-        ["", "passages", "seconds", "MB"], [[row[key] for key in ("contender", "passages", "s", "MB")] for row in rows]
-    )
+    show(["", "passages", "seconds", "MB"], [list(row.values()) for row in rows])
     ours = [row["MB"] for row in rows if row["contender"] == OURS]
     print(f"\nmemory of {OURS}: the most is {max(ours) / min(ours):.2f} times the least")
     record = {

@@ -6,12 +6,12 @@ The report is every measure of every question in all settings: 121 pairs of lang
 13,090 questions, 13,014 sentences and 143,990 judged pairs. The embeddings are those of all-MiniLM-L6-v2 (kept in runs/
 once made), or random ones with the same counts where the data is absent or `--random` is given.
 
-The floor is the float32 product of all questions with all passages, by numpy or by torch, whichever is faster. The peers
-(`benchmarks/peers.py` has how each is asked) report average precision at full depth, nDCG at 10 and recall at 1, 10 and
-100 in the same 12 pools. They are far too slow for all questions, so each is timed on every 200th, and its time
-multiplied. What that does to it is measured too: *doubling* is how many times as long it takes for the sample as for half
-of it, 2 if its time is proportional to the questions. What it spends once a pool is multiplied as well: of the time
-given, that is the share 2 / doubling - 1.
+The floor is the float32 product of all questions with all passages, by numpy or by torch, whichever is faster. The
+peers (`benchmarks/peers.py` has how each is asked) report average precision at full depth, nDCG at 10 and recall at 1,
+10 and 100 in the same 12 pools. They are far too slow for all questions, so each is timed on every 200th, and its time
+multiplied. What that does to it is measured too: *doubling* is how many times as long it takes for the sample as for
+half of it, 2 if its time is proportional to the questions. What it spends once a pool is multiplied as well: of the
+time given, that is the share 2 / doubling - 1.
 
 Contenders take turns; the median of five counts. Nothing is timed before every value that a peer gives for the sample
 agrees with ours to 1e-6, on exact scores (`peers.with_exact_scores`): those of float32 rank near ties either way.
@@ -52,9 +52,10 @@ def main() -> None:
     shape = f"{len(queries):,} x {len(passages):,} x {queries.shape[1]}"
     on = machine()
 
-    pools = pools_of(task, queries, passages, np.arange(0, len(queries), EVERY))
-    differences = check_agreement(pools, hl.evaluate_embeddings(queries, passages, task), task)
-    sampled = len(pools[ALL_LANGUAGES].queries)
+    sample = np.arange(0, len(queries), EVERY)
+    pools = pools_of(task, queries, passages, sample)
+    differences = check_agreement(pools, hl.evaluate_embeddings(queries, passages, task), task.queries.query_id[sample])
+    sampled = len(sample)
     half = {name: first_questions(pool, sampled // 2) for name, pool in pools.items()}
     contenders = ours_and_floor(queries, passages, task)
     for peer in PEERS:
@@ -103,13 +104,17 @@ def first_questions(pool: Pool, count: int) -> Pool:
     return replace(pool, queries=pool.queries[:count], relevant=pool.relevant[:count])
 
 
-def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, task: hl.RetrievalTask) -> dict[str, float]:
+def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, ids: pd.Series) -> dict[str, float]:
     """The largest difference of a value of each peer from ours, over all questions, measures and pools.
+
+    Args:
+        pools: of the sampled questions, in float64.
+        results: ours, of all questions.
+        ids: of the sampled questions.
 
     Raises:
         ArithmeticError: there is one above `AGREEMENT`.
     """
-    ids = task.queries.query_id[::EVERY]
     ours = results[results.query_id.isin(ids) & results.measure.isin(MEASURES)]
     table = ours.astype({"passage_language": str, "measure": str}).pivot_table(
         values="value", index="query_id", columns=["passage_language", "measure"], observed=True
@@ -162,7 +167,7 @@ def draw(seconds: Mapping[str, float], subtitle: str) -> plt.Figure:
             axes.text(value * 1.12, row, times, va="center", fontweight="bold" if mine else "normal")
         axes.axvline(floor, color="black", linestyle="--", linewidth=1)
         axes.text(floor, -0.62, f"a bare matrix product, {floor:.2f} s ", ha="center", va="bottom", fontsize=9)
-        axes.set(xscale="log", xlim=(left, max(shown.values()) * 12), ylim=(len(shown) - 0.4, -0.6))
+        axes.set(xscale="log", xlim=(left, max(shown.values()) * 20), ylim=(len(shown) - 0.4, -0.6))
         axes.set_yticks(range(len(shown)), list(shown))
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)

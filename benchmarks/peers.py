@@ -51,7 +51,10 @@ class Pool:
     @property
     def qrels(self) -> dict[str, dict[str, int]]:
         names = np.array(self.passage_ids)
-        return {query: dict.fromkeys(names[rows].tolist(), 1) for query, rows in zip(self.query_ids, self.relevant)}
+        return {
+            query: dict.fromkeys(names[rows].tolist(), 1)
+            for query, rows in zip(self.query_ids, self.relevant, strict=True)
+        }
 
     def in_float32(self) -> "Pool":
         return replace(self, queries=self.queries.astype(np.float32), passages=self.passages.astype(np.float32))
@@ -60,9 +63,9 @@ class Pool:
 def with_exact_scores(pool: Pool) -> Pool:
     """A pool of the same questions and passages whose float32 inner products are whole numbers, and so exact.
 
-    The score of a passage is P for the best of a question's P passages and 1 for the worst, by the float64 scores of the
-    pool, the first of equal ones ahead: question n is the n-th unit vector, and the n-th number of a passage its score.
-    What a peer makes of them depends neither on float32 nor on how it breaks ties.
+    The score of a passage is P for the best of a question's P passages and 1 for the worst, by the float64 scores of
+    the pool, the first of equal ones ahead: question n is the n-th unit vector, and the n-th number of a passage its
+    score. What a peer makes of them depends neither on float32 nor on how it breaks ties.
     """
     # Equal passages get equal scores only once the last digits, which the order of summation decides, are gone.
     scores = np.round(pool.queries.astype(np.float64) @ pool.passages.astype(np.float64).T, 12)  # (Q, P)
@@ -157,7 +160,10 @@ def ranx(pool: Pool) -> Callable[[], np.ndarray]:
 
     def report() -> np.ndarray:
         scores = pool.queries @ pool.passages.T
-        found = {query: dict(zip(passage_ids, row.tolist(), strict=True)) for query, row in zip(query_ids, scores)}
+        found = {
+            query: dict(zip(passage_ids, row.tolist(), strict=True))
+            for query, row in zip(query_ids, scores, strict=True)
+        }
         run = Run(found)
         evaluate(qrels, run, list(MEASURES))
         return np.array([[run.scores[name][query] for name in MEASURES] for query in query_ids])
