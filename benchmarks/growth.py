@@ -26,6 +26,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -105,7 +106,7 @@ def chunks(size: int) -> Iterator[tuple[int, np.ndarray]]:
 def questions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Questions, and the passage relevant to each: its embedding and where in the first chunk it is.
 
-    A question is its passage and six times as much noise, which puts the passage anywhere from first to half-way down.
+    A question is its passage and six times as much noise, which puts it anywhere from first to far down.
     """
     generator = np.random.default_rng(1)
     positions = np.sort(generator.choice(CHUNK, QUERIES, replace=False))
@@ -132,15 +133,15 @@ def check() -> float:
         counter.update(passages, np.zeros(len(passages), dtype=int), start=start)
     ranks = counter.above[:, 0] + 1
     queries, _, positions = questions()
-    corpus = corpus_of(size)
-    scores = queries.astype(np.float64) @ corpus.astype(np.float64).T
-    scores /= np.linalg.norm(corpus.astype(np.float64), axis=1)
+    corpus = corpus_of(size).astype(np.float64)
+    unit = corpus / np.linalg.norm(corpus, axis=1, keepdims=True)
+    scores = queries.astype(np.float64) @ unit.T
     expected = (scores > scores[np.arange(QUERIES), positions][:, None]).sum(axis=1) + 1
     if not np.array_equal(ranks, expected):
         raise ArithmeticError(f"{(ranks != expected).sum()} of {QUERIES} ranks are not those of float64 scores")
     rankings = Rankings(np.arange(OF_PEERS), ranks[:OF_PEERS], np.ones(OF_PEERS))
     ours = np.stack([parse_measure(name)(rankings) for name in MEASURES], axis=1)
-    exact, largest = with_exact_scores(pool_of(size)), 0.0
+    exact, largest = with_exact_scores(replace(pool_of(size), passages=unit)), 0.0
     for peer in CONTENDERS[2:]:
         theirs = PEERS[peer](exact)()
         largest = max(largest, float(np.abs(theirs - (ours if theirs.ndim == 2 else ours.mean(axis=0))).max()))

@@ -55,27 +55,20 @@ def main() -> None:
     sample = np.arange(0, len(queries), EVERY)
     pools = pools_of(task, queries, passages, sample)
     differences = check_agreement(pools, hl.evaluate_embeddings(queries, passages, task), task.queries.query_id[sample])
-    sampled = len(sample)
-    half = {name: first_questions(pool, sampled // 2) for name, pool in pools.items()}
-    contenders = ours_and_floor(queries, passages, task)
-    for peer in PEERS:
-        contenders |= {peer: on_all(peer, pools), f"{peer}, half": on_all(peer, half)}
-    for peer in PEERS:
-        contenders[f"{peer}, half"]()  # what is compiled is compiled; the whole sample has been, in the check
-    took = in_turn(contenders, ROUNDS)
+    took = in_turn(ours_and_floor(queries, passages, task) | peers_on(pools, len(sample)), ROUNDS)
     doubling = {peer: took[peer] / took.pop(f"{peer}, half") for peer in PEERS}
-    seconds = {label: took[label] * (len(queries) / sampled if label in PEERS else 1) for label in took}
+    seconds = {label: took[label] * (len(queries) / len(sample) if label in PEERS else 1) for label in took}
 
     floor, report = min(seconds[label] for label in PRODUCTS.values()), seconds[REPORT]
-    print(f"\n{name}: {shape}, {len(task.pairs):,} judged pairs; peers on {sampled} questions\n")
+    print(f"\n{name}: {shape}, {len(task.pairs):,} judged pairs; peers on {len(sample)} questions\n")
     columns = ["", "seconds", "products", "times ours", "doubling"]
-    show(columns, [[n, s, s / floor, s / report, doubling.get(n, float("nan"))] for n, s in seconds.items()])
+    show(columns, [[n, s, s / floor, s / report, doubling.get(n, "")] for n, s in seconds.items()])
     record = {
         "embeddings": name,
         "shape": shape,
         "machine": on,
         "versions": versions("numpy", "torch", "numba", *(package for peer in PEERS for package in PACKAGES[peer])),
-        "questions the peers are timed on": sampled,
+        "questions the peers are timed on": len(sample),
         "largest difference of a value": differences,
         "doubling": doubling,
         "seconds": seconds,
@@ -145,8 +138,17 @@ def ours_and_floor(queries: np.ndarray, passages: np.ndarray, task: hl.Retrieval
     }
 
 
+def peers_on(pools: Mapping[str, Pool], questions: int) -> dict[str, Callable[[], Any]]:
+    """Each peer's reports on all pools, from float32 embeddings: of all the questions, and of half of them."""
+    half = {name: first_questions(pool, questions // 2) for name, pool in pools.items()}
+    contenders = {}
+    for peer in PEERS:
+        contenders |= {peer: on_all(peer, pools), f"{peer}, half": on_all(peer, half)}
+        contenders[f"{peer}, half"]()  # what is compiled for it is compiled; for the whole sample it has been
+    return contenders
+
+
 def on_all(peer: str, pools: Mapping[str, Pool]) -> Callable[[], Any]:
-    """A peer's reports on all pools, from float32 embeddings."""
     reports = [PEERS[peer](pool.in_float32()) for pool in pools.values()]
     return lambda: [report() for report in reports]
 

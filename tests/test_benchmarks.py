@@ -82,6 +82,19 @@ def test_a_peer_reports_what_we_do_in_every_pool(peer, scripts, task, embeddings
     )
 
 
+@pytest.mark.parametrize("peer", INSTALLED)
+def test_a_peer_takes_no_passage_for_irrelevant_because_its_score_is_negative(peer, scripts):
+    peers, rng = scripts["peers"], np.random.default_rng(2)
+    vectors = rng.standard_normal((20, 5))
+    vectors[:3, 0], vectors[3:, 0] = 3, -6  # questions and passages look away from each other
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    pool = peers.Pool(unit[:3], unit[3:], [np.array([0, 5]), np.array([9]), np.array([16, 2, 3])])
+    scores = np.sort(pool.queries @ pool.passages.T, axis=1)
+    assert scores.max() < 0 and np.diff(scores).min() > 1e-4  # float32 can tell them apart
+    theirs, exact = (peers.PEERS[peer](one)() for one in (pool.in_float32(), peers.with_exact_scores(pool)))
+    assert np.allclose(theirs, exact, rtol=0, atol=1e-7)
+
+
 def test_a_peer_that_is_off_in_one_value_fails_the_benchmark(scripts, task, embeddings, pools, monkeypatch):
     metric = scripts["metric"]
 
