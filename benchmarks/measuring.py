@@ -4,6 +4,7 @@ Times are wall-clock seconds of contenders that take turns in one run, so that w
 them; what counts is the median. Needs nothing but the standard library, and matplotlib where a figure is drawn.
 """
 
+import ctypes
 import gc
 import importlib.metadata
 import importlib.util
@@ -66,6 +67,7 @@ class PeakMemory:
 
     def __enter__(self) -> "PeakMemory":
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not there to be taken again, uncounted
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
         self._before = _resident("VmRSS")
         return self

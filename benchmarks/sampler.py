@@ -3,18 +3,20 @@
     python benchmarks/sampler.py
 
 A corpus of random bits (each item exists in each of 14 languages with probability 115/128, 0.9) at ten thousand, one
-million and forty million items; the last is 560 million rows. Linux only; about two minutes on one core. It prints a
-table and writes `benchmarks/sampler.json`. Columns:
+million and forty million items; the last is 560 million rows. Linux only; a minute. Columns of the table:
 
 - *build*: seconds to count the bits and make the sampler (peers: to make the sampler).
 - *first batch*: milliseconds from a new sampler to the batch in the middle of its epoch. This is what resuming costs
   if the batch is asked for by its number. (The trainer iterates over the batches that it skips.) Peers have no way but
   iterating.
-- *pairs/s*: pairs drawn per second from there on, the median of five windows; no text is read but by the peer that
+- *pairs/s*: pairs drawn per second from there on, the median of three windows; no text is read but by the peer that
   compares texts.
-- *memory*: how far the peak resident memory of a process of its own rises above what it was just before building, in
-  MB (10^6 bytes), until the last batch was drawn. It holds the sampler's own copy of the bits. The random bits it is
-  built from are generated before, stay alive, and are not counted; nor is the table of texts of the peers.
+- *memory*: how far the peak resident memory of a process (one for our three, one for each peer) rises above what it
+  was just before building, in MB (10^6 bytes), until the last batch was drawn. It holds the sampler's own copy of the
+  bits. The random bits it is built from are generated before, stay alive, and are not counted; nor is the table of
+  texts of the peers.
+
+Before anything is timed, a batch that a new sampler is asked for must be the one that another comes to by iterating.
 
 The peers are the default sampler of sentence-transformers and its `NoDuplicatesBatchSampler`, on a table of as many
 ready-made pairs of short texts. They are not comparable in what they do: they know no languages, no items and no
@@ -22,20 +24,18 @@ missing rows, deal every pair once an epoch, and the second compares the texts o
 At forty million items they are left out: a table of pairs would have 40 million rows for one language pair of the 182.
 """
 
+import argparse
 import itertools
-import json
-import os
-import platform
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
-from multiprocessing import get_context
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import datasets
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep, machine, show, versions
 from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
 from torch.utils.data import RandomSampler
 
@@ -47,8 +47,9 @@ SIZES = (10_000, 1_000_000, 40_000_000)
 STRATEGIES = ("x-x-mono", "x-y", "hybrid")
 PEERS = ("default", "no-duplicates")
 PAIRS = 128
-WINDOWS, SECONDS_OF_WINDOW = 5, 0.3
+WINDOWS, SECONDS_OF_WINDOW = 3, 0.3
 SHARE = "1110011"  # 115/128 as a binary fraction
+LARGEST_TABLE = 1_000_000  # rows of the peers' table
 MEMORY_LIMIT = 200  # MB, at forty million items
 
 
@@ -68,13 +69,7 @@ def pair_table(pairs: int) -> datasets.Dataset:
     return datasets.Dataset.from_dict(columns)
 
 
-def resident(field: str) -> int:
-    """`VmRSS`, or its peak `VmHWM`, in bytes."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
-
-
-def pairs_per_second(batches, pairs: int) -> float:
+def pairs_per_second(batches: Iterator[Any], pairs: int) -> float:
     """Median over windows; an epoch that ends within a window ends the measurement."""
     rates = []
     for _ in range(WINDOWS):
@@ -88,75 +83,107 @@ def pairs_per_second(batches, pairs: int) -> float:
     return statistics.median(rates)
 
 
-def measure(items: int, name: str) -> dict:
-    """One row of the table; run in a process of its own, whose peak of memory has not been raised by another row."""
-    peer = name in PEERS
-    source = pair_table(items) if peer else random_bits(items, seed=0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-    before = resident("VmRSS")
+def measure(items: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of samplers of the same source; for a process of its own."""
+    source = pair_table(items) if names[0] in PEERS else random_bits(items, seed=0)
+    return [measure_one(items, name, source) for name in names]
 
-    begin = time.perf_counter()
-    if peer:
-        generator = torch.Generator()
-        given = {"batch_size": PAIRS, "drop_last": True, "generator": generator}
-        if name == "default":
-            sampler = DefaultBatchSampler(RandomSampler(source, generator=generator), **given)
+
+def measure_one(items: int, name: str, source: Any) -> dict[str, Any]:
+    begin_one = peer_sampler if name in PEERS else our_sampler
+    with PeakMemory() as peak:
+        begin = time.perf_counter()
+        sampler = begin_one(name, items, source)
+        build = time.perf_counter() - begin
+
+        middle = len(sampler) // 2
+        begin = time.perf_counter()
+        if name in PEERS:
+            batches = itertools.islice(iter(sampler), middle, None)
+            next(batches)
         else:
-            sampler = NoDuplicatesBatchSampler(source, **given)
-    else:
-        corpus = Availability(LANGUAGES, (Segment.from_bits("random", 0, items, source),))
-        sampler = HybridBatchSampler(corpus, PAIRS, drop_last=True, strategy=name)
-    build = time.perf_counter() - begin
-
-    middle = len(sampler) // 2
-    begin = time.perf_counter()
-    if peer:
-        batches = itertools.islice(iter(sampler), middle, None)
-        next(batches)
-    else:
-        sampler.batch(middle)
-        # An epoch that is short is gone through again.
-        batches = (sampler.batch(number % len(sampler)) for number in itertools.count(middle + 1))
-    first = time.perf_counter() - begin
-    rate = pairs_per_second(batches, PAIRS)
+            sampler.batch(middle)
+            # An epoch that is short is gone through again.
+            batches = (sampler.batch(number % len(sampler)) for number in itertools.count(middle + 1))
+        first = time.perf_counter() - begin
+        rate = pairs_per_second(batches, PAIRS)
     return {
         "items": items,
         "sampler": name,
         "build_s": round(build, 3),
         "first_batch_ms": round(first * 1e3, 1),
         "pairs_per_s": round(rate, -3),
-        "memory_mb": round((resident("VmHWM") - before) / 1e6, 1),
+        "memory_mb": round(peak.megabytes, 1),
     }
 
 
+def our_sampler(name: str, items: int, bits: np.ndarray) -> HybridBatchSampler:
+    corpus = Availability(LANGUAGES, (Segment.from_bits("random", 0, items, bits),))
+    return HybridBatchSampler(corpus, PAIRS, drop_last=True, strategy=name)
+
+
+def peer_sampler(name: str, items: int, table: datasets.Dataset) -> DefaultBatchSampler | NoDuplicatesBatchSampler:
+    generator = torch.Generator()
+    given = {"batch_size": PAIRS, "drop_last": True, "generator": generator}
+    if name == "default":
+        return DefaultBatchSampler(RandomSampler(table, generator=generator), **given)
+    return NoDuplicatesBatchSampler(table, **given)
+
+
+def check(items: int) -> None:
+    """Raises ArithmeticError unless a batch asked of a new sampler is the one that iterating comes to."""
+    bits = random_bits(items, seed=0)
+    for name in STRATEGIES:
+        middle = len(our_sampler(name, items, bits)) // 2
+        come_to = next(itertools.islice(our_sampler(name, items, bits), middle, None))
+        if list(our_sampler(name, items, bits).batch(middle)) != list(come_to):
+            raise ArithmeticError(f"{name}: batch {middle} is not the one that iterating comes to")
+
+
 def main() -> None:
-    cases = [(items, name) for items in SIZES for name in STRATEGIES + (PEERS if items <= 1_000_000 else ())]
-    load = os.getloadavg()
-    begin = time.perf_counter()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    on, begin = machine(), time.perf_counter()
+    check(SIZES[0])
     rows = []
-    print(f"{'items':>12}  {'sampler':14}{'build s':>9}{'first batch ms':>16}{'pairs/s':>12}{'memory MB':>11}")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for items, name in cases:
-            row = pool.submit(measure, items, name).result()
-            rows.append(row)
-            print(
-                f"{items:12,}  {name:14}{row['build_s']:9.3f}{row['first_batch_ms']:16.1f}{row['pairs_per_s']:12,.0f}"
-                f"{row['memory_mb']:11.1f}",
-                flush=True,
-            )
+    for items in SIZES:
+        for names in [STRATEGIES, *((peer,) for peer in PEERS if items <= LARGEST_TABLE)]:
+            rows += in_own_process(measure, items, names)
+    show(
+        ["items", "sampler", "build s", "first batch ms", "pairs/s", "memory MB"], [list(row.values()) for row in rows]
+    )
     most = max(row["memory_mb"] for row in rows if row["items"] == SIZES[-1])
     print(f"\nmost memory at {SIZES[-1]:,} items x {len(LANGUAGES)} languages: {most} MB; limit {MEMORY_LIMIT} MB")
-    report = {
+    record = {
         "pairs_in_a_batch": PAIRS,
         "languages": len(LANGUAGES),
         "share_available": int(SHARE, 2) / 2 ** len(SHARE),
         "memory_limit_mb": MEMORY_LIMIT,
-        "machine": {"cores": os.cpu_count(), "architecture": platform.machine(), "load_before": round(load[0], 2)},
-        "versions": {name: version(name) for name in ("numpy", "sentence-transformers", "datasets")},
+        "machine": on,
+        "versions": versions("numpy", "sentence-transformers", "datasets"),
         "seconds": round(time.perf_counter() - begin),
         "rows": rows,
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    keep(__file__, record, draw(rows))
+
+
+def draw(rows: list[dict[str, Any]]) -> plt.Figure:
+    """A panel for each of what is measured, by items: ours in full lines, peers in broken ones."""
+    panels = {
+        "pairs_per_s": "Pairs per second",
+        "first_batch_ms": "First batch in mid-epoch (ms)",
+        "memory_mb": "Memory (MB)",
+    }
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.6))
+        for panel, (key, title) in zip(axes, panels.items(), strict=True):
+            for name, colour, marker in zip((*STRATEGIES, *PEERS), COLOURS, MARKERS, strict=False):
+                line = [(row["items"], row[key]) for row in rows if row["sampler"] == name]
+                label = f"sentence-transformers: {name}" if name in PEERS else f"hybridlib: {name}"
+                style = "--" if name in PEERS else "-"
+                panel.plot(*zip(*line, strict=True), style, color=colour, marker=marker, markersize=5, label=label)
+            panel.set(xscale="log", yscale="log", title=title, xlabel="items")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    return figure
 
 
 if __name__ == "__main__":

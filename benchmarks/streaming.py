@@ -18,7 +18,6 @@ be those of the one that was never killed, to the byte.
 import argparse
 import json
 import os
-import platform
 import resource
 import signal
 import subprocess
@@ -32,9 +31,9 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from measuring import keep, machine, versions
 
 import hybridlib as hl
-from hybridlib.paths import project_root
 
 SIZES = (250_000, 500_000, 1_000_000)
 EVERY = 13  # of the questions of XQuAD-R, so that encoding and not counting is what takes the time
@@ -51,6 +50,7 @@ def main() -> None:
     if arguments.folder:
         measure(arguments.folder, arguments.size, arguments.checkpoint)
         return
+    on = machine()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source, queries, pairs = write_corpus(folder)
@@ -65,7 +65,8 @@ def main() -> None:
         "queries": queries,
         "relevant pairs": pairs,
         "encoder": "static, 128 dimensions",
-        "machine": f"{os.cpu_count()} cores ({platform.machine()}), numpy {np.__version__}",
+        "machine": on,
+        "versions": versions("numpy"),
         "sizes": sizes,
         "killed and resumed": {
             "passages counted before the kill, not encoded again": counted,
@@ -73,9 +74,8 @@ def main() -> None:
             "results equal": same,
         },
     }
-    text = json.dumps(report, indent=1)
-    print(text)
-    (project_root() / "benchmarks" / "streaming.json").write_text(text + "\n")
+    print(json.dumps(report, indent=1))
+    keep(__file__, report)
 
 
 def write_corpus(folder: Path) -> tuple[str, int, int]:

@@ -1,0 +1,240 @@
+"""How time and memory of the metric grow with the corpus, from ten thousand to two million passages.
+
+    python benchmarks/growth.py
+
+The exact ranks of the relevant passage of each of 256 questions, in a corpus of unit vectors of 384 dimensions in
+float32. It is made from a seed in chunks of 8,192, which are counted one after the other by `RankCounter.update`: the
+smallest corpus is then larger than a chunk. Beside it:
+
+- the floor, the float32 product of the questions with the same chunks, by numpy, into a matrix that is there;
+- peers (`benchmarks/peers.py`), which have the whole corpus given and report on 8 of the questions; their time is
+  multiplied by 32. Each goes on to the next size as long as that would take it, by its growth so far, no more than 20
+  seconds and 4,000 MB.
+
+Ranks are compared with float64 scores first, and what the peers report with the ranks, at the smallest size.
+
+Time is of what contenders do: not of making the corpus, nor ids or judgements. Ours and the floor take turns, chunk by
+chunk. The median of three passes over the corpus counts, or the one where it takes over two seconds. Memory is how far
+the resident memory of a process of its own rises at most above what it was with all that the contender is given: one
+chunk for ours and the floor, the whole corpus for peers. That of peers is for 8 questions. Linux only; three minutes.
+"""
+
+import argparse
+import functools
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep, machine, show, versions
+from peers import MEASURES, PEERS, Pool, with_exact_scores
+
+from hybridlib.measures import Rankings, parse_measure
+from hybridlib.ranks import RankCounter
+
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 2_000_000)
+DIMENSIONS = 384
+CHUNK = 8_192
+QUERIES, OF_PEERS = 256, 8
+ROUNDS, LONG = 3, 2  # seconds, of which one round is enough
+MOST_SECONDS, MOST_MEGABYTES = 20, 4_000
+OURS, FLOOR = "hybridlib (RankCounter)", "bare float32 product"
+Contender = Callable[[int, np.ndarray], Any]  # is given where a chunk begins, and its passages
+CONTENDERS = (OURS, FLOOR, "faiss full depth + pytrec_eval", "sentence-transformers")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    on = machine()
+    difference = in_own_process(check)
+    print(f"ranks equal those of float64 scores; largest difference of a peer's value: {difference:.1e}\n", flush=True)
+    rows = [row for size in SIZES for row in in_own_process(ours_and_floor, size)]
+    rows += [row for peer in CONTENDERS[2:] for row in rows_of_peer(peer)]
+    print()
+    show(["", "passages", "seconds", "MB"], [list(row.values()) for row in rows])
+    ours = [row["MB"] for row in rows if row["contender"] == OURS]
+    print(f"\nmemory of {OURS}: the most is {max(ours) / min(ours):.2f} times the least")
+    record = {
+        "shape": f"{QUERIES} questions x {DIMENSIONS} dimensions, chunks of {CHUNK:,}; peers on {OF_PEERS} questions",
+        "machine": on,
+        "versions": versions("numpy", "numba", "torch", "faiss-cpu", "pytrec-eval-terrier", "sentence-transformers"),
+        "largest difference of a peer's value": difference,
+        "most memory over least": round(max(ours) / min(ours), 3),
+        "rows": rows,
+    }
+    keep(__file__, record, draw(rows))
+
+
+def row_of(name: str, size: int, seconds: float, megabytes: float) -> dict[str, Any]:
+    print(f"{name}: {size:,} passages, {seconds:.3g} s, {megabytes:.1f} MB", flush=True)
+    return {"contender": name, "passages": size, "s": round(seconds, 4), "MB": round(megabytes, 1)}
+
+
+def rows_of_peer(name: str) -> list[dict[str, Any]]:
+    """A row for every size up to where the next would take too long or too much memory."""
+    rows: list[dict[str, Any]] = []
+    for size in SIZES:
+        if rows:
+            last = rows[-1]
+            growth = size / last["passages"]
+            if last["s"] / QUERIES * OF_PEERS * growth > MOST_SECONDS or last["MB"] * growth > MOST_MEGABYTES:
+                break
+        rows.append(row_of(name, size, *in_own_process(peer_at, name, size)))
+    return rows
+
+
+def chunks(size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Where each chunk begins, and its passages, which the next ones overwrite: the corpus is one chunk of memory.
+
+    A larger corpus begins with a smaller one.
+    """
+    buffer = np.zeros((CHUNK, DIMENSIONS), dtype=np.float32)
+    for start in range(0, size, CHUNK):
+        generator = np.random.default_rng([0, start])
+        passages = generator.random(dtype=np.float32, out=buffer)[: size - start]
+        passages -= 0.5
+        passages /= np.sqrt(np.einsum("pd,pd->p", passages, passages))[:, None]
+        yield start, passages
+
+
+@functools.cache
+def questions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Questions, and the passage relevant to each: its embedding and where in the first chunk it is.
+
+    A question is its passage and six times as much noise, which puts it anywhere from first to far down.
+    """
+    generator = np.random.default_rng(1)
+    positions = np.sort(generator.choice(CHUNK, QUERIES, replace=False))
+    relevant = next(chunks(CHUNK))[1][positions]
+    noise = generator.standard_normal(relevant.shape, dtype=np.float32) / DIMENSIONS**0.5
+    queries = relevant + 6 * noise
+    return queries / np.linalg.norm(queries, axis=1, keepdims=True), relevant, positions
+
+
+def counter_of() -> RankCounter:
+    queries, relevant, positions = questions()
+    pairs = np.column_stack([np.arange(QUERIES), np.arange(QUERIES)])
+    return RankCounter(queries, relevant, pairs, positions, languages=1)
+
+
+def check() -> float:
+    """The largest difference of a peer's value from ours at the smallest size; for a process of its own.
+
+    Raises:
+        ArithmeticError: ranks are not those of float64 scores, or a peer's value differs by 1e-6 or more.
+    """
+    size, counter = SIZES[0], counter_of()
+    for start, passages in chunks(size):
+        counter.update(passages, np.zeros(len(passages), dtype=int), start=start)
+    ranks = counter.above[:, 0] + 1
+    queries, _, positions = questions()
+    corpus = corpus_of(size).astype(np.float64)
+    unit = corpus / np.linalg.norm(corpus, axis=1, keepdims=True)
+    scores = queries.astype(np.float64) @ unit.T
+    expected = (scores > scores[np.arange(QUERIES), positions][:, None]).sum(axis=1) + 1
+    if not np.array_equal(ranks, expected):
+        raise ArithmeticError(f"{(ranks != expected).sum()} of {QUERIES} ranks are not those of float64 scores")
+    rankings = Rankings(np.arange(OF_PEERS), ranks[:OF_PEERS], np.ones(OF_PEERS))
+    ours = np.stack([parse_measure(name)(rankings) for name in MEASURES], axis=1)
+    exact, largest = with_exact_scores(replace(pool_of(size), passages=unit)), 0.0
+    for peer in CONTENDERS[2:]:
+        theirs = PEERS[peer](exact)()
+        largest = max(largest, float(np.abs(theirs - (ours if theirs.ndim == 2 else ours.mean(axis=0))).max()))
+        if not largest < 1e-6:
+            raise ArithmeticError(f"{peer} differs by {largest:.1e} from exact ranks")
+    return largest
+
+
+def counting() -> Contender:
+    counter, languages = counter_of(), np.zeros(CHUNK, dtype=int)
+    return lambda start, passages: counter.update(passages, languages[: len(passages)], start=start)
+
+
+def multiplying() -> Contender:
+    queries, scores = questions()[0], np.zeros((QUERIES, CHUNK), dtype=np.float32)
+    return lambda start, passages: np.matmul(queries, passages.T, out=scores[:, : len(passages)])
+
+
+def ours_and_floor(size: int) -> list[dict[str, Any]]:
+    """The rows of both at one size; for a process of its own."""
+    begins = {OURS: counting, FLOOR: multiplying}
+    for start, passages in chunks(CHUNK):  # what is compiled, or made at first use, is there
+        for begin in begins.values():
+            begin()(start, passages)
+    megabytes = {name: memory_of(begin, size) for name, begin in begins.items()}
+    passes = [seconds_of_a_pass(begins, size)]
+    while len(passes) < ROUNDS and passes[0][OURS] < LONG:
+        passes.append(seconds_of_a_pass(begins, size))
+    return [row_of(name, size, statistics.median(one[name] for one in passes), megabytes[name]) for name in begins]
+
+
+def memory_of(begin: Callable[[], Contender], size: int) -> float:
+    corpus = chunks(size)
+    first = next(corpus)  # a chunk is given
+    with PeakMemory() as peak:
+        contender = begin()
+        for start, passages in itertools.chain([first], corpus):
+            contender(start, passages)
+    return peak.megabytes
+
+
+def seconds_of_a_pass(begins: Mapping[str, Callable[[], Contender]], size: int) -> dict[str, float]:
+    seconds, contenders = dict.fromkeys(begins, 0.0), {}
+    for name, begin in begins.items():
+        since = time.perf_counter()
+        contenders[name] = begin()
+        seconds[name] += time.perf_counter() - since
+    for start, passages in chunks(size):
+        for name, contender in contenders.items():
+            since = time.perf_counter()
+            contender(start, passages)
+            seconds[name] += time.perf_counter() - since
+    return seconds
+
+
+def corpus_of(size: int) -> np.ndarray:
+    corpus = np.empty((size, DIMENSIONS), dtype=np.float32)
+    for start, passages in chunks(size):
+        corpus[start : start + len(passages)] = passages
+    return corpus
+
+
+def pool_of(size: int) -> Pool:
+    """The questions that peers report on, and the whole corpus."""
+    queries, _, positions = questions()
+    return Pool(queries[:OF_PEERS], corpus_of(size), [positions[row : row + 1] for row in range(OF_PEERS)])
+
+
+def peer_at(name: str, size: int) -> tuple[float, float]:
+    """Seconds of a peer for all questions, and MB for those that it reports on; for a process of its own."""
+    PEERS[name](pool_of(SIZES[0]))()  # code is in memory
+    report = PEERS[name](pool_of(size))
+    times: list[float] = []
+    with PeakMemory() as peak:
+        while not times or (len(times) < ROUNDS and times[0] < LONG):
+            begin = time.perf_counter()
+            report()
+            times.append(time.perf_counter() - begin)
+    return statistics.median(times) * QUERIES / OF_PEERS, peak.megabytes
+
+
+def draw(rows: list[dict[str, Any]]) -> plt.Figure:
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+        titles = (f"Time for {QUERIES} questions (s)", f"Memory (MB; that of peers is for {OF_PEERS} questions)")
+        for panel, key, title in zip(axes, ("s", "MB"), titles, strict=True):
+            for name, colour, marker in zip(CONTENDERS, COLOURS, MARKERS, strict=False):
+                line = [(row["passages"], row[key]) for row in rows if row["contender"] == name]
+                style = "--" if name == FLOOR else "-"
+                panel.plot(*zip(*line, strict=True), style, color=colour, marker=marker, markersize=5, label=name)
+            panel.set(xscale="log", yscale="log", title=title, xlabel="passages")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
