@@ -225,7 +225,8 @@ class GpuCounts:
                 one.tiles, self._first, self._most, inputs.low, inputs.high, above, pair, row, number,
                 len(self._queries), blocks, stride if inputs.queries is self._queries else stride // 2, stride,
                 self._languages, capacity,
-                SCALED=inputs.inverse_norms is not None, PRODUCTS=inputs.products, WIDENED=_INTERPRETED, **TILE, **_COMPILED,
+                SCALED=inputs.inverse_norms is not None, PRODUCTS=inputs.products, WIDENED=_INTERPRETED,
+                **TILE, **_COMPILED,
             )  # fmt: skip
         found = torch.cat([number, inputs.sound.long()[None]])
         if self._device.type != "cuda":
@@ -267,7 +268,8 @@ class GpuCounts:
         if number <= _MOST_LISTED or not half:
             return self._settled(one, inputs, self._launch(one, inputs, number), start)
         parts = [one._replace(tiles=part) for part in (tiles[:half], tiles[half:])]
-        return sum(self._settled(part, inputs, self._launch(part, inputs, _LISTED), start) for part in parts)
+        first, second = (self._settled(part, inputs, self._launch(part, inputs, _LISTED), start) for part in parts)
+        return first + second
 
     def _scores(self, query: torch.Tensor, passages: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         """The scores of `hybridlib.scores.score`, to the last bit. (n,), (C, D), (n,) -> (n,)"""

@@ -8,7 +8,7 @@ import triton.language as tl
 
 
 @triton.jit
-def count_above(
+def count_above(  # type: ignore[no-untyped-def]
     queries, passages, inverse_norms, tiles, first_pair, most_pairs, low, high, above, near_pair, near_row, near,
     number_of_queries, query_blocks, width, stride, languages, capacity,
     SCALED: tl.constexpr, PRODUCTS: tl.constexpr, WIDENED: tl.constexpr,
@@ -39,6 +39,7 @@ def count_above(
     begin, stop, language = tl.load(tile), tl.load(tile + 1), tl.load(tile + 2)
     q = block * BLOCK_Q + tl.arange(0, BLOCK_Q)  # (BLOCK_Q,)
     p = begin + tl.arange(0, BLOCK_P)  # (BLOCK_P,)
+    column = tl.arange(0, BLOCK_P)[None, :]
     k = tl.arange(0, BLOCK_K)
     # Past the end, the last row is read again, which no mask slows down; int64, because rows times width is large.
     q_rows = queries + tl.minimum(q, number_of_queries - 1).to(tl.int64)[:, None] * stride + k[None, :]
@@ -69,17 +70,23 @@ def count_above(
             highest = tl.load(high + pair, mask=held, other=float("inf"))
             surely = tl.sum((scores > highest[:, None]).to(tl.int32), axis=1)
             tl.atomic_add(above + pair * languages + language, surely.to(tl.int64), mask=surely > 0)
-            if tl.max(perhaps - surely, axis=0) > 0:
-                between = (scores >= lowest[:, None]) & (scores <= highest[:, None])
-                # One at a time, since they are few.
-                place = tl.atomic_add(near + tl.zeros((BLOCK_Q, BLOCK_P), tl.int32), tl.full((BLOCK_Q, BLOCK_P), 1, tl.int64), mask=between)
-                kept = between & (place < capacity)
-                tl.store(near_pair + place, tl.broadcast_to(pair[:, None], (BLOCK_Q, BLOCK_P)), mask=kept)
-                tl.store(near_row + place, tl.broadcast_to(p[None, :], (BLOCK_Q, BLOCK_P)), mask=kept)
+            # Those in between are few: the last of each query's is listed, then the last before it.
+            left = perhaps - surely  # (BLOCK_Q,)
+            before = tl.full((BLOCK_Q,), BLOCK_P, tl.int32)
+            while tl.max(left, axis=0) > 0:
+                between = (scores >= lowest[:, None]) & (scores <= highest[:, None]) & (column < before[:, None])
+                before = tl.max(tl.where(between, column, -1), axis=1)
+                place = tl.atomic_add(near + tl.zeros_like(pair), tl.full((BLOCK_Q,), 1, tl.int64), mask=left > 0)
+                kept = (left > 0) & (place < capacity)
+                tl.store(near_pair + place, pair, mask=kept)
+                tl.store(near_row + place, begin + before, mask=kept)
+                left -= 1
 
 
 @triton.jit
-def inner_products(left, right, left_row, right_row, products, number, width, BLOCK: tl.constexpr):
+def inner_products(  # type: ignore[no-untyped-def]
+    left, right, left_row, right_row, products, number, width, BLOCK: tl.constexpr
+):  # fmt: skip
     """Inner products of rows in float64 and in the order of `hybridlib.scores.score`, so equal to it to the last bit.
 
     To be launched with `enable_fp_fusion=False`: a fused multiply-add would round once where float64 inputs take two.
@@ -106,14 +113,16 @@ def inner_products(left, right, left_row, right_row, products, number, width, BL
 
 
 @triton.jit
-def _wide(values):
+def _wide(values):  # type: ignore[no-untyped-def]
     if values.dtype == tl.float64:
         return values
     return values.to(tl.float32).to(tl.float64)
 
 
 @triton.jit
-def split(embeddings, scales, parts, number, width, padded, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr):
+def split(  # type: ignore[no-untyped-def]
+    embeddings, scales, parts, number, width, padded, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr
+):  # fmt: skip
     """Write each row times its scale as float16 high and low parts, with zeros up to `padded` columns each.
 
     Args:

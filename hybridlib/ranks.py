@@ -105,7 +105,8 @@ def relevant_ranks(
 
 
 class _Counts(Protocol):
-    above: np.ndarray  # in the order of the pairs, (N, L)
+    @property
+    def above(self) -> np.ndarray: ...  # in the order of the pairs, (N, L)
 
     def add(self, passages: torch.Tensor, languages: np.ndarray, start: int) -> None: ...
 
