@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help plan reproduce dag test lab notebooks benchmark clean
+.PHONY: help plan reproduce dag test lab notebooks bench clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the commands
@@ -36,12 +36,9 @@ lab: $(VENV)/.installed ## Open JupyterLab, with the kernel ready
 notebooks: $(VENV)/.installed ## Execute the notebooks in place, as they are to be committed
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
-benchmark: $(VENV)/.tested ## Run the benchmarks, whose output is kept in benchmarks/
-	$(BIN)/python benchmarks/metric.py
-	$(BIN)/python benchmarks/sampler.py
-	$(BIN)/python benchmarks/streaming.py
-	$(BIN)/python benchmarks/published.py
-	$(BIN)/python benchmarks/throughput.py
+bench: $(VENV)/.benched ## Time the library beside its peers, a quarter of an hour; tables and figures go to benchmarks/
+	@for subject in metric growth sampler loss training encoding; do \
+		printf '\n%s\n' $$subject; $(BIN)/python benchmarks/$$subject.py || exit 1; done
 
 clean: ## Remove everything that was made here, the environment included
 	rm -rf $(VENV) runs results .snakemake
@@ -53,4 +50,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(VENV)/.benched: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@

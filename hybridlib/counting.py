@@ -115,6 +115,7 @@ class _Counting:
             languages=len(self._languages),
             similarity=str(encoder.similarity_fn_name),
             threads=processes.threads,
+            device=encoder.device,
         )
 
     def run(self, done: Checkpoint, progress: bool | None) -> np.ndarray:

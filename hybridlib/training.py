@@ -23,12 +23,11 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from hybridlib.corpus import ParallelCorpus
+from hybridlib.embedding import PRECISIONS
 from hybridlib.loss import InfoNCE
 from hybridlib.paths import replacing
 from hybridlib.sampler import HybridBatchSampler
 from hybridlib.tokens import TokenizedOnce
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass
