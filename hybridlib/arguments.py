@@ -16,9 +16,8 @@ def as_matrix(embeddings: Embeddings, name: str) -> np.ndarray:
         ValueError: they are no matrix of floats, or hold numbers that are not finite or of no ordinary size.
     """
     tensor = as_tensor(embeddings, name).cpu()
-    matrix = (tensor.float() if tensor.element_size() < 4 else tensor).numpy()
-    check_size(np.abs(matrix).max(axis=1, initial=0), name)
-    return matrix
+    check_size(largest_of(tensor), name)
+    return (tensor.float() if tensor.element_size() < 4 else tensor).numpy()
 
 
 def as_tensor(embeddings: Embeddings, name: str) -> torch.Tensor:
@@ -40,21 +39,27 @@ def as_tensor(embeddings: Embeddings, name: str) -> torch.Tensor:
     return embeddings.float() if embeddings.element_size() < 2 else embeddings
 
 
-def check_size(largest: np.ndarray | torch.Tensor, name: str, *, first: int = 0) -> None:
+def largest_of(embeddings: torch.Tensor) -> torch.Tensor:
+    """The largest absolute number of each row, NaN where a row holds one. (R, D) -> (R,)"""
+    if not embeddings.shape[1]:
+        return embeddings.new_zeros(len(embeddings))
+    return torch.linalg.vector_norm(embeddings, torch.inf, dim=1)
+
+
+def check_size(largest: torch.Tensor, name: str, rows: np.ndarray | None = None) -> None:
     """Refuse a row that holds NaN, infinity or numbers of no ordinary size.
 
     Args:
-        largest: absolute number of each row, NaN where a row holds one. (R,)
+        largest: as of `largest_of`. (R,)
         name: of the argument.
-        first: number of the first row.
+        rows: numbers of the rows in it; from 0 on unless given. (R,)
     """
-    largest = torch.as_tensor(largest).double()
     sound = are_sound(largest)
     if not sound.all():
-        row = int(sound.int().argmin())
-        raise ValueError(
-            f"{name}: row {first + row} holds {largest[row].item()}; allowed are finite numbers of ordinary size"
-        )
+        place = int(sound.int().argmin())
+        row = place if rows is None else rows[place]
+        held = largest[place].item()
+        raise ValueError(f"{name}: row {row} holds {held}; allowed are finite numbers of ordinary size")
 
 
 def are_sound(largest: torch.Tensor) -> torch.Tensor:

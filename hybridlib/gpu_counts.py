@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import triton
 
-from hybridlib import kernels
-from hybridlib.arguments import are_sound, check_languages, check_size
+from hybridlib.arguments import are_sound, check_languages, check_size, largest_of
 from hybridlib.bounds import tensor_core_bound
+from hybridlib.kernels import count_above, inner_products, split
 
-_INTERPRETED = not isinstance(kernels.count_above, triton.JITFunction)
+_INTERPRETED = not isinstance(count_above, triton.JITFunction)
 _HALF = (torch.float16, torch.bfloat16)
 # Tile of a program: queries, passages, dimensions at a time; and how it is compiled.
 TILE = {"BLOCK_Q": 128, "BLOCK_P": 256, "BLOCK_K": 64}
@@ -100,8 +100,8 @@ class GpuCounts:
         cosine: bool,
         device: torch.device,
     ) -> None:
-        check_size(_largest(queries), "query_embeddings")
-        check_size(_largest(relevant), "relevant_embeddings")
+        check_size(largest_of(queries), "query_embeddings")
+        check_size(largest_of(relevant), "relevant_embeddings")
         self.products: int | None = None  # made of parts: 1 or 3; None for whichever is faster
         self._many_listed = False
         self._device, self._cosine, self._languages = device, cosine, languages
@@ -198,7 +198,7 @@ class GpuCounts:
         unit = self._query_norm if self._cosine else self._query_norm * norms.max()  # (N,)
         bound = tensor_core_bound(one.rows.shape[1], products=products, rounded=True)
         low, high = self._band(unit, torch.full_like(unit, _SCALE**2), bound)
-        sound = are_sound(_largest(one.rows)).all()
+        sound = are_sound(largest_of(one.rows)).all()
         return _Inputs(self._query_parts, _split(one.rows, _SCALE / shrink), None, products, low, high, sound)
 
     @cached_property
@@ -219,7 +219,7 @@ class GpuCounts:
         number = torch.zeros(1, dtype=torch.int64, device=self._device)
         blocks, stride = len(self._most), inputs.queries.shape[1]
         if blocks and len(one.tiles):
-            kernels.count_above[(len(one.tiles) * blocks,)](
+            count_above[(len(one.tiles) * blocks,)](
                 inputs.queries, inputs.passages,
                 inputs.queries if inputs.inverse_norms is None else inputs.inverse_norms,
                 one.tiles, self._first, self._most, inputs.low, inputs.high, above, pair, row, number,
@@ -256,8 +256,8 @@ class GpuCounts:
 
     def _careful(self, one: _Slice, inputs: _Inputs, start: int) -> torch.Tensor:
         """Count a slice whose norms are not ordinary; refuse it if that is because of its numbers."""
-        in_order = _largest(one.rows)[one.positions.argsort()]
-        check_size(in_order, "passage_embeddings", first=int(one.positions.min()) - start)
+        rows = (one.positions - start).cpu().numpy()  # in the argument
+        check_size(largest_of(one.rows), "passage_embeddings", rows)
         assert inputs.queries is self._queries, "sound numbers are refused"
         inputs = self._split_inputs(one)
         return self._settled(one, inputs, self._launch(one, inputs, _LISTED), start)
@@ -288,7 +288,7 @@ def _inner_products(
 ) -> torch.Tensor:
     products = torch.empty(len(left_row), dtype=torch.float64, device=left.device)
     if len(products):
-        kernels.inner_products[(triton.cdiv(len(products), _BLOCK),)](
+        inner_products[(triton.cdiv(len(products), _BLOCK),)](
             left,
             right,
             left_row,
@@ -308,7 +308,7 @@ def _split(rows: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     parts = torch.empty((len(rows), 2 * padded), dtype=torch.float16, device=rows.device)
     if len(rows):
         grid = (triton.cdiv(len(rows), _BLOCK), triton.cdiv(padded, _SPLIT_BLOCK))
-        kernels.split[grid](rows, scales, parts, len(rows), rows.shape[1], padded, BLOCK_R=_BLOCK, BLOCK_D=_SPLIT_BLOCK)
+        split[grid](rows, scales, parts, len(rows), rows.shape[1], padded, BLOCK_R=_BLOCK, BLOCK_D=_SPLIT_BLOCK)
     return parts
 
 
@@ -316,12 +316,6 @@ def _norms(rows: torch.Tensor) -> torch.Tensor:
     """Euclidean norms, 1 for a zero vector; not to the last bit. (R, D) -> (R,)"""
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     return torch.where(norms == 0, 1.0, norms)
-
-
-def _largest(rows: torch.Tensor) -> torch.Tensor:
-    if not rows.shape[1]:
-        return rows.new_zeros(len(rows))
-    return torch.linalg.vector_norm(rows, torch.inf, dim=1)
 
 
 def _are_ordinary(norms: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,10 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import hybridlib as hl
+from hybridlib.arguments import as_matrix
 from hybridlib.evaluation import evaluate
 from hybridlib.index import Index, language_shares, search
-from hybridlib.scores import as_matrix, norms_of, pair_scores
+from hybridlib.scores import norms_of, pair_scores
 from hybridlib.task import RetrievalTask
 
 

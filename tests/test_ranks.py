@@ -435,7 +435,7 @@ def good_arguments():
     return {
         "query_embeddings": np.ones((2, 3)),
         "passage_embeddings": np.ones((4, 3)),
-        "pairs": np.array([[0, 1], [1, 3]]),
+        "pairs": np.array([[0, 0], [1, 3]]),
         "passage_languages": np.array([0, 0, 1, 1]),
     }
 
