@@ -37,8 +37,8 @@ def tensor_core_bound(dimensions: int, *, products: int, rounded: bool) -> float
       These two are summed before the third and come to 2^-10 at most, so their own 2 D sums cost gamma(2 D, u) of that.
     - One more 2^-22 each covers rounding twice.
 
-    *The rest.* The norms of half-precision embeddings are float32, half of gamma(D, 2^-24) off, and dividing by them
-    takes a few roundings; 2^-20 covers those and what float64 rounds.
+    *The rest.* Norms by which passages are divided may be float32, half of gamma(D, 2^-24) off, and dividing takes a
+    few roundings; 2^-20 covers those and what float64 rounds.
 
     Args:
         dimensions: D.
@@ -48,15 +48,15 @@ def tensor_core_bound(dimensions: int, *, products: int, rounded: bool) -> float
     >>> round(tensor_core_bound(384, products=1, rounded=False), 6)
     0.000104
     >>> round(tensor_core_bound(384, products=1, rounded=True), 6)
-    0.00107
+    0.001081
     >>> round(tensor_core_bound(384, products=3, rounded=True), 6)
-    9.4e-05
+    0.000106
     """
     u = 2.0**-22
     # The parts of a rounded vector may have a norm 2^-10 above 1, and their product 2^-8 above 1.
-    total = _gamma(dimensions, u) * (1 + 2.0**-8) + 2.0**-20
+    total = _gamma(dimensions, u) * (1 + 2.0**-8) + _gamma(dimensions, 2.0**-24) / 2 + 2.0**-20
     if not rounded:
-        return total + _gamma(dimensions, 2.0**-24) / 2
+        return total
     underflow = dimensions * 2.0**-38
     if products == 1:
         return total + 2.0**-10 + 2 * u + underflow

@@ -5,6 +5,7 @@ to the tensor cores as they are. Wider ones are split into float16 parts, and on
 whichever is faster: three list fewer scores to settle. The ranks do not depend on it.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 import triton
 
-from hybridlib.arguments import are_sound, check_languages, check_size, largest_of
+from hybridlib.arguments import check_languages, check_size, largest_of
 from hybridlib.bounds import tensor_core_bound
 from hybridlib.kernels import count_above, inner_products, split
 
@@ -174,12 +175,10 @@ class GpuCounts:
             languages, taken = languages[order], self._moved(order)
             rows, positions = rows[taken], positions[taken]
         ends = np.searchsorted(languages, np.arange(self._languages), side="right")
-        tiles = [
-            (begin, right, language)
-            for language, (left, right) in enumerate(zip([0, *ends], ends, strict=False))
-            for begin in range(left, right, TILE["BLOCK_P"])
-        ]
-        return _Slice(rows, self._moved(ends), self._moved(np.array(tiles)), positions)
+        begins = [np.arange(left, right, TILE["BLOCK_P"]) for left, right in itertools.pairwise([0, *ends])]
+        language = np.repeat(np.arange(self._languages), [len(part) for part in begins])
+        tiles = np.column_stack([np.concatenate(begins), ends[language], language])
+        return _Slice(rows, self._moved(ends), self._moved(tiles), positions)
 
     def _goes_whole(self, rows: torch.Tensor) -> bool:
         return self._whole and rows.dtype == self._queries.dtype and not rows.shape[1] % TILE["BLOCK_K"]
@@ -191,14 +190,20 @@ class GpuCounts:
         inverse = 1 / norms if self._cosine else None
         return _Inputs(self._queries, one.rows, inverse, 1, *self._band(unit, unit, bound), _are_ordinary(norms))
 
-    def _split_inputs(self, one: _Slice) -> _Inputs:
-        norms = _norms(one.rows)
+    def _split_inputs(self, one: _Slice, *, ordinary: bool = True) -> _Inputs:
+        """Parts of the rows, whose norms float32 can hold if they are `ordinary`, which is found out."""
+        if ordinary:
+            wide = torch.promote_types(one.rows.dtype, torch.float32)
+            norms = torch.linalg.vector_norm(one.rows, dim=1, dtype=wide)  # (C,)
+            sound, norms = _are_ordinary(norms), norms.double()
+        else:
+            norms = _norms(one.rows)
+            sound = torch.ones((), dtype=torch.bool, device=self._device)
         shrink = norms if self._cosine else norms.max().expand(len(norms))
         products = self.products or (3 if self._many_listed else 1)
         unit = self._query_norm if self._cosine else self._query_norm * norms.max()  # (N,)
         bound = tensor_core_bound(one.rows.shape[1], products=products, rounded=True)
         low, high = self._band(unit, torch.full_like(unit, _SCALE**2), bound)
-        sound = are_sound(largest_of(one.rows)).all()
         return _Inputs(self._query_parts, _split(one.rows, _SCALE / shrink), None, products, low, high, sound)
 
     @cached_property
@@ -210,8 +215,9 @@ class GpuCounts:
         threshold, and `gain` the kernel's scores of those. (N,), (N,)"""
         centre = (self._threshold / unit).clamp(-2, 2)  # no score is out there
         low, high = ((centre - bound) * gain).float(), ((centre + bound) * gain).float()
-        infinite = torch.tensor(torch.inf, device=self._device)
-        return torch.nextafter(low, -infinite), torch.nextafter(high, infinite)
+        return torch.nextafter(low, torch.full_like(low, -torch.inf)), torch.nextafter(
+            high, torch.full_like(high, torch.inf)
+        )
 
     def _launch(self, one: _Slice, inputs: _Inputs, capacity: int) -> _Listed:
         above = torch.zeros_like(self._above)
@@ -240,7 +246,7 @@ class GpuCounts:
             listed.copied.synchronize()  # waits for this slice, and not for the next, which is launched already
         number, sound = listed.found.tolist()
         if not sound:
-            return self._careful(one, inputs, start)
+            return self._careful(one, start)
         is_split = inputs.queries is not self._queries
         self._many_listed |= is_split and number * _WORTH > len(self._queries) * len(one.rows)
         if number > len(listed.pair):
@@ -254,12 +260,11 @@ class GpuCounts:
             listed.above.view(-1).index_add_(0, pair * self._languages + language, counted)
         return listed.above
 
-    def _careful(self, one: _Slice, inputs: _Inputs, start: int) -> torch.Tensor:
+    def _careful(self, one: _Slice, start: int) -> torch.Tensor:
         """Count a slice whose norms are not ordinary; refuse it if that is because of its numbers."""
         rows = (one.positions - start).cpu().numpy()  # in the argument
         check_size(largest_of(one.rows), "passage_embeddings", rows)
-        assert inputs.queries is self._queries, "sound numbers are refused"
-        inputs = self._split_inputs(one)
+        inputs = self._split_inputs(one, ordinary=False)
         return self._settled(one, inputs, self._launch(one, inputs, _LISTED), start)
 
     def _again(self, one: _Slice, inputs: _Inputs, number: int, start: int) -> torch.Tensor:
@@ -280,7 +285,9 @@ class GpuCounts:
         return scores
 
     def _moved(self, table: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(table, dtype=np.int64)).to(self._device)
+        tensor = torch.from_numpy(np.ascontiguousarray(table, dtype=np.int64))
+        # From memory that is not pinned, a copy would wait for all kernels that were launched.
+        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
 
 def _inner_products(
