@@ -32,8 +32,9 @@ from measuring import COLOURS, STYLE, in_turn, keep, machine, minilm_folder, sho
 from peers import MEASURES, PACKAGES, PEERS, Pool, with_exact_scores
 
 import hybridlib as hl
+from hybridlib.embedding import embed_texts
 from hybridlib.evaluation import ALL_LANGUAGES
-from hybridlib.paths import project_root
+from hybridlib.paths import project_root, replacing
 
 ROUNDS = 5
 EVERY = 200
@@ -183,9 +184,10 @@ def real_embeddings(task: hl.RetrievalTask) -> tuple[np.ndarray, np.ndarray, str
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         encoder = hl.load_encoder(minilm_folder())
-        encode = {"show_progress_bar": True, "batch_size": 64}
-        queries = encoder.encode_query(task.queries.text.tolist(), **encode)
-        np.savez(kept, queries=queries, passages=encoder.encode_document(task.passages.text.tolist(), **encode))
+        queries = embed_texts(encoder, task.queries.text.tolist(), role="query", progress=True)
+        passages = embed_texts(encoder, task.passages.text.tolist(), progress=True)
+        with replacing(kept) as draft, open(draft, "wb") as file:
+            np.savez(file, queries=queries, passages=passages)
     with np.load(kept) as arrays:
         return arrays["queries"], arrays["passages"], "XQuAD-R with all-MiniLM-L6-v2"
 

@@ -67,6 +67,15 @@ def test_the_readme_script_runs(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+def test_the_readme_says_of_speed_what_the_benchmarks_have_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import summary
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = text.partition(summary.BEGIN)[2].partition(summary.END)[0]
+    assert said.strip().splitlines() == summary.lines()
+
+
 def test_every_file_the_readme_names_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     named = re.findall(r"\]\(([\w./-]+)\)", text)
