@@ -139,7 +139,7 @@ def expected_above(case: Case, similarity: str) -> np.ndarray:
     queries, passages = case.queries.double(), case.passages.double()
     query, own = torch.from_numpy(case.pairs).to(device).T  # (N,), (N,)
     languages = torch.from_numpy(case.languages).to(device)
-    norms = in_order(passages, passages).sqrt() if similarity == "cosine" else torch.ones_like(passages[:, 0])
+    norms = rounded_root(in_order(passages, passages)) if similarity == "cosine" else torch.ones_like(passages[:, 0])
     norms[norms == 0] = 1
     threshold = (in_order(queries[query], passages[own]) / norms[own])[:, None]  # (N, 1)
     above = torch.zeros(len(query), case.number_of_languages, dtype=torch.int64, device=device)
@@ -162,6 +162,11 @@ def in_order(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     while sums.shape[-1] > 1:
         sums = sums[..., 0::2] + sums[..., 1::2]
     return sums[..., 0]
+
+
+def rounded_root(squares: torch.Tensor) -> torch.Tensor:
+    """Square roots to the last bit, which torch does not give on every CPU."""
+    return torch.from_numpy(np.sqrt(squares.cpu().numpy())).to(squares.device)
 
 
 def exact_in_any_order(
