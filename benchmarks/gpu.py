@@ -234,6 +234,9 @@ def figure(parts: Mapping[str, Any], device: Mapping[str, Any]) -> Any:
             axis.set_yticks(range(len(found)), list(found))
             axis.invert_yaxis()
             axis.margins(x=0.15)
+            if title == "times a peer":
+                axis.set_xscale("log")
+                axis.set_xlim(left=min(0.5, *(share["value"] / 2 for share in found.values())))
             axis.grid(axis="y", visible=False)
             axis.set_xlabel(f"{title} (lines: goals)")
         axes[0, 0].set_title(str(device["name"]))
