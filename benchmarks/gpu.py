@@ -236,6 +236,7 @@ def figure(parts: Mapping[str, Any], device: Mapping[str, Any]) -> Any:
             axis.margins(x=0.15)
             if title == "times a peer":
                 axis.set_xscale("log")
+                axis.xaxis.set_major_formatter("{x:g}")
                 axis.set_xlim(left=min(0.5, *(share["value"] / 2 for share in found.values())))
             axis.grid(axis="y", visible=False)
             axis.set_xlabel(f"{title} (lines: goals)")
