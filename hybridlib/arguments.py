@@ -1,5 +1,7 @@
 """Arguments of what counts ranks, checked: embeddings of any floating type and on any device, pairs and languages."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -40,20 +42,30 @@ def as_tensor(embeddings: Embeddings, name: str) -> torch.Tensor:
     return embeddings.float() if embeddings.element_size() < 2 else embeddings
 
 
-def check_size(largest: np.ndarray | torch.Tensor, name: str, *, first: int = 0) -> None:
+def largest_of(rows: torch.Tensor) -> torch.Tensor:
+    """The largest absolute number of each row, NaN where it holds one. (R, D) -> (R,)"""
+    if not rows.shape[1]:
+        return rows.new_zeros(len(rows))
+    return torch.linalg.vector_norm(rows, torch.inf, dim=1)
+
+
+def check_size(
+    largest: np.ndarray | torch.Tensor, name: str, *, numbers: Sequence[int] | np.ndarray | None = None
+) -> None:
     """Refuse a row that holds NaN, infinity or numbers of no ordinary size.
 
     Args:
         largest: absolute number of each row, NaN where a row holds one. (R,)
         name: of the argument.
-        first: number of the first row.
+        numbers: of the rows in that argument, unless these are all of it. (R,)
     """
     largest = torch.as_tensor(largest).double()
     sound = are_sound(largest)
     if not sound.all():
         row = int(sound.int().argmin())
+        number = row if numbers is None else numbers[row]
         raise ValueError(
-            f"{name}: row {first + row} holds {largest[row].item()}; allowed are finite numbers of ordinary size"
+            f"{name}: row {number} holds {largest[row].item()}; allowed are finite numbers of ordinary size"
         )
 
 

@@ -15,7 +15,7 @@ import torch
 import triton
 
 from hybridlib import kernels
-from hybridlib.arguments import are_sound, check_languages, check_size
+from hybridlib.arguments import are_sound, check_languages, check_size, largest_of
 from hybridlib.bounds import tensor_core_bound
 
 _INTERPRETED = not isinstance(kernels.count_above, triton.JITFunction)
@@ -28,7 +28,7 @@ _BLOCK, _SPLIT_BLOCK = 16, 128
 # Numbers in a slice of passages that are split, which takes 4 bytes each, and of those that go as they are.
 _SPLIT_NUMBERS = 1 << 28
 _WHOLE_NUMBERS = 1 << 30
-# Scores that may be listed, 12 bytes each. Where more are, the list grows, and beyond the most the slice is halved.
+# Scores that may be listed, 16 bytes each. Where more are, the list grows, and beyond the most the slice is halved.
 _LISTED, _MOST_LISTED = 1 << 22, 1 << 27
 # Scored in float64 at a time.
 _SETTLED = 1 << 24
@@ -100,13 +100,14 @@ class GpuCounts:
         cosine: bool,
         device: torch.device,
     ) -> None:
-        check_size(_largest(queries), "query_embeddings")
-        check_size(_largest(relevant), "relevant_embeddings")
+        check_size(largest_of(queries), "query_embeddings")
+        check_size(largest_of(relevant), "relevant_embeddings")
         self.products: int | None = None  # made of parts: 1 or 3; None for whichever is faster
         self._many_listed = False
         self._device, self._cosine, self._languages = device, cosine, languages
         self._queries = queries.to(device)
         self._query = self._moved(query)
+        self._positions = position  # of each pair's own passage, (N,)
         self._position = self._moved(position)
         first = np.searchsorted(query, np.arange(len(queries) + 1))
         blocks = np.arange(0, len(queries), TILE["BLOCK_Q"])
@@ -137,6 +138,7 @@ class GpuCounts:
             for rows, begin in self._slices(passages):
                 one = self._sorted(rows, languages[begin : begin + len(rows)], start + begin)
                 inputs = self._whole_inputs(one) if self._goes_whole(rows) else self._split_inputs(one)
+                self._take_off_own(total, rows, languages[begin : begin + len(rows)], start + begin)
                 now = (one, inputs, self._launch(one, inputs, _LISTED))
                 if before:  # is settled while the next is counted
                     total += self._settled(*before, start)
@@ -181,6 +183,17 @@ class GpuCounts:
         ]
         return _Slice(rows, self._moved(ends), self._moved(np.array(tiles)), positions)
 
+    def _take_off_own(self, counts: torch.Tensor, rows: torch.Tensor, languages: np.ndarray, first: int) -> None:
+        """Take each pair's own passage off its count, in which it is where it scores higher here than as a relevant one.
+
+        That is so if a chunk holds another vector than was given before, as when half-precision texts are encoded twice.
+        """
+        row = self._positions - first  # (N,)
+        pair = np.flatnonzero((row >= 0) & (row < len(rows)))
+        place, language = self._moved(pair), self._moved(languages[row[pair]])
+        higher = self._scores(self._query[place], rows, self._moved(row[pair])) > self._threshold[place]
+        counts.view(-1).index_add_(0, place * self._languages + language, -higher.long())
+
     def _goes_whole(self, rows: torch.Tensor) -> bool:
         return self._whole and rows.dtype == self._queries.dtype and not rows.shape[1] % TILE["BLOCK_K"]
 
@@ -198,7 +211,7 @@ class GpuCounts:
         unit = self._query_norm if self._cosine else self._query_norm * norms.max()  # (N,)
         bound = tensor_core_bound(one.rows.shape[1], products=products, rounded=True)
         low, high = self._band(unit, torch.full_like(unit, _SCALE**2), bound)
-        sound = are_sound(_largest(one.rows)).all()
+        sound = are_sound(largest_of(one.rows)).all()
         return _Inputs(self._query_parts, _split(one.rows, _SCALE / shrink), None, products, low, high, sound)
 
     @cached_property
@@ -247,17 +260,17 @@ class GpuCounts:
             return self._again(one, inputs, number, start)
         for pair, row in zip(listed.pair[:number].split(_SETTLED), listed.row[:number].split(_SETTLED), strict=True):
             score, position = self._scores(self._query[pair], one.rows, row), one.positions[row]
-            threshold, own = self._threshold[pair], self._position[pair]
-            higher = (score > threshold) | ((score == threshold) & (position < own))
+            threshold = self._threshold[pair]
+            higher = (score > threshold) | ((score == threshold) & (position < self._position[pair]))
             language = torch.bucketize(row, one.ends, right=True)
-            counted = (higher & (position != own)).long()
-            listed.above.view(-1).index_add_(0, pair * self._languages + language, counted)
+            listed.above.view(-1).index_add_(0, pair * self._languages + language, higher.long())
         return listed.above
 
     def _careful(self, one: _Slice, inputs: _Inputs, start: int) -> torch.Tensor:
         """Count a slice whose norms are not ordinary; refuse it if that is because of its numbers."""
-        in_order = _largest(one.rows)[one.positions.argsort()]
-        check_size(in_order, "passage_embeddings", first=int(one.positions.min()) - start)
+        in_order = largest_of(one.rows)[one.positions.argsort()]
+        first = int(one.positions.min()) - start
+        check_size(in_order, "passage_embeddings", numbers=range(first, first + len(in_order)))
         assert inputs.queries is self._queries, "sound numbers are refused"
         inputs = self._split_inputs(one)
         return self._settled(one, inputs, self._launch(one, inputs, _LISTED), start)
@@ -316,12 +329,6 @@ def _norms(rows: torch.Tensor) -> torch.Tensor:
     """Euclidean norms, 1 for a zero vector; not to the last bit. (R, D) -> (R,)"""
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     return torch.where(norms == 0, 1.0, norms)
-
-
-def _largest(rows: torch.Tensor) -> torch.Tensor:
-    if not rows.shape[1]:
-        return rows.new_zeros(len(rows))
-    return torch.linalg.vector_norm(rows, torch.inf, dim=1)
 
 
 def _are_ordinary(norms: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,16 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from hybridlib.arguments import Embeddings, as_integers, as_languages, as_pairs, as_tensor, check_languages
+from hybridlib.arguments import (
+    Embeddings,
+    as_integers,
+    as_languages,
+    as_pairs,
+    as_tensor,
+    check_languages,
+    check_size,
+    largest_of,
+)
 
 SIMILARITIES = ("cosine", "dot")
 
@@ -90,9 +99,11 @@ def relevant_ranks(
     is_relevant[pairs[:, 1]] = True
     relevant = np.flatnonzero(is_relevant)
     row = np.cumsum(is_relevant)[pairs[:, 1]] - 1
+    judged = passages[torch.from_numpy(relevant)]
+    check_size(largest_of(judged), "passage_embeddings", numbers=relevant)
     counter = RankCounter(
         queries,
-        passages[torch.from_numpy(relevant)],
+        judged,
         np.column_stack([pairs[:, 0], row]),
         relevant,
         languages=int(languages.max(initial=0)) + 1,
