@@ -184,9 +184,9 @@ class GpuCounts:
         return _Slice(rows, self._moved(ends), self._moved(np.array(tiles)), positions)
 
     def _take_off_own(self, counts: torch.Tensor, rows: torch.Tensor, languages: np.ndarray, first: int) -> None:
-        """Take each pair's own passage off its count, in which it is where it scores higher here than as a relevant one.
+        """Take each pair's own passage off its count, in which it is if it scores higher here than as a relevant one.
 
-        That is so if a chunk holds another vector than was given before, as when half-precision texts are encoded twice.
+        That may be where a chunk holds another vector than was given before, as of texts that were encoded twice.
         """
         row = self._positions - first  # (N,)
         pair = np.flatnonzero((row >= 0) & (row < len(rows)))
