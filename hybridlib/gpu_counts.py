@@ -29,7 +29,7 @@ _BLOCK, _SPLIT_BLOCK = 16, 128
 # Numbers in a slice of passages that are split, which takes 4 bytes each, and of those that go as they are.
 _SPLIT_NUMBERS = 1 << 28
 _WHOLE_NUMBERS = 1 << 30
-# Scores that may be listed, 12 bytes each. Where more are, the list grows, and beyond the most the slice is halved.
+# Scores that may be listed, 16 bytes each. Where more are, the list grows, and beyond the most the slice is halved.
 _LISTED, _MOST_LISTED = 1 << 22, 1 << 27
 # Scored in float64 at a time.
 _SETTLED = 1 << 24
@@ -105,9 +105,11 @@ class GpuCounts:
         check_size(largest_of(relevant), "relevant_embeddings")
         self.products: int | None = None  # made of parts: 1 or 3; None for whichever is faster
         self._many_listed = False
-        self._device, self._cosine, self._languages = device, cosine, languages
         self._queries = queries.to(device)
+        device = self._queries.device  # with its number
+        self._device, self._cosine, self._languages = device, cosine, languages
         self._query = self._moved(query)
+        self._positions = position  # of each pair's own passage, (N,)
         self._position = self._moved(position)
         first = np.searchsorted(query, np.arange(len(queries) + 1))
         blocks = np.arange(0, len(queries), TILE["BLOCK_Q"])
@@ -138,6 +140,7 @@ class GpuCounts:
             for rows, begin in self._slices(passages):
                 one = self._sorted(rows, languages[begin : begin + len(rows)], start + begin)
                 inputs = self._whole_inputs(one) if self._goes_whole(rows) else self._split_inputs(one)
+                self._take_off_own(total, rows, languages[begin : begin + len(rows)], start + begin)
                 now = (one, inputs, self._launch(one, inputs, _LISTED))
                 if before:  # is settled while the next is counted
                     total += self._settled(*before, start)
@@ -179,6 +182,17 @@ class GpuCounts:
         language = np.repeat(np.arange(self._languages), [len(part) for part in begins])
         tiles = np.column_stack([np.concatenate(begins), ends[language], language])
         return _Slice(rows, self._moved(ends), self._moved(tiles), positions)
+
+    def _take_off_own(self, counts: torch.Tensor, rows: torch.Tensor, languages: np.ndarray, first: int) -> None:
+        """Take each pair's own passage off its count, in which it is if it scores higher here than as a relevant one.
+
+        That may be where a chunk holds another vector than was given before, as of texts that were encoded twice.
+        """
+        row = self._positions - first  # (N,)
+        pair = np.flatnonzero((row >= 0) & (row < len(rows)))
+        place, language = self._moved(pair), self._moved(languages[row[pair]])
+        higher = self._scores(self._query[place], rows, self._moved(row[pair])) > self._threshold[place]
+        counts.view(-1).index_add_(0, place * self._languages + language, -higher.long())
 
     def _goes_whole(self, rows: torch.Tensor) -> bool:
         return self._whole and rows.dtype == self._queries.dtype and not rows.shape[1] % TILE["BLOCK_K"]
@@ -253,11 +267,10 @@ class GpuCounts:
             return self._again(one, inputs, number, start)
         for pair, row in zip(listed.pair[:number].split(_SETTLED), listed.row[:number].split(_SETTLED), strict=True):
             score, position = self._scores(self._query[pair], one.rows, row), one.positions[row]
-            threshold, own = self._threshold[pair], self._position[pair]
-            higher = (score > threshold) | ((score == threshold) & (position < own))
+            threshold = self._threshold[pair]
+            higher = (score > threshold) | ((score == threshold) & (position < self._position[pair]))
             language = torch.bucketize(row, one.ends, right=True)
-            counted = (higher & (position != own)).long()
-            listed.above.view(-1).index_add_(0, pair * self._languages + language, counted)
+            listed.above.view(-1).index_add_(0, pair * self._languages + language, higher.long())
         return listed.above
 
     def _careful(self, one: _Slice, start: int) -> torch.Tensor:

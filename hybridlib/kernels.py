@@ -7,7 +7,8 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+# Compiled once, whatever the numbers: else 1, and multiples of 16, are compiled for.
+@triton.jit(do_not_specialize=["number_of_queries", "query_blocks", "languages", "capacity"])
 def count_above(  # type: ignore[no-untyped-def]
     queries, passages, inverse_norms, tiles, first_pair, most_pairs, low, high, above, near_pair, near_row, near,
     number_of_queries, query_blocks, width, stride, languages, capacity,
@@ -83,7 +84,7 @@ def count_above(  # type: ignore[no-untyped-def]
                 left -= 1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["number"])
 def inner_products(  # type: ignore[no-untyped-def]
     left, right, left_row, right_row, products, number, width, BLOCK: tl.constexpr
 ):  # fmt: skip
@@ -119,7 +120,7 @@ def _wide(values):  # type: ignore[no-untyped-def]
     return values.to(tl.float32).to(tl.float64)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["number"])
 def split(  # type: ignore[no-untyped-def]
     embeddings, scales, parts, number, width, padded, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr
 ):  # fmt: skip

@@ -16,6 +16,8 @@ from hybridlib import jobs, reproduce
 from hybridlib.paths import project_root
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # the kernels run on the CPU; read when they are imported
 
 # Parameters of two notebooks for ten runs of half a second.
 _COMMON = {

@@ -9,70 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_ranks import U, count_in_chunks, draw_embeddings, draw_pairs, slow_above, slow_scores
 
 from hybridlib import cpu_counts
-from hybridlib.bounds import error_bound
 from hybridlib.ranks import RankCounter, relevant_ranks
-
-U = 2.0**-24  # half the distance from 1 to the next larger float32
-
-
-def slow_inner_products(queries, passages):
-    """In float64, in the documented order: d is added to partial sum d % 32, then neighbours to each other."""
-    queries, passages = np.asarray(queries, dtype=np.float64), np.asarray(passages, dtype=np.float64)
-    partial = np.zeros((32, len(queries), len(passages)))
-    for d in range(queries.shape[1]):
-        partial[d % 32] += queries[:, [d]] * passages[:, d]
-    while len(partial) > 1:
-        partial = partial[0::2] + partial[1::2]
-    return partial[0]  # (Q, P)
-
-
-def slow_scores(queries, passages, similarity):
-    scores = slow_inner_products(queries, passages)
-    if similarity == "dot":
-        return scores
-    norms = np.array([math.sqrt(slow_inner_products(row[None], row[None])[0, 0]) for row in np.asarray(passages)])
-    return scores / np.where(norms == 0, 1, norms)
-
-
-def slow_above(scores, pairs, languages, number_of_languages):
-    """Sort nothing, skip nothing: compare every passage with the relevant one."""
-    above = np.zeros((len(pairs), number_of_languages), dtype=int)
-    for n, (query, relevant) in enumerate(pairs):
-        for passage in range(scores.shape[1]):
-            if passage == relevant:
-                continue
-            score, threshold = scores[query, passage], scores[query, relevant]
-            if score > threshold or (score == threshold and passage < relevant):
-                above[n, languages[passage]] += 1
-    return above
-
-
-def draw_embeddings(rng, rows, dimensions, kind):
-    if kind == "few values":  # most scores are tied
-        return rng.integers(-1, 2, (rows, dimensions)).astype(float)
-    embeddings = rng.standard_normal((rows, dimensions))
-    if kind == "duplicates":
-        embeddings = embeddings[rng.integers(0, 1 + rows // 3, rows)]
-    if kind == "near ties":  # a few float32 steps apart
-        embeddings = embeddings[0] * (1 + rng.integers(-3, 4, (rows, dimensions)) * U)
-    if kind == "any norm":
-        embeddings *= 10.0 ** rng.integers(-30, 31, (rows, 1))
-        embeddings[rng.random(rows) < 0.2] = 0
-    return embeddings
-
-
-def draw_pairs(rng, queries, passages, number):
-    return np.column_stack([rng.integers(0, queries, number), rng.integers(0, passages, number)])
-
-
-def count_in_chunks(queries, passages, pairs, languages, number_of_languages, edges, **options):
-    """The same through a counter, one chunk between every two edges, in the order in which the edges come."""
-    counter = RankCounter(queries, passages, pairs, np.arange(len(passages)), languages=number_of_languages, **options)
-    for left, right in edges:
-        counter.update(passages[left:right], languages[left:right], start=left)
-    return counter.above
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
@@ -398,40 +338,8 @@ def test_exactly_the_chunks_that_hold_a_counted_passage_are_refused(chunks):
             counted |= chunk
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3, 7, 31, 128, 384, 1021, 4099])
-def test_no_float32_score_is_further_from_the_true_one_than_the_bound(dimensions):
-    rng = np.random.default_rng(dimensions)
-    bound = error_bound(dimensions)
-    equal = np.full(dimensions, dimensions**-0.5)
-    # One large product swallows many that are just too small to be added to it; and the same with alternating signs.
-    swallowed = np.r_[1.0, np.full(dimensions - 1, math.sqrt(0.99 * U / 2))]
-    alternating = swallowed * (-1.0) ** np.arange(dimensions)
-    # Every component lies just below the middle between two float32 numbers, and all are rounded down.
-    middles = (np.float32(dimensions**-0.5) * (1 + rng.integers(0, 99, dimensions) * 2 * U)) * (1 + 0.99 * U)
-    vectors = [equal, swallowed, alternating, middles, rng.standard_normal(dimensions), rng.standard_cauchy(dimensions)]
-    vectors = np.array([vector / np.linalg.norm(vector) for vector in vectors])
-    for q in vectors:
-        for p in vectors:
-            q32, p32 = q.astype(np.float32), p.astype(np.float32)
-            products = q32 * p32
-            true = math.fsum(q * p)
-            in_order = np.add.accumulate(products)[-1]  # one after the other, the worst order
-            backwards = np.add.accumulate(products[::-1])[-1]
-            in_torch = torch.from_numpy(q32) @ torch.from_numpy(p32)
-            for score in (in_order, backwards, products.sum(), q32 @ p32, in_torch):
-                assert abs(float(score) - true) <= bound
-
-
-def test_the_bound_is_no_more_than_about_twice_what_can_happen():
-    # 4098 products of 0.99 u / 2 each are lost on a first one of nearly 1: 4098 * 0.495 u, of a bound of 4102 u.
-    vector = np.r_[1.0, np.full(4098, math.sqrt(0.99 * U / 2))]
-    vector /= np.linalg.norm(vector)
-    single = vector.astype(np.float32)
-    error = abs(np.add.accumulate(single * single)[-1] - math.fsum(vector * vector))
-    assert 0.45 * error_bound(4099) < error < error_bound(4099)
-
-
 def good_arguments():
+    """Passages 1 and 3 are relevant: their numbers are looked at first."""
     return {
         "query_embeddings": np.ones((2, 3)),
         "passage_embeddings": np.ones((4, 3)),
@@ -472,6 +380,8 @@ def good_arguments():
         ("passage_embeddings", np.full((4, 3), 1e200), r"passage_embeddings: row 0 holds 1e\+200"),
         ("passage_embeddings", np.full((4, 3), 1e-200), r"passage_embeddings: row 0 holds 1e-200"),
         ("passage_embeddings", np.full((4, 3), np.float16(np.nan)), r"passage_embeddings: row 0 holds nan"),
+        ("passage_embeddings", np.eye(4)[:, :3] + [[0], [0], [0], [np.nan]], r"passage_embeddings: row 3 holds nan"),
+        ("passage_embeddings", np.eye(4)[:, :3] + [[0], [0], [np.nan], [0]], r"passage_embeddings: row 2 holds nan"),
         ("pairs", [0, 1], r"pairs has shape \(2,\); expected \(N, 2\)"),
         ("pairs", [[0, 1, 2]], r"pairs has shape \(1, 3\); expected \(N, 2\)"),
         ("pairs", [[0.0, 1.5]], r"pairs is float64; expected whole numbers"),
