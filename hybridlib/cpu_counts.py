@@ -58,7 +58,8 @@ class CpuCounts:
         self._order = order_within(self._first, threshold)  # (N,)
         self._query, self._position, self._threshold = query, position[self._order], threshold[self._order]
         self._query_norms = norms_of(self._queries)  # (Q,)
-        self._unit_queries = (self._queries / self._query_norms[:, None]).astype(np.float32)  # (Q, D)
+        self._unit_queries = np.empty(self._queries.shape, dtype=np.float32)  # (Q, D)
+        np.divide(self._queries, self._query_norms[:, None], out=self._unit_queries, casting="same_kind")
         self._counts = np.zeros((len(query), languages), dtype=np.int64)
         self._blas = ThreadpoolController()
 

@@ -9,7 +9,9 @@ import numpy as np
 # Partial sums of an inner product: four vectors of a CPU's widest registers.
 PARTIAL_SUMS = 32
 # So many scores of a query are compared at once; where some lie in the band, these are gone through by the smaller one.
-_BLOCK, _SMALL_BLOCK = 256, 32
+_BLOCK, _SMALL_BLOCK = 512, 32
+# Scores in the band that are settled together.
+_LISTED = 16_384
 # Rows whose numbers fill a line of the cache.
 _LINE = 16
 
@@ -53,7 +55,8 @@ def count_tile(  # type: ignore[no-untyped-def]
     tile begins among the passages sorted by language, and `place` where among them the relevant passage itself is, far
     outside if it is not there.
     """
-    partial = np.empty(PARTIAL_SUMS)
+    listed = np.empty((_LISTED, 3), dtype=np.int64)  # query, pair and passage of scores in the band
+    number = 0
     for i in range(scores.shape[0]):
         query = first_query + i
         for left in range(0, scores.shape[1], _BLOCK):
@@ -67,20 +70,35 @@ def count_tile(  # type: ignore[no-untyped-def]
                 perhaps, surely = _beside(row, low[n], high[n])
                 counts[n] += surely
                 if perhaps > surely:
+                    if number > _LISTED - _BLOCK:
+                        _settle(listed[:number], queries, passages, scale, threshold, relevant_position, start, counts)
+                        number = 0
                     for small in range(0, row.shape[0], _SMALL_BLOCK):
                         part = row[small : small + _SMALL_BLOCK]
                         perhaps_here, surely_here = _beside(part, low[n], high[n])
                         if perhaps_here > surely_here:
                             for j in range(part.shape[0]):
                                 if low[n] <= part[j] <= high[n]:
-                                    p = rows[left + small + j]
-                                    exact = score(queries[query], passages[p], scale[p], partial)
-                                    earlier = exact == threshold[n] and start + p < relevant_position[n]
-                                    counts[n] += np.int32(exact > threshold[n] or earlier)
+                                    listed[number] = query, n, rows[left + small + j]
+                                    number += 1
                 if present:
                     row[itself] = own_score
                 elif perhaps == 0:
                     break
+    _settle(listed[:number], queries, passages, scale, threshold, relevant_position, start, counts)
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle(  # type: ignore[no-untyped-def]
+    listed, queries, passages, scale, threshold, relevant_position, start, counts
+):  # fmt: skip
+    """Count what was listed by its score in float64: one after the other, so that one's memory comes while another is
+    scored."""
+    partial = np.empty(PARTIAL_SUMS)
+    for query, n, p in listed:
+        exact = score(queries[query], passages[p], scale[p], partial)
+        earlier = exact == threshold[n] and start + p < relevant_position[n]
+        counts[n] += np.int32(exact > threshold[n] or earlier)
 
 
 @numba.njit(nogil=True, cache=True)
