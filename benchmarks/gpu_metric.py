@@ -15,6 +15,7 @@ from gpu_corpus import Corpus, corpus_of, languages_of, timed
 from on_device import Part, in_turn_on, patched, product_rate
 
 from hybridlib import gpu_counts
+from hybridlib.slices import Slice
 
 GOAL, GOAL_FROM_HOST, GOAL_OF_FUSING = 0.6, 0.8, 3.0
 # Queries, passages and dimensions of a tile, warps and stages; what is compiled otherwise comes first.
@@ -127,7 +128,7 @@ def unfused(corpus: Corpus, passages: torch.Tensor, step: int) -> Callable[[], n
 
     def count() -> np.ndarray:
         above = torch.zeros(len(corpus.queries), dtype=torch.int64, device=corpus.queries.device)
-        inputs = counts._whole_inputs(gpu_counts._Slice(passages, *[passages] * 3))  # takes but the rows
+        inputs = counts._whole_inputs(Slice(passages, *[passages] * 3))  # takes but the rows
         low, high = inputs.low[:, None], inputs.high[:, None]
         for begin in range(0, len(passages), step):
             rows = passages[begin : begin + step]

@@ -5,8 +5,6 @@ to the tensor cores as they are. Wider ones are split into float16 parts, and on
 whichever is faster: three list fewer scores to settle. The ranks do not depend on it.
 """
 
-import itertools
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import NamedTuple
@@ -18,6 +16,7 @@ import triton
 from hybridlib.arguments import check_languages, check_size, largest_of
 from hybridlib.bounds import tensor_core_bound
 from hybridlib.kernels import count_above, inner_products, split
+from hybridlib.slices import Slice, by_language, moved, slices_on
 
 _INTERPRETED = not isinstance(count_above, triton.JITFunction)
 _HALF = (torch.float16, torch.bfloat16)
@@ -39,15 +38,6 @@ _WORTH = 400
 _ORDINARY = (2.0**-40, 2.0**40)
 # Split numbers are multiplied by it, so that their low parts do not underflow.
 _SCALE = 2.0**15
-
-
-class _Slice(NamedTuple):
-    """Passages on the device, sorted by language, and where they are in the corpus."""
-
-    rows: torch.Tensor  # (C, D)
-    ends: torch.Tensor  # last + 1 row of each language, (L,)
-    tiles: torch.Tensor  # first and last + 1 row and language, (T, 3)
-    positions: torch.Tensor  # in the corpus, (C,)
 
 
 class _Inputs(NamedTuple):
@@ -108,20 +98,20 @@ class GpuCounts:
         self._queries = queries.to(device)
         device = self._queries.device  # with its number
         self._device, self._cosine, self._languages = device, cosine, languages
-        self._query = self._moved(query)
+        self._query = moved(query, self._device)
         self._positions = position  # of each pair's own passage, (N,)
-        self._position = self._moved(position)
+        self._position = moved(position, self._device)
         first = np.searchsorted(query, np.arange(len(queries) + 1))
         blocks = np.arange(0, len(queries), TILE["BLOCK_Q"])
-        self._first = self._moved(first)  # (Q + 1,)
-        self._most = self._moved(np.maximum.reduceat(np.diff(first), blocks) if len(blocks) else blocks)
+        self._first = moved(first, self._device)  # (Q + 1,)
+        self._most = moved(np.maximum.reduceat(np.diff(first), blocks) if len(blocks) else blocks, self._device)
         self._above = torch.zeros((len(query), languages), dtype=torch.int64, device=device)
         with _on(device):
             norms = _norms(self._queries)
             self._parts_scale = _SCALE / norms  # (Q,)
             self._query_norm = norms[self._query]  # of each pair, (N,)
             self._whole = self._queries.dtype in _HALF and bool(_are_ordinary(norms))
-            self._threshold = self._scores(self._query, relevant.to(device), self._moved(row))  # (N,)
+            self._threshold = self._scores(self._query, relevant.to(device), moved(row, self._device))  # (N,)
 
     @property
     def above(self) -> np.ndarray:
@@ -135,12 +125,15 @@ class GpuCounts:
             ValueError: a number is not finite or of no ordinary size. The counts are then as they were.
         """
         total = torch.zeros_like(self._above)
-        before: tuple[_Slice, _Inputs, _Listed] | None = None
+        before: tuple[Slice, _Inputs, _Listed] | None = None
         with _on(self._device):
-            for rows, begin in self._slices(passages):
-                one = self._sorted(rows, languages[begin : begin + len(rows)], start + begin)
+            numbers = _WHOLE_NUMBERS if self._goes_whole(passages) else _SPLIT_NUMBERS
+            for rows, begin in slices_on(self._device, passages, max(1, numbers // max(1, passages.shape[1]))):
+                own = languages[begin : begin + len(rows)]
+                check_languages(own, self._languages)
+                one = by_language(rows, own, start + begin, self._languages, TILE["BLOCK_P"])
                 inputs = self._whole_inputs(one) if self._goes_whole(rows) else self._split_inputs(one)
-                self._take_off_own(total, rows, languages[begin : begin + len(rows)], start + begin)
+                self._take_off_own(total, rows, own, start + begin)
                 now = (one, inputs, self._launch(one, inputs, _LISTED))
                 if before:  # is settled while the next is counted
                     total += self._settled(*before, start)
@@ -149,40 +142,6 @@ class GpuCounts:
                 total += self._settled(*before, start)
         self._above += total
 
-    def _slices(self, passages: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
-        """Slices, each on its way to the device while the one before is counted, and the number of their first row."""
-        numbers = _WHOLE_NUMBERS if self._goes_whole(passages) else _SPLIT_NUMBERS
-        slices = passages.split(max(1, numbers // max(1, passages.shape[1])))
-        starts = np.cumsum([0, *map(len, slices)]).tolist()
-        if passages.device == self._device:
-            yield from zip(slices, starts, strict=False)
-            return
-        copying, counting = torch.cuda.Stream(self._device), torch.cuda.current_stream(self._device)
-        ahead: list[tuple[torch.Tensor, int, torch.cuda.Event]] = []
-        for rows, begin in [*zip(slices, starts, strict=False), (None, 0)]:
-            if rows is not None:
-                with torch.cuda.stream(copying):
-                    ahead.append((rows.to(self._device, non_blocking=True), begin, copying.record_event()))
-            if len(ahead) == 2 or rows is None:
-                moved, first, copied = ahead.pop(0)
-                counting.wait_event(copied)
-                moved.record_stream(counting)
-                yield moved, first
-
-    def _sorted(self, rows: torch.Tensor, languages: np.ndarray, first: int) -> _Slice:
-        positions = torch.arange(first, first + len(rows), device=self._device)
-        is_sorted = (languages[1:] >= languages[:-1]).all()
-        check_languages(languages[[0, -1]] if is_sorted else languages, self._languages)
-        if not is_sorted:
-            order = np.argsort(languages, kind="stable")
-            languages, taken = languages[order], self._moved(order)
-            rows, positions = rows[taken], positions[taken]
-        ends = np.searchsorted(languages, np.arange(self._languages), side="right")
-        begins = [np.arange(left, right, TILE["BLOCK_P"]) for left, right in itertools.pairwise([0, *ends])]
-        language = np.repeat(np.arange(self._languages), [len(part) for part in begins])
-        tiles = np.column_stack([np.concatenate(begins), ends[language], language])
-        return _Slice(rows, self._moved(ends), self._moved(tiles), positions)
-
     def _take_off_own(self, counts: torch.Tensor, rows: torch.Tensor, languages: np.ndarray, first: int) -> None:
         """Take each pair's own passage off its count, in which it is if it scores higher here than as a relevant one.
 
@@ -190,21 +149,21 @@ class GpuCounts:
         """
         row = self._positions - first  # (N,)
         pair = np.flatnonzero((row >= 0) & (row < len(rows)))
-        place, language = self._moved(pair), self._moved(languages[row[pair]])
-        higher = self._scores(self._query[place], rows, self._moved(row[pair])) > self._threshold[place]
+        place, language = moved(pair, self._device), moved(languages[row[pair]], self._device)
+        higher = self._scores(self._query[place], rows, moved(row[pair], self._device)) > self._threshold[place]
         counts.view(-1).index_add_(0, place * self._languages + language, -higher.long())
 
     def _goes_whole(self, rows: torch.Tensor) -> bool:
         return self._whole and rows.dtype == self._queries.dtype and not rows.shape[1] % TILE["BLOCK_K"]
 
-    def _whole_inputs(self, one: _Slice) -> _Inputs:
+    def _whole_inputs(self, one: Slice) -> _Inputs:
         norms = torch.linalg.vector_norm(one.rows, dim=1, dtype=torch.float32)  # (C,)
         unit = self._query_norm if self._cosine else self._query_norm * norms.max().double()  # (N,)
         bound = tensor_core_bound(one.rows.shape[1], products=1, rounded=False)
         inverse = 1 / norms if self._cosine else None
         return _Inputs(self._queries, one.rows, inverse, 1, *self._band(unit, unit, bound), _are_ordinary(norms))
 
-    def _split_inputs(self, one: _Slice, *, ordinary: bool = True) -> _Inputs:
+    def _split_inputs(self, one: Slice, *, ordinary: bool = True) -> _Inputs:
         """Parts of the rows, whose norms float32 can hold if they are `ordinary`, which is found out."""
         if ordinary:
             wide = torch.promote_types(one.rows.dtype, torch.float32)
@@ -233,7 +192,7 @@ class GpuCounts:
             high, torch.full_like(high, torch.inf)
         )
 
-    def _launch(self, one: _Slice, inputs: _Inputs, capacity: int) -> _Listed:
+    def _launch(self, one: Slice, inputs: _Inputs, capacity: int) -> _Listed:
         above = torch.zeros_like(self._above)
         pair, row = (torch.empty(capacity, dtype=torch.int64, device=self._device) for _ in range(2))
         number = torch.zeros(1, dtype=torch.int64, device=self._device)
@@ -254,7 +213,7 @@ class GpuCounts:
         on_cpu = torch.empty(2, dtype=torch.int64, pin_memory=True).copy_(found, non_blocking=True)
         return _Listed(above, pair, row, on_cpu, torch.cuda.current_stream().record_event())
 
-    def _settled(self, one: _Slice, inputs: _Inputs, listed: _Listed, start: int) -> torch.Tensor:
+    def _settled(self, one: Slice, inputs: _Inputs, listed: _Listed, start: int) -> torch.Tensor:
         """The counts of a slice, once what is listed is scored in float64. (N, L)"""
         if listed.copied:
             listed.copied.synchronize()  # waits for this slice, and not for the next, which is launched already
@@ -273,14 +232,14 @@ class GpuCounts:
             listed.above.view(-1).index_add_(0, pair * self._languages + language, higher.long())
         return listed.above
 
-    def _careful(self, one: _Slice, start: int) -> torch.Tensor:
+    def _careful(self, one: Slice, start: int) -> torch.Tensor:
         """Count a slice whose norms are not ordinary; refuse it if that is because of its numbers."""
         rows = (one.positions - start).cpu().numpy()  # in the argument
         check_size(largest_of(one.rows), "passage_embeddings", rows)
         inputs = self._split_inputs(one, ordinary=False)
         return self._settled(one, inputs, self._launch(one, inputs, _LISTED), start)
 
-    def _again(self, one: _Slice, inputs: _Inputs, number: int, start: int) -> torch.Tensor:
+    def _again(self, one: Slice, inputs: _Inputs, number: int, start: int) -> torch.Tensor:
         """Count a slice again whose list was too short: with a longer one, or in two halves."""
         tiles, half = one.tiles, len(one.tiles) // 2
         if number <= _MOST_LISTED or not half:
@@ -296,11 +255,6 @@ class GpuCounts:
             norms = _inner_products(passages, passages, row, row).sqrt()
             scores /= torch.where(norms == 0, 1.0, norms)
         return scores
-
-    def _moved(self, table: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(table, dtype=np.int64))
-        # From memory that is not pinned, a copy would wait for all kernels that were launched.
-        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
 
 def _inner_products(

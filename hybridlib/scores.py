@@ -137,10 +137,17 @@ def unit_columns(embeddings, norms, rows, begin, stop, columns):  # type: ignore
         begin, stop: the columns to write, up to but not `stop`.
         columns: (D, C), written.
     """
+    lines = np.empty((_LINE, embeddings.shape[1]), dtype=np.float32)
     for left in range(begin, stop, _LINE):
+        held = min(_LINE, stop - left)
+        for line in range(held):
+            row = rows[left + line]
+            inverse = 1.0 / norms[row]
+            for d in range(embeddings.shape[1]):
+                lines[line, d] = np.float64(embeddings[row, d]) * inverse
         for d in range(embeddings.shape[1]):
-            for column in range(left, min(left + _LINE, stop)):
-                columns[d, column] = embeddings[rows[column], d] / norms[rows[column]]
+            for line in range(held):
+                columns[d, left + line] = lines[line, d]
 
 
 def norms_of(embeddings: np.ndarray) -> np.ndarray:
