@@ -62,6 +62,9 @@ class CpuCounts:
         np.divide(self._queries, self._query_norms[:, None], out=self._unit_queries, casting="same_kind")
         self._counts = np.zeros((len(query), languages), dtype=np.int64)
         self._blas = ThreadpoolController()
+        # Tiles of scores, one a thread, and unit vectors are written to the same memory again: new pages are dear.
+        self._idle = [np.empty(_TILE_QUERIES * _TILE_PASSAGES, dtype=np.float32) for _ in range(self._threads)]
+        self._columns = np.empty(0, dtype=np.float32)
 
     @property
     def above(self) -> np.ndarray:
@@ -85,7 +88,9 @@ class CpuCounts:
         shrink = norms if self._cosine else np.full(len(passages), norms.max())
         low, high = self._bands(1.0 if self._cosine else norms.max())
         by_language = np.argsort(languages, kind="stable")
-        columns = np.empty(passages.shape[::-1], dtype=np.float32)  # (D, C)
+        if self._columns.size < passages.size:
+            self._columns = np.empty(passages.size, dtype=np.float32)
+        columns = self._columns[: passages.size].reshape(passages.shape[::-1])  # (D, C)
         tiles = _tiles(languages[by_language])
         place_of_row = np.empty(len(passages), dtype=np.int64)
         place_of_row[by_language] = np.arange(len(passages))
@@ -95,15 +100,13 @@ class CpuCounts:
         parts = _evenly(len(self._queries), _TILE_QUERIES, min(self._threads, 1 + len(self._queries) // _FEW_QUERIES))
         groups = -(-self._threads // max(1, len(parts)))  # of passages
         counts = [self._counts, *(np.zeros_like(self._counts) for _ in range(groups - 1))]
-        # A thread writes all its tiles to the same memory: new pages are dear.
-        idle = [np.empty(_TILE_QUERIES * _TILE_PASSAGES, dtype=np.float32) for _ in range(self._threads)]
 
         def make(part: tuple[int, int]) -> None:
             unit_columns(passages, shrink, by_language, *part, columns)
 
         def count(task: tuple[tuple[int, int], int]) -> None:
             (begin, stop), group = task
-            scores = idle.pop()
+            scores = self._idle.pop()
             for language, left, right in tiles[group::groups]:
                 tile = scores[: (stop - begin) * (right - left)].reshape(stop - begin, right - left)
                 np.matmul(self._unit_queries[begin:stop], columns[:, left:right], out=tile)
@@ -111,7 +114,7 @@ class CpuCounts:
                     tile, begin, self._first, low, high, self._threshold, self._position, place, left,
                     self._queries, passages, scale, by_language[left:right], start, counts[group][:, language],
                 )  # fmt: skip
-            idle.append(scores)
+            self._idle.append(scores)
 
         # One matrix product per thread at a time: one that itself spread over all cores would fight with the others.
         with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self._threads) as pool:
