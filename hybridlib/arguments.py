@@ -15,8 +15,14 @@ def as_matrix(embeddings: Embeddings, name: str) -> np.ndarray:
     Raises:
         ValueError: they are no matrix of floats, or hold numbers that are not finite or of no ordinary size.
     """
-    tensor = as_tensor(embeddings, name).cpu()
+    tensor = as_tensor(embeddings, name)
     check_size(largest_of(tensor), name)
+    return as_floats(tensor)
+
+
+def as_floats(tensor: torch.Tensor) -> np.ndarray:
+    """A matrix of floats as a float32 or float64 array on the CPU; half precision becomes float32, exactly."""
+    tensor = tensor.cpu()
     return (tensor.float() if tensor.element_size() < 4 else tensor).numpy()
 
 

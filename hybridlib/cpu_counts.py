@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from hybridlib.arguments import as_matrix, check_languages
+from hybridlib.arguments import as_floats, check_languages, check_size, largest_of
 from hybridlib.bounds import error_bound
 from hybridlib.scores import count_tile, norms_of, order_within, pair_scores, unit_columns
 
@@ -17,6 +17,8 @@ _TILE_QUERIES = 512
 _TILE_PASSAGES = 2048
 # Threads share the passages rather than the queries where each would have fewer queries than this.
 _FEW_QUERIES = 256
+# Norms that no vector has whose numbers are not sound.
+_ORDINARY = (1e-130, 1e130)
 
 
 class CpuCounts:
@@ -49,15 +51,15 @@ class CpuCounts:
         threads: int | None = None,
     ) -> None:
         self._threads, self._cosine = threads or os.cpu_count() or 1, cosine
-        self._queries = as_matrix(queries, "query_embeddings")
-        passages = as_matrix(relevant, "relevant_embeddings")
-        scale = norms_of(passages) if cosine else np.ones(len(passages))
+        self._queries, passages = as_floats(queries), as_floats(relevant)
+        self._query_norms = _norms(self._queries, "query_embeddings")  # (Q,)
+        norms = _norms(passages, "relevant_embeddings")
+        scale = norms if cosine else np.ones(len(passages))
         threshold = self._pair_scores(passages, scale, query, row)
         # The pairs of a query lie side by side, by threshold: `_first` holds where each query's begin.
         self._first = np.searchsorted(query, np.arange(len(self._queries) + 1))  # (Q + 1,)
         self._order = order_within(self._first, threshold)  # (N,)
         self._query, self._position, self._threshold = query, position[self._order], threshold[self._order]
-        self._query_norms = norms_of(self._queries)  # (Q,)
         self._unit_queries = np.empty(self._queries.shape, dtype=np.float32)  # (Q, D)
         np.divide(self._queries, self._query_norms[:, None], out=self._unit_queries, casting="same_kind")
         self._counts = np.zeros((len(query), languages), dtype=np.int64)
@@ -80,9 +82,9 @@ class CpuCounts:
             ValueError: a number is not finite or of no ordinary size, or a language is out of range. The counts are
                 then as they were.
         """
-        passages = as_matrix(embeddings, "passage_embeddings")
+        passages = as_floats(embeddings)
+        norms = _norms(passages, "passage_embeddings")
         check_languages(languages, self._counts.shape[1])
-        norms = norms_of(passages)
         scale = norms if self._cosine else np.ones(len(passages))
         # Passages are shrunk to a norm of at most 1, which the error bound asks for: for the dot product all alike.
         shrink = norms if self._cosine else np.full(len(passages), norms.max())
@@ -139,6 +141,16 @@ class CpuCounts:
         low = np.nextafter((centre - bound).astype(np.float32), np.float32(-np.inf))
         high = np.nextafter((centre + bound).astype(np.float32), np.float32(np.inf))
         return low, high
+
+
+def _norms(embeddings: np.ndarray, name: str) -> np.ndarray:
+    """As `norms_of`; refuses numbers that are not sound, which are looked for only where the norms are not. (R,)"""
+    norms = norms_of(embeddings, zero=0.0)
+    low, high = _ORDINARY
+    if not ((norms > low) & (norms < high)).all():
+        check_size(largest_of(torch.from_numpy(embeddings)), name)
+    norms[norms == 0] = 1.0
+    return norms
 
 
 def _evenly(rows: int, most: int, threads: int) -> list[tuple[int, int]]:

@@ -150,9 +150,9 @@ def unit_columns(embeddings, norms, rows, begin, stop, columns):  # type: ignore
                 columns[d, left + line] = lines[line, d]
 
 
-def norms_of(embeddings: np.ndarray) -> np.ndarray:
-    """Euclidean norms in float64, 1 for a zero vector, so that one can divide by them. (R, D) -> (R,)"""
+def norms_of(embeddings: np.ndarray, *, zero: float = 1.0) -> np.ndarray:
+    """Euclidean norms in float64, `zero` for a zero vector: 1 unless given, so that one can divide by them. (R,)"""
     rows = np.arange(len(embeddings))
     norms = np.sqrt(pair_scores(embeddings, embeddings, np.ones(len(embeddings)), rows, rows))
-    norms[norms == 0] = 1.0
+    norms[norms == 0] = zero
     return norms
