@@ -52,7 +52,7 @@ GOAL_OF_ERROR = 2e-6
 LIMIT_OF_SECONDS = 180  # else the script takes too long
 NO_MODEL = torch.nn.Sequential(torch.nn.Identity())
 # Where rivals have 0.002 in all, a rival has 0.002 / B, which a sum near 1 in single precision rounds at 2^-24.
-LIMIT_OF_DISAGREEMENT = 1e-2
+LIMIT_OF_DISAGREEMENT = 5e-2
 
 Parts = list[Tensor]
 
