@@ -46,7 +46,7 @@ def metric() -> str:
 
 def growth() -> str:
     record = kept("growth")
-    ours = {row["passages"]: row for row in record["rows"] if row["contender"].startswith("RankCounter")}
+    ours = {row["passages"]: row for row in record["rows"] if row["contender"].startswith("hybridlib")}
     least, most = min(ours), max(ours)
     return (
         f"from {least:,} to {most:,} passages the ranks take from {ours[least]['MB']:.0f} to {ours[most]['MB']:.0f} MB."
