@@ -46,10 +46,11 @@ def metric() -> str:
 
 def growth() -> str:
     record = kept("growth")
-    ours = {row["passages"]: row for row in record["rows"] if row["contender"].startswith("hybridlib")}
-    least, most = min(ours), max(ours)
+    ours = [row for row in record["rows"] if row["contender"].startswith("hybridlib")]
+    sizes, megabytes = [row["passages"] for row in ours], [row["MB"] for row in ours]
     return (
-        f"from {least:,} to {most:,} passages the ranks take from {ours[least]['MB']:.0f} to {ours[most]['MB']:.0f} MB."
+        f"from {min(sizes):,} to {max(sizes):,} passages the ranks take between {min(megabytes):.0f} and "
+        f"{max(megabytes):.0f} MB, whatever the size."
     )
 
 
