@@ -24,7 +24,7 @@ import torch
 from measuring import COLOURS, STYLE, in_turn, keep, machine, minilm_folder, show, versions
 from sentence_transformers import SentenceTransformer
 
-from hybridlib.embedding import embed_texts
+from hybridlib.encoder.embed import embed_texts
 
 TEXTS = 600
 ROUNDS = 3
@@ -162,7 +162,7 @@ def product_rate(device: torch.device, precision: str) -> float:
 def sentences() -> tuple[list[str], str]:
     """Texts, and where they are from."""
     if os.environ.get("HYBRIDLIB_DATA"):
-        from hybridlib.task import load_task
+        from hybridlib.data.load import load_task
 
         texts = load_task("xquad-r").passages.text
         return texts.sample(TEXTS, random_state=0).tolist(), "XQuAD-R"

@@ -1,8 +1,9 @@
 """Part `agreement` of `benchmarks/gpu.py`: ranks on the device are those of float64, to the last one.
 
 The oracle scores every query and passage in float64 by torch, a block of 32 dimensions after the other, as
-`hybridlib.ranks` defines the order of summation, so that ties are ties and nothing has to be equal "nearly". Only where
-there are too many scores for that are the vectors made of small whole numbers, whose sums are exact in any order.
+`hybridlib.metric.ranks` defines the order of summation, so that ties are ties and nothing has to be equal "nearly".
+Only where there are too many scores for that are the vectors made of small whole numbers, whose sums are exact
+in any order.
 """
 
 import itertools
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from on_device import Part, patched
 
-from hybridlib import gpu_counts
-from hybridlib.ranks import SIMILARITIES, RankCounter, relevant_ranks
+from hybridlib.metric import gpu as gpu_counts
+from hybridlib.metric.ranks import SIMILARITIES, RankCounter, relevant_ranks
 
 TYPES = {"float16": 4, "bfloat16": 30, "float32": 30, "float64": 100}  # decades by which their norms may differ
 PRODUCTS, SHARDS = (1, 3), (1, 2, 7)
@@ -134,7 +135,7 @@ def above_of(case: Case, similarity: str, products: int | None, shards: int, dev
 
 
 def expected_above(case: Case, similarity: str) -> np.ndarray:
-    """How many passages of each language rank above each pair's, by the definition in `hybridlib.ranks`. (N, L)"""
+    """How many passages of each language rank above each pair's, as `hybridlib.metric.ranks` defines it. (N, L)"""
     device = case.queries.device
     queries, passages = case.queries.double(), case.passages.double()
     query, own = torch.from_numpy(case.pairs).to(device).T  # (N,), (N,)

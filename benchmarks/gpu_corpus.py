@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from on_device import Part, elapsed, patched, random_rows
 
-from hybridlib import gpu_counts
-from hybridlib.ranks import RankCounter
+from hybridlib.metric import gpu as gpu_counts
+from hybridlib.metric.ranks import RankCounter
 
 QUERIES, WIDTH = 1024, 768
 DEEPEST = 3000

@@ -14,8 +14,8 @@ import torch
 from gpu_corpus import Corpus, corpus_of, languages_of, timed
 from on_device import Part, in_turn_on, patched, product_rate
 
-from hybridlib import gpu_counts
-from hybridlib.slices import Slice
+from hybridlib.metric import gpu as gpu_counts
+from hybridlib.metric.gpu_slices import Slice
 
 GOAL, GOAL_FROM_HOST, GOAL_OF_FUSING = 0.6, 0.8, 3.0
 # Queries, passages and dimensions of a tile, warps and stages; what is compiled otherwise comes first.

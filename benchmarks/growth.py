@@ -33,8 +33,8 @@ import numpy as np
 from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep, machine, show, versions
 from peers import MEASURES, PEERS, Pool, with_exact_scores
 
-from hybridlib.measures import Rankings, parse_measure
-from hybridlib.ranks import RankCounter
+from hybridlib.metric.measures import Rankings, parse_measure
+from hybridlib.metric.ranks import RankCounter
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 2_000_000)
 DIMENSIONS = 384

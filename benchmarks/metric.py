@@ -32,15 +32,15 @@ from measuring import COLOURS, STYLE, in_turn, keep, machine, minilm_folder, sho
 from peers import MEASURES, PACKAGES, PEERS, Pool, with_exact_scores
 
 import hybridlib as hl
-from hybridlib.embedding import embed_texts
-from hybridlib.evaluation import ALL_LANGUAGES
+from hybridlib.encoder.embed import embed_texts
+from hybridlib.evaluation.evaluate import ALL_LANGUAGES
 from hybridlib.paths import project_root, replacing
 
 ROUNDS = 5
 EVERY = 200
 AGREEMENT = 1e-6
 PRODUCTS = {"numpy": "bare float32 product (numpy)", "torch": "bare float32 product (torch)"}
-RANKS = "exact ranks (relevant_ranks)"  # `hybridlib.plan` reads it
+RANKS = "exact ranks (relevant_ranks)"  # `hybridlib.study.cli.plan` reads it
 REPORT = "the whole report (evaluate_embeddings)"
 
 

@@ -25,7 +25,7 @@ from measuring import keep, minilm_folder
 from sentence_transformers import SentenceTransformer
 
 import hybridlib as hl
-from hybridlib.sources.comprehension import comprehension_task
+from hybridlib.data.sources.comprehension import comprehension_task
 
 SOURCE = (
     "github.com/embeddings-benchmark/results at 319e81d64298f3bdc5f09c8b6ff91f5015b3664c, "

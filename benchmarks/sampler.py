@@ -39,8 +39,8 @@ from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep,
 from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
 from torch.utils.data import RandomSampler
 
-from hybridlib.availability import Availability, Segment
-from hybridlib.sampler import HybridBatchSampler
+from hybridlib.sampler.availability import Availability, Segment
+from hybridlib.sampler.batches import HybridBatchSampler
 
 LANGUAGES = tuple(["ar", "de", "el", "en", "es", "fi", "fr", "hi", "ru", "sw", "th", "tr", "vi", "zh"])
 SIZES = (10_000, 1_000_000, 40_000_000)

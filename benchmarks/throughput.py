@@ -26,9 +26,9 @@ import torch
 from random_encoder import random_encoder, random_lengths, random_texts
 from sentence_transformers import SentenceTransformer
 
-from hybridlib.corpus import ParallelCorpus
-from hybridlib.training import fine_tune
-from hybridlib.workload import ENCODERS, texts_of
+from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.study.cli.workload import ENCODERS, texts_of
+from hybridlib.training.fine_tune import fine_tune
 
 ON_GPU = torch.cuda.is_available()
 ENCODER = "FacebookAI/xlm-roberta-base" if ON_GPU else "sentence-transformers/all-MiniLM-L6-v2"

@@ -39,11 +39,12 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback
 
-from hybridlib.corpus import ParallelCorpus, load_corpus
+from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.load import load_corpus
+from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
-from hybridlib.sampler import HybridBatchSampler
-from hybridlib.tokens import embed
-from hybridlib.training import fine_tune
+from hybridlib.sampler.batches import HybridBatchSampler
+from hybridlib.training.fine_tune import fine_tune
 
 PAIRS = 32
 FURTHER_PAIRS = (64, 100)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hybridlib.tokens import embed
+from hybridlib.encoder.tokens import embed
 
 # Scores held at a time, 64 MB of them; in fewer, products of matrices lose more speed than the cache gains.
 _TILE = 1 << 24

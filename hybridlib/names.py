@@ -7,23 +7,6 @@ from babel import Locale
 from babel.core import get_global
 
 LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())  # noqa: SIM905 (one line)
-CORPORA = ("atlas", "atlas-names", "xquad-r", "squad-translate", "mmarco", "squadshifts")
-TASKS = (
-    "atlas",
-    "atlas-paraphrased",
-    "atlas-partial",
-    "xquad-r",
-    "mlqa-r",
-    "miracl",
-    "tatoeba",
-    "xquad",
-    "belebele",
-    "mmarco",
-)
-# Of the text of tasks and corpora that are of one domain.
-DOMAINS = {"xquad-r": "wikipedia", "mlqa-r": "wikipedia", "xquad": "wikipedia", "mmarco": "web"}
-# Tasks of which one language can be named, as `miracl/sw`.
-BY_LANGUAGE = ("miracl", "tatoeba")
 STATIC_ENCODERS = ("static:scratch", "static:aligned")
 STRATEGIES = ("en-en", "x-x", "x-x-mono", "x-y", "hybrid", "mix-passages", "mix-entries", "round-robin-entries")
 # Trains as en-en, on code-switched text.

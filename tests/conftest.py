@@ -12,8 +12,9 @@ import pytest
 import torch
 import yaml
 
-from hybridlib import jobs, reproduce
 from hybridlib.paths import project_root
+from hybridlib.study import jobs
+from hybridlib.study.cli import main as reproduce
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network
 if not torch.cuda.is_available():
@@ -45,7 +46,7 @@ TINY = {
 # matters of the figure, so it is a text.
 _STUB = """import hybridlib as hl
 from hybridlib import paths
-from hybridlib.questions import QUESTIONS
+from hybridlib.study.questions import QUESTIONS
 params = QUESTIONS[{name!r}].from_namespace(globals())
 ---
 hl.compute_runs(params.runs())

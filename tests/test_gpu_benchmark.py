@@ -29,10 +29,10 @@ def from_name(name):
         raise importlib.metadata.PackageNotFoundError(name)
     return named(name)
 PathFinder.find_spec, importlib.metadata.Distribution.from_name = staticmethod(find_spec), staticmethod(from_name)
-for name in ("ranks", "gpu_counts", "kernels", "bounds", "arguments"):
+for name in ("metric.ranks", "metric.gpu", "metric.gpu_kernels", "metric.bounds", "metric.arguments"):
     importlib.import_module("hybridlib." + name)
 lacking.remove("threadpoolctl")
-for name in ("embedding", "tokens", "windows", "loss"):
+for name in ("encoder.embed", "encoder.tokens", "encoder.windows", "loss"):
     importlib.import_module("hybridlib." + name)
 for name in ("gpu", "gpu_agreement", "gpu_metric", "gpu_encoder", "loss", "encoding"):
     importlib.import_module(name)
@@ -42,7 +42,7 @@ print("imported", sorted(lacking & set(sys.modules)))
 INTERPRETED = """
 import sys, torch
 from pathlib import Path
-from hybridlib import gpu_counts, ranks
+from hybridlib.metric import gpu as gpu_counts, ranks
 import gpu_agreement, gpu_metric, on_device
 cpu = torch.device("cpu")
 for kind in gpu_agreement.KINDS:

@@ -44,7 +44,7 @@ def test_a_script_that_a_code_names_is_taken():
 
 
 def test_no_word_is_listed_twice():
-    for words in (names.CORPORA, names.TASKS, names.STATIC_ENCODERS, names.STRATEGIES, names.SETTINGS):
+    for words in (names.STATIC_ENCODERS, names.STRATEGIES, names.SETTINGS):
         assert len(set(words)) == len(words)
     assert names.CODE_SWITCH not in names.STRATEGIES  # a way to make text, not to draw batches
 
@@ -75,10 +75,10 @@ def test_a_name_that_there_is_not_is_an_attribute_error(name):
 
 LIGHT = """
 import sys
-import hybridlib, hybridlib.questions
+import hybridlib, hybridlib.study.questions
 from hybridlib import Run, Trial, BatchRatioParams
 assert dir(hybridlib)
-heavy = {"torch", "sentence_transformers", "transformers", "datasets", "matplotlib", "numba"} & set(sys.modules)
+heavy = {"torch", "sentence_transformers", "transformers", "matplotlib", "numba"} & set(sys.modules)
 assert not heavy, heavy
 from hybridlib import fine_tune  # and what computes is there once it is asked for
 assert "torch" in sys.modules and "sentence_transformers" in sys.modules

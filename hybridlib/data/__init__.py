@@ -1,0 +1,1 @@
+"""Training corpora and evaluation tasks, and where they come from."""

@@ -1,0 +1,87 @@
+"""The embedded corpus as training data and as evaluation tasks."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from hybridlib.data.atlas.facts import SPLITS, atlas_facts, atlas_names, atlas_paraphrases, atlas_texts
+from hybridlib.data.corpus import ParallelCorpus, check_languages, check_split, connected_groups
+from hybridlib.data.task import RetrievalTask
+from hybridlib.names import LANGUAGES
+
+
+def read_corpus(name: str, split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
+    """Read the embedded corpus, or its names alone.
+
+    Args:
+        name: `atlas` or `atlas-names`.
+        split: `train`; `atlas` also has `validation` and `test`.
+        languages: those of the grid, in order; all 21 unless given.
+        seed: chooses the split and the sentence frames.
+
+    Raises:
+        ValueError: there is no such split or language.
+    """
+    frame = _facts_as_items(split, seed) if name == "atlas" else _names_as_items(split)
+    return ParallelCorpus.from_frame(frame.assign(dataset=name), check_languages(languages, LANGUAGES, name))
+
+
+def read_task(name: str, split: str, seed: int) -> RetrievalTask:
+    """Read one of the embedded tasks; the pool holds the passages of all facts.
+
+    Args:
+        name: `atlas`, `atlas-paraphrased` or `atlas-partial`.
+        split: the facts that are asked about: `train`, `validation` or `test`.
+        seed: chooses the split, the sentence frames and, for `atlas-partial`, the languages of each fact.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    facts = atlas_facts(seed)
+    texts = atlas_texts(facts, seed)
+    if name == "atlas-partial":
+        texts = texts[_partial(len(facts), seed)]
+    told = atlas_paraphrases(facts, seed) if name == "atlas-paraphrased" else texts
+    asked = texts.fact.isin(facts.fact[facts.split == check_split(split, SPLITS)])
+    queries = texts[asked].sort_values("language", kind="stable").rename(columns={"query": "text"})
+    queries["query_id"] = queries.language + ":" + queries.fact
+    passages = told.sort_values("language", kind="stable").rename(columns={"passage": "text"})
+    passages["passage_id"] = passages.language + ":" + passages.fact
+    if name == "atlas-paraphrased":
+        passages["passage_id"] += ":" + passages.number.astype(str)
+    qrels = queries[["query_id", "fact"]].merge(passages[["passage_id", "fact"]], on="fact")
+    return RetrievalTask(queries.rename(columns={"fact": "question"}), passages, qrels.assign(relevance=1))
+
+
+@lru_cache(maxsize=2)
+def _facts_as_items(split: str, seed: int) -> pd.DataFrame:
+    check_split(split, SPLITS)
+    facts = atlas_facts(seed)
+    # Texts are made for all facts before the split is taken, since what a fact reads like must not depend on the split.
+    frame = atlas_texts(facts, seed).merge(facts.loc[facts.split == split, ["fact", "domain"]], on="fact")
+    return frame.rename(columns={"fact": "item"}).assign(passage_group=frame.fact)
+
+
+def _names_as_items(split: str) -> pd.DataFrame:
+    """Names as question and passage alike: a cross-lingual pair of them is a translation pair."""
+    check_split(split, ("train",))
+    names = atlas_names().rename_axis("item").reset_index()
+    frame = names.melt(id_vars="item", var_name="language", value_name="query")
+    frame = frame.sort_values("item", kind="stable", ignore_index=True)
+    # Arabic the language and Arabic the script, for one, are the same word in many languages.
+    groups = connected_groups(frame["item"], frame.language + ":" + frame["query"].str.casefold())
+    kind = frame["item"].str.partition(":")[0]
+    return frame.assign(passage=frame["query"], passage_group=frame["item"].map(groups), domain=kind)
+
+
+def _partial(facts: int, seed: int) -> np.ndarray:
+    """Which facts exist in which language: English and, drawn for each fact, one to three others. (facts * L,)"""
+    rng = np.random.default_rng([seed, 3])
+    order = np.argsort(rng.random((facts, len(LANGUAGES))), axis=1)
+    exists = np.zeros((facts, len(LANGUAGES)), dtype=bool)
+    english = LANGUAGES.index("en")
+    for row, (languages, others) in enumerate(zip(order, rng.integers(1, 4, facts), strict=True)):
+        exists[row, [english, *[code for code in languages if code != english][:others]]] = True
+    return exists.ravel()

@@ -1,0 +1,213 @@
+"""Loading data by name: the one list of what there is to train on and to evaluate.
+
+Every name has a reader, of the embedded corpus (`hybridlib.data.atlas`) or of public data (`hybridlib.data.sources`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from hybridlib.data.atlas import read as atlas
+from hybridlib.data.atlas.facts import atlas_facts
+from hybridlib.data.corpus import ParallelCorpus, check_languages
+from hybridlib.data.passages import rows_of
+from hybridlib.data.sources import (
+    belebele,
+    lareqa,
+    miracl,
+    mmarco,
+    squad_translate,
+    squadshifts,
+    tatoeba,
+    xquad,
+)
+from hybridlib.data.task import RetrievalTask
+from hybridlib.names import LANGUAGES, SETTINGS
+
+
+class Reader(NamedTuple):
+    """What reads a training corpus, and the languages that it can have."""
+
+    read: Callable[..., ParallelCorpus]
+    languages: Sequence[str]
+
+
+CORPORA = {
+    "atlas": Reader(atlas.read_corpus, LANGUAGES),
+    "atlas-names": Reader(atlas.read_corpus, LANGUAGES),
+    "xquad-r": Reader(lareqa.read_corpus, lareqa.LANGUAGES),
+    "squad-translate": Reader(squad_translate.read_corpus, squad_translate.LANGUAGES),
+    "mmarco": Reader(mmarco.read_corpus, mmarco.LANGUAGES),
+    "squadshifts": Reader(squadshifts.read_corpus, squadshifts.LANGUAGES),
+}
+TASKS: dict[str, Callable[..., RetrievalTask]] = {
+    "atlas": atlas.read_task,
+    "atlas-paraphrased": atlas.read_task,
+    "atlas-partial": atlas.read_task,
+    "xquad-r": lareqa.read_task,
+    "mlqa-r": lareqa.read_task,
+    "miracl": miracl.read_task,
+    "tatoeba": tatoeba.read_task,
+    "xquad": xquad.read_task,
+    "belebele": belebele.read_task,
+    "mmarco": mmarco.read_task,
+}
+# The public data, as `hybridlib data info` lists it.
+SOURCES = {
+    source.name: source
+    for module in (lareqa, miracl, tatoeba, xquad, belebele, squad_translate, mmarco, squadshifts)
+    for source in module.SOURCES
+}
+# Tasks of which one language can be named, as `miracl/sw`.
+BY_LANGUAGE = ("miracl", "tatoeba")
+# The domain of tasks whose texts are all of one domain.
+DOMAINS = {"xquad-r": "wikipedia", "mlqa-r": "wikipedia", "xquad": "wikipedia", "mmarco": "web"}
+
+
+def load_corpus(
+    name: str,
+    split: str = "train",
+    *,
+    languages: Sequence[str] | None = None,
+    items: Mapping[str, int] | None = None,
+    available: Mapping[str, float] | None = None,
+    others: float = 1.0,
+    seed: int = 0,
+) -> ParallelCorpus:
+    """Load a training corpus.
+
+    Args:
+        name: `atlas` (embedded), `atlas-names` (its names alone, as translation pairs), `xquad-r`, `squad-translate`,
+            `mmarco`, `squadshifts`, or several joined by `+`, as `squad-translate+mmarco`: their items one corpus after
+            the other, missing in the languages that only another corpus has.
+        split: `train`, or another split of the corpus: `validation` or `test` of `atlas`, `test` of `xquad-r` (a
+            quarter of its articles), `validation` of `mmarco` and, all of it, of `squadshifts`.
+        languages: those to take, in this order; all of them unless given.
+        items: how many items of each domain to take (see `ParallelCorpus.compose`); all of them unless given.
+        available: share of the items that stays available in a language (see `ParallelCorpus.thin`).
+        others: the share in the languages that `available` does not name.
+        seed: chooses the split, the sentence frames and the items that stay.
+
+    Raises:
+        ValueError: an argument names something that does not exist; the message lists what does.
+        FileNotFoundError: a data file is missing.
+
+    >>> corpus = load_corpus("atlas", languages=["en", "sw"], available={"sw": 0.1})
+    >>> corpus.sizes().to_dict() == {"en": len(corpus), "sw": -(-len(corpus) // 10)}
+    True
+    """
+    names = name.split("+")
+    for one in names:
+        if one not in CORPORA or names.count(one) > 1:
+            raise ValueError(
+                f"corpus is {name!r}; allowed: {', '.join(CORPORA)}, or several different ones joined by +"
+            )
+    if len(names) == 1:
+        corpus = CORPORA[name].read(name, split, languages, seed)
+    else:
+        corpus = _several_corpora(names, split, languages, seed)
+    corpus = corpus.compose(items, seed) if items else corpus
+    return corpus.thin(available or {}, seed, others=others) if available or others != 1 else corpus
+
+
+def load_task(
+    name: str,
+    split: str | None = None,
+    *,
+    languages: Sequence[str] | None = None,
+    paragraphs: bool = False,
+    pool: str | int | None = None,
+    seed: int = 0,
+) -> RetrievalTask:
+    """Load an evaluation task.
+
+    Args:
+        name: one of `TASKS`, `miracl/<language>`, `tatoeba/<language>`, or several joined by `+`, which
+            then have one pool. `atlas`, `atlas-paraphrased` and `atlas-partial` are embedded: in the second every fact
+            is told by one to three passages in each language, so that several are relevant to a query, as in MIRACL;
+            in the third every fact exists in English and one to three other languages only, as in MLQA-R.
+        split: for the embedded ones, `validation` or `test` (the default), or `train`; the pool holds the passages of
+            all facts. For `xquad-r`, `test` takes the articles that `load_corpus("xquad-r")` leaves out; all articles
+            unless given, which is the benchmark as published.
+        languages: those to take; all of them unless given.
+        paragraphs: for `xquad-r` and `mlqa-r`, whether a passage is the sentence followed by its paragraph.
+        pool: `judged`, or how many distractors of each language, as in `RetrievalTask.with_pool`; all passages unless
+            given.
+        seed: chooses the split, as in `load_corpus`, and draws the distractors.
+
+    Raises:
+        ValueError: an argument names something that does not exist; the message lists what does.
+        FileNotFoundError: a data file is missing.
+
+    >>> load_task("atlas", languages=["th", "en"]).languages
+    ['en', 'th']
+    """
+    parts = {one: _one_task(one, split, languages, paragraphs, seed) for one in name.split("+")}
+    task = parts[name] if len(parts) == 1 else _joined_tasks(parts)
+    return task.with_pool(pool, seed) if pool is not None else task
+
+
+def _one_task(
+    name: str, split: str | None, languages: Sequence[str] | None, paragraphs: bool, seed: int
+) -> RetrievalTask:
+    family, slash, language = name.partition("/")
+    if family not in TASKS or (slash and family not in BY_LANGUAGE):
+        single = ", ".join(f"{one}/<language>" for one in BY_LANGUAGE)
+        raise ValueError(f"task is {name!r}; allowed: {', '.join(TASKS)}, {single}, and several joined by +")
+    if paragraphs and family not in ("xquad-r", "mlqa-r"):
+        raise ValueError(f"paragraphs is True; allowed for xquad-r and mlqa-r, not for {name}")
+    if split is not None and not (name.startswith("atlas") or name == "xquad-r"):
+        raise ValueError(f"split is {split!r}; {name} has none: allowed is None")
+    if slash and languages is not None:
+        raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
+    if name.startswith("atlas"):
+        task = TASKS[name](name, "test" if split is None else split, seed)
+    elif family in ("xquad-r", "mlqa-r"):
+        task = TASKS[name](name, split, paragraphs, seed)
+    else:
+        return TASKS[family](family, [language] if slash else languages)
+    return task.restrict(languages) if languages is not None else task
+
+
+def _several_corpora(names: Sequence[str], split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
+    """Join corpora, each in those of the languages that it has."""
+    every = list(dict.fromkeys(code for name in names for code in CORPORA[name].languages))
+    chosen = check_languages(languages, every, "+".join(names))
+    own = {name: [code for code in chosen if code in CORPORA[name].languages] for name in names}
+    read = [CORPORA[name].read(name, split, own[name], seed) for name in names if own[name]]
+    return ParallelCorpus.joined(read, chosen)
+
+
+def _joined_tasks(parts: Mapping[str, RetrievalTask]) -> RetrievalTask:
+    """Several tasks as one, with one pool of all passages; ids begin with the name of the task."""
+    tables: dict[str, list[pd.DataFrame]] = {"queries": [], "passages": [], "qrels": []}
+    for name, task in parts.items():
+        for table, rows in (
+            ("queries", task.queries),
+            ("passages", rows_of(task.passages, slice(None))),
+            ("qrels", task.qrels),
+        ):
+            ids = [column for column in ("query_id", "question", "passage_id") if column in rows]
+            tables[table].append(rows.assign(**{column: name + ":" + rows[column].astype(str) for column in ids}))
+    shared = tuple(setting for setting in SETTINGS if all(setting in task.settings for task in parts.values()))
+    whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
+    return RetrievalTask(whole["queries"], whole["passages"], whole["qrels"], shared)
+
+
+def question_domains(name: str, *, seed: int = 0) -> pd.Series:
+    """The domain of every test question of a task, by question.
+
+    Raises:
+        ValueError: the task has no domains.
+    """
+    if name.startswith("atlas"):
+        facts = atlas_facts(seed)
+        return facts[facts.split == "test"].set_index("fact").domain
+    if "+" not in name or set(name.split("+")) - set(DOMAINS):
+        raise ValueError(
+            f"task is {name!r}; allowed, as they have domains: {', '.join(list(TASKS)[:3])}, and several joined by "
+            f"+ of {', '.join(DOMAINS)}"
+        )
+    questions = load_task(name).queries.question
+    return questions.str.partition(":")[0].map(DOMAINS).set_axis(questions).groupby(level=0).first().rename("domain")

@@ -1,0 +1,100 @@
+"""Reading comprehension as retrieval: find the passage that a question was asked about.
+
+For data in which the same questions are asked in several languages, as in XQuAD and Belebele. A question is relevant to
+its passage in every language. As MTEB does, texts are stripped, and equal texts of one language are one passage or one
+query; a query made of several questions has the relevant passages of all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hybridlib.data.task import RetrievalTask
+
+_TEXTS = ["question", "passage"]
+
+
+def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
+    """The task of parallel questions.
+
+    Args:
+        files: for each language a table in the order of its file, with a row for every question: `key` (the same in
+            all languages), `question` and `passage` (texts).
+
+    Returns:
+        The task. A query is called `<language>:<key>`, by the first of its keys, and a passage `<language>:<n>`,
+        counted from 0 in the file.
+
+    Raises:
+        ValueError: the languages do not have the same questions.
+
+    >>> german = pd.DataFrame({"key": ["a", "b"], "question": ["Wo?", "Wer?"], "passage": ["In Rom.", "In Rom."]})
+    >>> english = pd.DataFrame({"key": ["a", "b"], "question": ["Where?", "Who?"], "passage": ["Rome.", "In Rome."]})
+    >>> task = comprehension_task({"de": german, "en": english})
+    >>> task.passages.passage_id.tolist()
+    ['de:0', 'en:0', 'en:1']
+    >>> task.qrels[task.qrels.query_id == "de:b"].passage_id.tolist()
+    ['de:0', 'en:1']
+    """
+    _check_parallel(files)
+    rows = pd.concat([table.assign(language=language) for language, table in files.items()], ignore_index=True)
+    rows[_TEXTS] = rows[_TEXTS].apply(lambda texts: texts.str.strip())
+    by_question, by_passage = (rows.groupby(["language", column], sort=False) for column in _TEXTS)
+    first = by_question["key"].transform("first")
+    rows["query_id"] = rows.language + ":" + first
+    number = by_passage.ngroup()  # of all languages; from 0 in each, as they come one after another
+    rows["passage_id"] = rows.language + ":" + (number - number.groupby(rows.language).transform("min")).astype(str)
+    queries = rows.drop_duplicates("query_id")
+    passages = rows.drop_duplicates("passage_id")
+    qrels = rows[["key", "query_id"]].merge(rows[["key", "passage_id"]], on="key")[["query_id", "passage_id"]]
+    return RetrievalTask(
+        queries[["query_id", "language", "key"]].assign(text=queries.question).rename(columns={"key": "question"}),
+        passages[["passage_id", "language"]].assign(text=passages.passage),
+        qrels.drop_duplicates().assign(relevance=1),
+    )
+
+
+def checked_rows(rows: pd.DataFrame, path: Path, questions: int, unit: str = "line") -> pd.DataFrame:
+    """The rows of a file, if they are as they must be.
+
+    Args:
+        rows: see `comprehension_task`; every row of the file, in its order.
+        path: of the file, for messages.
+        questions: how many the published file has; a file that was cut off has fewer.
+        unit: what a row is called in messages.
+
+    Raises:
+        ValueError: a text or a key is missing or empty, a key comes twice, or there are more or fewer questions.
+    """
+    for column in ("key", *_TEXTS):
+        bad = ~rows[column].map(lambda value: isinstance(value, str) and bool(value.strip()))
+        if bad.any():
+            raise ValueError(f"{path}, {unit} {rows.index[bad][0] + 1}: the {column} is empty or no text")
+    twice = rows.key.duplicated()
+    if twice.any():
+        raise ValueError(f"{path}, {unit} {rows.index[twice][0] + 1}: question {rows.key[twice].iloc[0]!r} comes twice")
+    if len(rows) != questions:
+        raise ValueError(f"{path} has {len(rows)} questions; the published file has {questions}")
+    return rows
+
+
+def chosen_languages(name: str, languages: Sequence[str] | None, allowed: Sequence[str]) -> list[str]:
+    """The languages asked for, in the order of the task's own.
+
+    Raises:
+        ValueError: there is no such language.
+    """
+    unknown = [] if languages is None else [language for language in languages if language not in allowed]
+    if unknown or (languages is not None and not languages):
+        what = f"{unknown[0]!r} is not in {name}" if unknown else "none is named"
+        raise ValueError(f"languages: {what}; allowed: {', '.join(allowed)}")
+    return [language for language in allowed if languages is None or language in languages]
+
+
+def _check_parallel(files: Mapping[str, pd.DataFrame]) -> None:
+    one, *others = files
+    for other in others:
+        alone = sorted(set(files[one].key) ^ set(files[other].key))
+        if alone:
+            raise ValueError(f"{one} and {other} do not have the same questions: {alone[0]!r} is in one of them only")

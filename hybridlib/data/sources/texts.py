@@ -1,0 +1,101 @@
+"""Texts put away by number, language by language, to be made into the table of a corpus item by item.
+
+Upstream's files hold one language each, and passages in an order of their own, while the table goes through the items
+and holds all languages of each; texts larger than memory therefore lie in files meanwhile.
+"""
+
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from hybridlib.data.table import COLUMNS, ROWS_AT_ONCE, schema
+
+_LENGTH = 4  # bytes
+
+
+class Texts:
+    """Numbered texts in a file, put in any order; in memory is where each begins, 8 bytes a text.
+
+    Args:
+        path: of the file, which is made.
+        size: how many numbers there are.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, Texts(Path(folder) / "texts", 3) as texts:
+    ...     texts.put(2, "two")
+    ...     texts.get(np.array([2, 0]))
+    ['two', '']
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._file = path.open("w+b")
+        self._begin = np.full(size, -1, dtype=np.int64)
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def put(self, number: int, text: str) -> None:
+        """Keep a text; what was put under its number before is lost."""
+        content = text.encode()
+        self._file.write(len(content).to_bytes(_LENGTH, "little") + content)
+        self._begin[number] = self._end
+        self._end += _LENGTH + len(content)
+
+    def has(self, number: np.ndarray | int) -> np.ndarray:
+        """Whether a text was put under each number."""
+        return self._begin[number] >= 0
+
+    def get(self, number: np.ndarray) -> list[str]:
+        """The texts of some numbers, empty where there is none."""
+        self._file.flush()
+        if not self._end:  # an empty file cannot be mapped
+            return [""] * len(number)
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return [_text(content, begin) if begin >= 0 else "" for begin in self._begin[number].tolist()]
+
+
+def _text(content: mmap.mmap, begin: int) -> str:
+    start = begin + _LENGTH
+    return content[start : start + int.from_bytes(content[begin:start], "little")].decode()
+
+
+def interleave(items: pd.DataFrame, texts: Mapping[str, tuple[Texts, Texts]]) -> Iterator[pa.Table]:
+    """Make pieces of a table of items whose texts were put away language by language.
+
+    Args:
+        items: a row for each: `query` and `passage` (the numbers of its texts, the same in all languages),
+            `passage_group`, `domain`, `dataset`.
+        texts: by language, in the order of the grid, those of queries and of passages. An item exists in a language
+            that has both; one that exists in none is left out.
+
+    Raises:
+        ValueError: no item exists in any language.
+    """
+    query, passage = items["query"].to_numpy(), items["passage"].to_numpy()
+    exists = np.stack([q.has(query) & p.has(passage) for q, p in texts.values()], axis=1)  # (items, L)
+    somewhere = np.flatnonzero(exists.any(axis=1))
+    items, exists = items.iloc[somewhere], exists[somewhere]
+    if items.empty:
+        raise ValueError(f"the corpus has no item in any of the languages {list(texts)}")
+    items = items.assign(item=np.arange(len(items)), passage_group=pd.factorize(items.passage_group)[0])
+    step = max(1, ROWS_AT_ONCE // len(texts))
+    for begin in range(0, len(items), step):
+        some = items.iloc[begin : begin + step]
+        grid = {name: np.repeat(some[name].to_numpy(), len(texts)) for name in COLUMNS if name in some}
+        grid["language"] = np.tile(np.array(list(texts), dtype=object), len(some))
+        for place, name in enumerate(("query", "passage")):
+            found = np.empty((len(some), len(texts)), dtype=object)
+            for number, pair in enumerate(texts.values()):
+                found[:, number] = pair[place].get(some[name].to_numpy())
+            found[~exists[begin : begin + step]] = ""
+            grid[name] = found.ravel()
+        yield pa.table({name: pa.array(grid[name]) for name in COLUMNS}, schema=schema(COLUMNS))

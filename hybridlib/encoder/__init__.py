@@ -1,0 +1,1 @@
+"""Encoders at work: texts to tokens, and tokens to embeddings."""

@@ -1,0 +1,1 @@
+"""An encoder and a task become a table of results."""

@@ -1,0 +1,1 @@
+"""The batch sampler: batches that are monolingual with probability alpha and cross-lingual otherwise."""

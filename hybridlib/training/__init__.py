@@ -1,0 +1,1 @@
+"""Fine-tuning: what to start from, hard negatives, and the trainer."""

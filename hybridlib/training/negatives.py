@@ -1,0 +1,185 @@
+"""Hard negatives: for every question a passage that an encoder finds near, although it does not answer.
+
+The paper trains on triplets and does not say where its negatives are from. Here they are mined by
+sentence-transformers' own `mine_hard_negatives`, over faiss, for the question of each language among the passages of
+that language. A pair whose passage is in another language than its question takes the negative of the passage's row, so
+that positive and negative are in one language, and the language does not give the answer away.
+
+What is near and not marked as relevant is often relevant all the same. Three rules keep such false negatives out:
+passages of the question's own passage group, and of any question of the same words, are never taken, nor are texts
+equal to theirs; and a passage must score lower than the question's own by a margin. 5 % of that score is what
+NV-Retriever (Moreira et al., 2024, arXiv 2407.15831) found best of the mining methods it compares.
+"""
+
+import contextlib
+import io
+import itertools
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import mine_hard_negatives
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.encoder.embed import embed_texts
+
+logger = logging.getLogger(__name__)
+
+NEGATIVE_COLUMNS = ("negative", "negative_group")
+
+
+def mine_negatives(
+    corpus: ParallelCorpus,
+    encoder: SentenceTransformer,
+    *,
+    range_min: int = 0,
+    range_max: int = 100,
+    relative_margin: float = 0.05,
+    batch_tokens: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> ParallelCorpus:
+    """A corpus with a negative in every row: the nearest passage that the rules of this module leave.
+
+    Where they leave none, the negative is drawn from the other passages of the language, so that every batch is of
+    triplets. A language needs memory for its texts and embeddings; one is worked on at a time. `thin` and `compose`
+    leave the negatives out: mine last.
+
+    Args:
+        corpus: its rows stay as they are, in their order.
+        encoder: what finds passages near, by cosine and with its own prompts: the one to fine-tune, or a better one.
+        range_min: how many of the nearest that are left to skip. None by default, as the margin does this work.
+        range_max: how many of the nearest to look at, false negatives apart; above `range_min`. More cost little; with
+            fewer, more negatives are random. Of a passage group, no more than these are told apart.
+        relative_margin: how far below the score of the question's own passage, as a share of it, 0 to 1.
+        batch_tokens: as of `hybridlib.encoder.embed.embed_texts`.
+        seed: draws the random negatives.
+        progress: show progress bars.
+
+    Returns:
+        The corpus, with two more columns in its table: `negative`, a passage in the row's language, and
+        `negative_group`, its passage group. They are "" and -1 where the item is missing, or where the language has
+        no passage that is not a false negative.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    _check(range_min, range_max, relative_margin)
+    options = {"range_max": range_max, "relative_margin": relative_margin}
+    table = corpus.table.remove_columns([name for name in NEGATIVE_COLUMNS if name in corpus.table.column_names])
+    negative, group = np.full(len(table), "", dtype=object), np.full(len(table), -1)
+    for number, language in enumerate(tqdm(corpus.languages, desc="mining", unit="language", disable=not progress)):
+        rows = np.arange(number, len(table), len(corpus.languages))
+        pairs = table.select_columns(["query", "passage", "passage_group"]).select(rows).to_pandas()
+        present = (pairs.passage.fillna("") != "").to_numpy()
+        if not present.any():
+            continue
+        rows, pairs = rows[present], pairs[present].reset_index(drop=True)
+        false = _false(pairs)
+        chosen = _hardest(pairs, false, _Encoder(encoder, batch_tokens, progress), range_min, options)  # (rows,)
+        logger.info("%s: %d of %d negatives are random", language, (chosen < 0).sum(), len(chosen))
+        chosen = _fill(chosen, pairs, false, np.random.default_rng([seed, number]))
+        rows, chosen = rows[chosen >= 0], chosen[chosen >= 0]
+        negative[rows], group[rows] = pairs.passage.to_numpy()[chosen], pairs.passage_group.to_numpy()[chosen]
+    table = table.add_column("negative", negative.tolist(), feature=datasets.Value("string"))
+    return ParallelCorpus(table.add_column("negative_group", group, feature=datasets.Value("int64")))
+
+
+def _check(range_min: int, range_max: int, relative_margin: float) -> None:
+    if range_min < 0:
+        raise ValueError(f"range_min is {range_min}; allowed: 0 or more")
+    if range_max <= range_min:
+        raise ValueError(f"range_max is {range_max}; allowed: more than range_min, which is {range_min}")
+    if not 0 <= relative_margin <= 1:
+        raise ValueError(f"relative_margin is {relative_margin}; allowed: 0 to 1")
+
+
+def _false(pairs: pd.DataFrame) -> dict[str, set[str]]:
+    """The passages that are no negatives of a question, by its text: those of all its groups."""
+    passages: defaultdict[int, set[str]] = defaultdict(set)
+    false: defaultdict[str, set[str]] = defaultdict(set)
+    for group, passage in zip(pairs.passage_group, pairs.passage, strict=True):
+        passages[group].add(passage)
+    for query, group in zip(pairs["query"], pairs.passage_group, strict=True):
+        false[query] |= passages[group]
+    return false
+
+
+def _hardest(
+    pairs: pd.DataFrame,
+    false: Mapping[str, set[str]],
+    encoder: "_Encoder",
+    range_min: int,
+    options: Mapping[str, Any],
+) -> np.ndarray:
+    """The row of the hardest negative of each pair of a language; -1 where there is none. (rows,)"""
+    # Not handed over as further positives: the margin would then be that of the farthest passage of the group.
+    more = min(max(map(len, false.values())) - 1, options["range_max"])
+    # What it prints is not wanted, nor is the progress bar of the search, which it cannot be asked to leave out.
+    with contextlib.nullcontext() if encoder.progress else contextlib.redirect_stderr(io.StringIO()):
+        mined = mine_hard_negatives(
+            datasets.Dataset.from_pandas(pairs[["query", "passage"]], preserve_index=False),
+            encoder,  # type: ignore[arg-type]
+            num_negatives=range_min + 1 + more,
+            **{**options, "range_max": options["range_max"] + more},
+            use_faiss=True,
+            output_format="labeled-list",
+            verbose=False,
+        )
+    near = {query: texts[1:] for query, texts in zip(mined["query"], mined["passage"], strict=True)}  # nearest first
+    first = _first_rows(pairs.passage)
+    chosen = np.full(len(pairs), -1)
+    for row, query in enumerate(pairs["query"]):
+        left = [text for text in near.get(query, ()) if text not in false[query]][range_min:]
+        if left:
+            chosen[row] = first[left[0]]
+    return chosen
+
+
+def _fill(
+    chosen: np.ndarray, pairs: pd.DataFrame, false: Mapping[str, set[str]], rng: np.random.Generator
+) -> np.ndarray:
+    """Rows drawn where there is none: onwards from a random place in a random order, to the first true negative."""
+    queries, passages = pairs["query"].tolist(), pairs.passage.tolist()
+    chosen, order = chosen.copy(), rng.permutation(len(pairs)).tolist()
+    for row in np.flatnonzero(chosen < 0):
+        start = int(rng.integers(len(order)))
+        onwards = itertools.chain(range(start, len(order)), range(start))
+        chosen[row] = next((order[at] for at in onwards if passages[order[at]] not in false[queries[row]]), -1)
+    return chosen
+
+
+def _first_rows(passages: pd.Series) -> dict[str, int]:
+    """In which row a text comes first."""
+    return dict(zip(passages[::-1], passages.index[::-1], strict=True))
+
+
+class _Encoder:
+    """An encoder as it is, but embedding as the rest of the library, and with progress bars only if they are wanted."""
+
+    def __init__(self, encoder: SentenceTransformer, batch_tokens: int | None, progress: bool) -> None:
+        self.encoder = encoder
+        self.batch_tokens = batch_tokens
+        self.progress = progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def encode_query(self, texts: list[str], **options: Any) -> np.ndarray:
+        return self._embed(texts, "query")
+
+    def encode_document(self, texts: list[str], **options: Any) -> np.ndarray:
+        return self._embed(texts, "document")
+
+    def _embed(self, texts: list[str], role: str) -> np.ndarray:
+        """Of length 1, as `mine_hard_negatives` asks for them. (texts, D)"""
+        made = embed_texts(self.encoder, texts, role=role, batch_tokens=self.batch_tokens, progress=self.progress)
+        return normalize(torch.from_numpy(made)).numpy()

@@ -1,0 +1,160 @@
+"""Encoders to start from: any SentenceTransformer, or a small one made on the spot.
+
+The two that are made here mirror the paper's two, at a size that trains in seconds on a CPU: each text is the mean of
+the embeddings of its tokens, and the tokenizer is trained on the corpus.
+
+- `static:scratch` starts from random weights and knows nothing of any language, as XLM-R knows nothing of retrieval;
+- `static:aligned` has seen translations of half of the atlas's names, as LaBSE has seen translations.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.load import load_corpus
+from hybridlib.names import STATIC_ENCODERS
+from hybridlib.training.fine_tune import fine_tune
+
+# Gradients of static embeddings are dense: a larger vocabulary or more dimensions cost time in proportion.
+_VOCABULARY = 12_000
+_DIMENSIONS = 128
+# Texts whose tokens are remembered, about 60 MB: enough for what is trained on, and no more of a corpus of millions.
+_REMEMBERED = 100_000
+_ALIGNMENT: dict[str, Any] = {
+    "strategy": "x-y",
+    "batch_size": 200,
+    "steps": 100,
+    "temperature": 0.05,
+    "learning_rate": 3e-2,
+}
+
+
+def load_encoder(
+    name: str = "static",
+    *,
+    corpus: ParallelCorpus | None = None,
+    prompts: Mapping[str, str] | None = None,
+    max_length: int | None = None,
+    seed: int = 0,
+) -> SentenceTransformer:
+    """Load an encoder to fine-tune or to evaluate.
+
+    Args:
+        name: `static:scratch` (or just `static`), `static:aligned`, the path of a saved SentenceTransformer, or the id
+            of one on the Hugging Face hub, where `id@revision` pins a revision.
+        corpus: for the static encoders, whose tokenizer is trained on its text; the training split of `atlas` unless
+            given.
+        prompts: put before texts, in training and evaluation: `query` and `document`. The encoder's own unless given.
+        max_length: tokens of a text that are read, the prompt's included; the encoder's own unless given.
+        seed: for the static encoders, draws the first weights.
+
+    Raises:
+        ValueError: there is no such prompt, or `max_length` is less than 1 or more than the encoder can read.
+        FileNotFoundError: there is no encoder of that name here or on the hub.
+
+    >>> load_encoder("static").get_embedding_dimension()
+    128
+    """
+    unknown = sorted(set(prompts or {}) - {"query", "document"})
+    if unknown:
+        raise ValueError(f"prompts: {unknown[0]!r} is unknown; allowed: query, document")
+    encoder = _load(STATIC_ENCODERS[0] if name == "static" else name, corpus, seed)
+    if prompts:
+        encoder.prompts = {**encoder.prompts, **prompts}
+    if max_length is not None:
+        most = encoder.max_seq_length
+        if max_length < 1 or (most is not None and max_length > most):
+            raise ValueError(f"max_length is {max_length}; allowed for {name}: 1 to {most}")
+        encoder.max_seq_length = max_length
+    return encoder
+
+
+def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransformer:
+    if name in STATIC_ENCODERS:
+        encoder = _static(corpus if corpus is not None else load_corpus("atlas"), seed)
+        return _align(encoder, seed) if name == "static:aligned" else encoder
+    path, _, revision = name.partition("@")
+    folder = os.path.expanduser(name)
+    if os.path.exists(folder):
+        path, revision = folder, ""
+    elif not path or path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise FileNotFoundError(f"encoder {name!r}: there is no such folder")
+    try:
+        return SentenceTransformer(path, revision=revision or None)
+    except (OSError, ValueError) as error:
+        known = ", ".join(STATIC_ENCODERS)
+        raise FileNotFoundError(
+            f"encoder {name!r} is neither {known}, nor the folder of a saved one, nor to be had from the hub: {error}"
+        ) from error
+
+
+def _static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
+    tokens = _tokens(corpus, _VOCABULARY)
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 3]).generate_state(1)[0]))
+    weights = torch.randn(tokens.tokenizer.get_vocab_size(), _DIMENSIONS, generator=generator) / _DIMENSIONS**0.5
+    module = StaticEmbedding(tokens.tokenizer, embedding_weights=weights)
+    module.preprocess = tokens  # type: ignore[method-assign]
+    return SentenceTransformer(modules=[module], device="cpu")
+
+
+class _Tokens:
+    """Does what `StaticEmbedding.preprocess` does, but tokenises each text once in the life of the process, since many
+    runs share an encoder's texts, and tokenising takes longer than the rest of a step.
+
+    Copies of an encoder share it: what it holds are facts about the tokenizer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._ids: dict[str, np.ndarray] = {}
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        return self
+
+    def __call__(self, inputs: Sequence[str], prompt: str | None = None, **options: Any) -> dict[str, torch.Tensor]:
+        texts = [f"{prompt}{text}" for text in inputs] if prompt else list(inputs)
+        new = [text for text in dict.fromkeys(texts) if text not in self._ids]
+        encodings = self.tokenizer.encode_batch(new, add_special_tokens=False)
+        made = {text: np.array(one.ids, dtype=np.int64) for text, one in zip(new, encodings, strict=True)}
+        if len(self._ids) + len(made) <= _REMEMBERED:
+            self._ids |= made
+        ids = [made[text] if text in made else self._ids[text] for text in texts]
+        ends = np.cumsum([len(one) for one in ids])
+        return {
+            "input_ids": torch.from_numpy(np.concatenate(ids)),
+            "offsets": torch.from_numpy(np.concatenate([[0], ends[:-1]])),
+        }
+
+
+@lru_cache(maxsize=1)
+def _tokens(corpus: ParallelCorpus, vocabulary: int) -> _Tokens:
+    return _Tokens(_train_tokenizer(corpus, vocabulary))
+
+
+def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:
+    """Byte-pair encoding (Sennrich et al., 2016) of lower-cased words.
+
+    Scripts without spaces are cut by their merges.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.UnicodeScripts()])
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=["[UNK]"], show_progress=False)
+    texts = (text for column in ("query", "passage") for text in corpus.table[column] if text)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _align(encoder: SentenceTransformer, seed: int) -> SentenceTransformer:
+    """Teach it translations of half of the names that the atlas is made of."""
+    names = load_corpus("atlas-names")
+    half = names.thin(dict.fromkeys(names.languages, 0.5))
+    return fine_tune(encoder, half, **_ALIGNMENT, seed=seed, progress=False)

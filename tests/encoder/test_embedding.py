@@ -1,0 +1,249 @@
+"""Embeddings are those of the encoder's own methods, however they are cut, and made with as little padding."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
+from tiny_bert import tiny_bert
+
+import hybridlib.encoder.embed
+from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of, workers_for
+from hybridlib.training.starts import load_encoder
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
+LETTERS = np.array(list("abcdefghij klmnop"))
+
+
+def draw_texts(number: int, seed: int = 0) -> list[str]:
+    """Of 1 to 90 letters, some more than the 64 tokens that the encoder reads; every tenth comes twice."""
+    rng = np.random.default_rng(seed)
+    texts = ["a" + "".join(rng.choice(LETTERS, rng.integers(0, 90))) for _ in range(number)]
+    return [texts[place - place % 10] if place % 10 == 1 else text for place, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bert")
+
+
+@pytest.fixture
+def bert(folder: Path) -> SentenceTransformer:
+    return tiny_bert(folder)
+
+
+@pytest.fixture
+def shapes(bert: SentenceTransformer) -> list[tuple[int, ...]]:
+    """Of the batches that the encoder is given."""
+    seen: list[tuple[int, ...]] = []
+    bert[0].register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0]["input_ids"].shape)))
+    return seen
+
+
+def stock(encoder: SentenceTransformer, texts: list[str], role: str) -> np.ndarray:
+    return (encoder.encode_query if role == "query" else encoder.encode_document)(texts, show_progress_bar=False)
+
+
+def assert_equal(ours: np.ndarray, theirs: np.ndarray) -> None:
+    # Components are of the order of 1, and float32 sums of 16 to 64 terms of it are exact to some 1e-6.
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
+    cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 1 - 1e-6
+
+
+PROMPTS = {
+    "none": {},
+    "both": {"query": "ask: ", "document": "tell: "},
+    "passage": {"query": "ask: ", "document": None, "passage": "pass: "},
+    "corpus": {"corpus": "of: ", "query": None, "document": None},
+    "default": {"query": None, "document": None, "other": "x: "},
+}
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("include_prompt", [True, False])
+def test_embeddings_are_those_of_the_encoders_own_method(
+    bert: SentenceTransformer, role: str, prompts: str, include_prompt: bool
+) -> None:
+    bert.prompts = {name: prompt for name, prompt in PROMPTS[prompts].items() if prompt is not None}
+    bert.default_prompt_name = "other" if prompts == "default" else None
+    bert.set_pooling_include_prompt(include_prompt)
+    texts = draw_texts(37)
+    assert_equal(embed_texts(bert, texts, role=role, batch_tokens=300), stock(bert, texts, role))
+
+
+def test_truncated_and_normalised_embeddings_are_the_encoders_own(bert: SentenceTransformer) -> None:
+    bert.append(Normalize())
+    bert.truncate_dim = 5
+    texts = draw_texts(23)
+    ours = embed_texts(bert, texts)
+    assert ours.shape == (23, 5)
+    assert_equal(ours, stock(bert, texts, "document"))
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 7, 64, 1000, None])
+@pytest.mark.parametrize("window", [1, 10, 41])
+def test_embeddings_do_not_depend_on_windows_and_batches(
+    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, batch_tokens: int | None, window: int
+) -> None:
+    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", window)
+    monkeypatch.setattr(hybridlib.encoder.windows, "_PIECE", 7)
+    texts = draw_texts(41)
+    assert_equal(embed_texts(bert, texts, batch_tokens=batch_tokens), stock(bert, texts, "document"))
+
+
+def test_a_batch_has_at_most_so_many_tokens_of_which_few_are_padding(
+    bert: SentenceTransformer, shapes: list[tuple[int, ...]]
+) -> None:
+    texts = draw_texts(400)
+    embed_texts(bert, texts, batch_tokens=640)
+    assert sum(texts for texts, _ in shapes) == 400
+    assert all(texts * width <= 640 for texts, width in shapes)
+    assert shapes[0][1] == 64 and shapes == sorted(shapes, key=lambda shape: -shape[1])
+    tokens = sum(min(64, len(text)) for text in texts)  # a letter is a token
+    padded = sum(texts * width for texts, width in shapes)
+    assert padded / tokens < 1.04
+    shapes.clear()
+    embed_texts(bert, texts, batch_tokens=3)  # less than nearly all texts
+    assert all(rows == 1 or rows * width <= 3 for rows, width in shapes)
+
+
+def test_one_text_a_text_without_tokens_and_no_text_are_embedded(bert: SentenceTransformer) -> None:
+    assert_equal(embed_texts(bert, ["who?"]), stock(bert, ["who?"], "document"))
+    assert embed_texts(bert, []).shape == (0, 16)
+    ours = embed_texts(bert, ["who?", "", "a"])  # the encoder's tokenizer adds no token of its own
+    np.testing.assert_allclose(ours, stock(bert, ["who?", "", "a"], "document"), rtol=0, atol=5e-6)
+    assert not ours[1].any() and not embed_texts(bert, [""]).any()
+
+
+def test_texts_are_tokenised_the_same_in_workers_and_quietly(
+    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    texts, state = draw_texts(41), torch.get_rng_state()
+    here = embed_texts(bert, texts, workers=0)  # with threads, which a process that is started later would warn of
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking where there are threads
+        assert np.array_equal(embed_texts(bert, texts, workers=2), here)
+    assert capfd.readouterr() == ("", "")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
+
+
+def test_what_fails_in_a_worker_fails_here(bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
+    with pytest.raises(TypeError, match="object of type 'int' has no len"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        embed_texts(bert, [*draw_texts(41), 7], workers=1)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_chunks_are_embedded_one_by_one_each_as_if_alone(
+    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
+    chunks = [draw_texts(size, seed=size) for size in (23, 0, 10, 1, 0)]
+    taken = []
+
+    def each() -> Iterator[list[str]]:
+        for chunk in chunks:
+            taken.append(len(chunk))
+            yield chunk
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        embedded = embed_chunks(bert, each(), workers=workers)
+        first = next(embedded)
+        assert taken == [23] or workers  # without workers nothing is taken before it is asked for
+        made = [first, *embedded]
+    assert [rows.shape for rows in made] == [(23, 16), (0, 16), (10, 16), (1, 16), (0, 16)]
+    for rows, chunk in zip(made, chunks, strict=True):
+        assert np.array_equal(rows, embed_texts(bert, chunk))
+
+
+def test_a_static_encoder_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    static, texts = load_encoder("static"), [*draw_texts(41), ""]
+    assert np.array_equal(embed_texts(static, texts), stock(static, texts, "document"))
+    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
+    assert np.array_equal(embed_texts(static, texts, role="query", precision="bfloat16"), stock(static, texts, "query"))
+    assert embed_texts(static, []).shape == (0, 128)
+
+
+def test_an_encoder_that_pads_on_the_left_is_asked_itself(bert: SentenceTransformer) -> None:
+    texts = draw_texts(41)
+    bert.tokenizer.padding_side = "left"
+    theirs = bert.encode_document(texts, batch_size=512, show_progress_bar=False)  # depends on the batch
+    assert np.array_equal(embed_texts(bert, texts), theirs)
+
+
+def test_padding_is_the_tokenizers_own(bert: SentenceTransformer) -> None:
+    seen: list[torch.Tensor] = []
+    bert[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]["input_ids"]))
+    bert.tokenizer.pad_token = "z"  # XLM-R derives positions from it
+    embed_texts(bert, ["a", "bcd"])
+    assert seen[0][1, 1:].tolist() == [bert.tokenizer.convert_tokens_to_ids("z")] * 2
+
+
+def test_bfloat16_is_as_near_as_it_promises_and_is_not_float32(bert: SentenceTransformer) -> None:
+    texts = draw_texts(41)
+    ours, theirs = embed_texts(bert, texts, precision="bfloat16"), stock(bert, texts, "document")
+    assert ours.dtype == np.float32 and not np.array_equal(ours, theirs)
+    cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.9999
+
+
+def test_on_the_cpu_precision_is_float32_and_there_are_no_workers_unless_asked(bert: SentenceTransformer) -> None:
+    assert precision_of(bert, None) == "float32" and precision_of(bert, "bfloat16") == "bfloat16"
+    assert workers_for(bert, 10**6) == 0
+
+
+def test_on_cuda_workers_are_as_many_as_there_is_work_and_cores(
+    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SentenceTransformer, "device", torch.device("cuda"))
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    # 4,096 texts are a window, for which no process is started; one core is left to this process.
+    assert [workers_for(bert, texts) for texts in (4096, 4097, 12_289, 10**6)] == [0, 2, 4, 5]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert workers_for(bert, 10**6) == 1
+
+
+def test_progress_is_shown_where_it_is_asked_for(bert: SentenceTransformer, capfd: pytest.CaptureFixture[str]) -> None:
+    embed_texts(bert, draw_texts(3))
+    assert capfd.readouterr() == ("", "")
+    embed_texts(bert, draw_texts(3), progress=True)
+    assert "3.00/3.00" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"role": "passage"}, "role is 'passage'; allowed: query, document"),
+        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
+        ({"precision": "float16"}, "precision is 'float16'; allowed: float32, bfloat16"),
+        ({"workers": -1}, "workers is -1; allowed: 0 or more"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(bert: SentenceTransformer, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        embed_texts(bert, ["a"], **options)
+
+
+if torch.cuda.is_available():
+
+    @pytest.mark.parametrize("precision", ["float32", None])
+    def test_on_cuda_embeddings_are_those_of_the_cpu(folder: Path, precision: str | None) -> None:
+        texts = draw_texts(9001)
+        here, there = tiny_bert(folder), tiny_bert(folder).to("cuda")
+        ours, theirs = embed_texts(there, texts, precision=precision, workers=2), stock(here, texts, "document")
+        cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+        assert cosine.min() > (0.9999 if precision is None else 1 - 1e-5)

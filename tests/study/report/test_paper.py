@@ -1,0 +1,319 @@
+"""The paper's figures: complete, consistent with the means they were printed with, and set beside results fairly."""
+
+import pandas as pd
+import pytest
+
+from hybridlib.metric.measures import parse_measure
+from hybridlib.names import SETTINGS
+from hybridlib.study.report import paper
+from hybridlib.study.report.paper import (
+    HYPERPARAMETERS,
+    beside,
+    claim_figures,
+    not_comparable,
+    paper_figures,
+    paper_mean,
+)
+
+GROUP = ["table", "task", "encoder", "measure", "setting", "strategy"]
+XQUAD_R = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]
+
+
+def printed():
+    """All rows of the file, means and medians too."""
+    return pd.read_csv(paper.__file__.replace(".py", ".csv"))
+
+
+def results(task, encoder, **changes):
+    """Results whose only query in each language has the paper's value, with the pool languages of the setting.
+
+    Two passage languages in the cross-lingual setting, 0.25 above and below the value: their mean is the value.
+    """
+    rows = paper_figures().query("task == @task and encoder == @encoder").drop(columns=["table", "task", "encoder"])
+    rows = rows.rename(columns={"language": "query_language"}).assign(query_id="q" + rows.index.astype(str))
+    crossing = rows.setting == "cross-lingual"
+    rows["passage_language"] = rows.query_language.where(rows.setting == "monolingual", "all")
+    below = rows[crossing].assign(passage_language="aa", value=rows.value - 0.25)
+    above = rows[crossing].assign(passage_language="bb", value=rows.value + 0.25)
+    return pd.concat([rows[~crossing], below, above], ignore_index=True).assign(**changes)
+
+
+def test_there_are_as_many_figures_as_the_tables_have_cells():
+    # Tables 3 to 6: 2 measures x 3 settings x 3 strategies for each language, 11 in XQuAD-R and 7 in MLQA-R;
+    # tables 7 and 8: 2 encoders x 3 strategies; tables 12 and 13: 2 measures x 3 strategies in 15 languages.
+    expected = {3: 198, 4: 126, 5: 198, 6: 126, 7: 66, 8: 42, 12: 90, 13: 90}
+    assert paper_figures().table.value_counts(sort=False).to_dict() == expected
+    # With a mean for every column, 18 in tables 3 to 6 and 6 in the others, and 6 medians in tables 12 and 13.
+    aggregates = printed().language[lambda language: language.str.len() > 2].value_counts().to_dict()
+    assert aggregates == {"mean": 4 * 18 + 4 * 6, "median": 2 * 6}
+    assert len(printed()) == 1044 == sum(expected.values()) + 96 + 12
+
+
+def test_figures_are_given_once_in_the_words_of_the_project_and_in_range():
+    figures = paper_figures()
+    assert list(figures.columns) == ["table", "task", "encoder", "measure", "setting", "language", "strategy", "value"]
+    assert not figures.duplicated([*GROUP, "language"]).any()
+    assert set(figures.setting) == set(SETTINGS)
+    assert set(figures.strategy) == {"x-x-mono", "x-y", "hybrid"}
+    assert set(figures.encoder) == {"xlm-r", "labse"}
+    assert figures.language.str.fullmatch("[a-z]{2}").all()
+    assert all(parse_measure(name) for name in figures.measure.unique())
+    shares = figures.value[figures.measure != "rank_distance"]
+    assert shares.between(0, 1, inclusive="neither").all()
+    assert (figures.value[figures.measure == "rank_distance"] > 10).all()
+
+
+@pytest.mark.parametrize("kind", ["mean", "median"])
+def test_every_printed_mean_and_median_is_that_of_its_rows(kind):
+    rows = printed()
+    said = rows[rows.language == kind].set_index(GROUP).value
+    found = paper_figures().groupby(GROUP).value.agg(kind).loc[said.index]
+    # Rounded to the last printed digit, 0.0001 (0.1 for ranks), so off by half of it at most.
+    half = pd.Series(5e-5, said.index).where(said.index.get_level_values("measure") != "rank_distance", 0.05)
+    assert ((said - found).abs() <= half + 1e-9).all()
+    assert len(said) == {"mean": 96, "median": 12}[kind]
+
+
+def test_figures_and_means_are_as_in_the_tables():
+    # The first cell of table 3, the last of table 8, and a mean of each kind.
+    figures = paper_figures()
+    assert figures.iloc[0].tolist() == [3, "xquad-r", "xlm-r", "map", "monolingual", "ar", "x-x-mono", 0.7581]
+    assert paper_mean("xquad-r", "xlm-r", "map", "multilingual", "x-y") == 0.5934
+    assert paper_mean("mlqa-r", "labse", "recall@10", "multilingual", "hybrid") == 0.6941
+    assert paper_mean("xquad-r", "labse", "rank_distance", "multilingual", "x-x-mono") == 261.5
+    assert paper_mean("miracl", "labse", "recall@100", "monolingual", "x-y") == 0.7768
+
+
+def test_altering_the_figures_does_not_alter_the_next_ones():
+    figures = paper_figures()
+    figures["value"] = 0.0
+    assert (paper_figures().value > 0).all()
+    assert paper_mean("xquad-r", "xlm-r", "map", "monolingual", "hybrid") == 0.7977
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (("atlas", "labse", "map", "monolingual", "x-y"), "task is 'atlas'; allowed: xquad-r, mlqa-r, miracl"),
+        (("miracl", "mbert", "map", "monolingual", "x-y"), "encoder is 'mbert'; allowed for miracl: xlm-r, labse"),
+        (
+            ("miracl", "labse", "map", "monolingual", "x-y"),
+            "measure is 'map'; allowed for miracl, labse: ndcg@10, recall@100",
+        ),
+        (
+            ("mlqa-r", "labse", "recall@10", "monolingual", "x-y"),
+            "setting is 'monolingual'; allowed for mlqa-r, labse, recall@10: multilingual",
+        ),
+        (
+            ("mlqa-r", "labse", "map", "monolingual", "en-en"),
+            "strategy is 'en-en'; allowed for mlqa-r, labse, map, monolingual: x-x-mono, x-y, hybrid",
+        ),
+    ],
+)
+def test_what_the_paper_does_not_report_is_refused_by_name(chosen, message):
+    with pytest.raises(ValueError) as error:
+        paper_mean(*chosen)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("setting", "measure", "first", "other", "said"),
+    [
+        # Tables 3 and 5, rounded: 0.7918 0.7554, 0.8083 0.8008; 0.6997 0.6737, 0.7618 0.7519; 0.7977 0.7918,
+        # 0.8167 0.8083; 0.7053 0.6997, 0.7672 0.7618; 0.5927 0.5934, 0.6817 0.6791; 0.5927 0.5479, 0.6817 0.6517.
+        ("monolingual", "map", "x-x-mono", "x-y", "XLM-R 0.792 against 0.755, LaBSE 0.808 against 0.801"),
+        ("cross-lingual", "map", "x-y", "x-x-mono", "XLM-R 0.700 against 0.674, LaBSE 0.762 against 0.752"),
+        ("monolingual", "map", "hybrid", "x-x-mono", "XLM-R 0.798 against 0.792, LaBSE 0.817 against 0.808"),
+        ("cross-lingual", "map", "hybrid", "x-y", "XLM-R 0.705 against 0.700, LaBSE 0.767 against 0.762"),
+        ("multilingual", "map", "hybrid", "x-y", "XLM-R 0.593 against 0.593, LaBSE 0.682 against 0.679"),
+        ("multilingual", "map", "hybrid", "x-x-mono", "XLM-R 0.593 against 0.548, LaBSE 0.682 against 0.652"),
+        # Table 7: 286.6 410.2, 221.1 261.5; 286.6 295.4, 221.1 225.2.
+        (
+            "multilingual",
+            "rank_distance",
+            "hybrid",
+            "x-x-mono",
+            "rank distance, XLM-R 287 against 410, LaBSE 221 against 262",
+        ),
+        (
+            "multilingual",
+            "rank_distance",
+            "hybrid",
+            "x-y",
+            "rank distance, XLM-R 287 against 295, LaBSE 221 against 225",
+        ),
+    ],
+)
+def test_a_claim_is_told_with_the_means_of_both_encoders(setting, measure, first, other, said):
+    assert claim_figures(setting, measure, first, other) == said
+
+
+def test_the_figures_of_a_claim_may_be_of_another_task():
+    # Tables 4 and 6: 0.6481 0.6475, 0.6864 0.6807.
+    told = claim_figures("monolingual", "map", "hybrid", "x-x-mono", task="mlqa-r")
+    assert told == "XLM-R 0.648 against 0.647, LaBSE 0.686 against 0.681"
+
+
+def test_only_tasks_that_the_paper_reports_are_comparable():
+    assert {not_comparable(task) for task in paper_figures().task.unique()} == {""}
+    assert not_comparable("tatoeba") == (
+        "the paper reports no figures for tatoeba, only for xquad-r, mlqa-r, miracl, whose passages are others"
+    )
+
+
+def test_results_in_some_of_the_languages_are_not_comparable():
+    assert not_comparable("xquad-r", XQUAD_R) == ""
+    assert not_comparable("xquad-r", ["en", "de"]).startswith("the paper's figures are of ar, de, el, en, ")
+    assert not_comparable("xquad-r", ["en", "de"]).endswith(", these of de, en")
+
+
+def test_hyperparameters_are_the_published_ones_and_cannot_be_altered():
+    assert HYPERPARAMETERS["learning_rate"] == 3e-5
+    assert HYPERPARAMETERS["temperature"] is None
+    trained, unseen = (set(HYPERPARAMETERS[name]) for name in ("languages", "unseen_languages"))
+    assert trained | unseen == set(XQUAD_R)
+    assert not trained & unseen
+    with pytest.raises(TypeError):
+        HYPERPARAMETERS["learning_rate"] = 1.0
+
+
+@pytest.mark.parametrize("encoder", ["xlm-r", "labse"])
+@pytest.mark.parametrize(("task", "columns", "languages"), [("xquad-r", 21, 11), ("mlqa-r", 21, 7), ("miracl", 6, 15)])
+def test_the_papers_own_figures_are_as_published(task, encoder, columns, languages):
+    # 18 columns of shares and 3 of rank distance; MIRACL has 6.
+    table = beside(results(task, encoder), task=task, encoder=encoder)
+    assert list(table.columns) == ["measure", "setting", "strategy", "value", "paper", "difference", "verdict"]
+    assert len(table) == columns
+    # The printed mean is rounded: to 0.1 for ranks, to 0.0001 for shares.
+    ranks = table.measure == "rank_distance"
+    assert table.difference[ranks].abs().le(0.05 + 1e-9).all()
+    assert table.difference[~ranks].abs().le(5e-5 + 1e-9).all()
+    assert set(table.verdict) == {"as published"}
+
+    table = beside(results(task, encoder), task=task, encoder=encoder, by_language=True)
+    assert len(table) == columns * languages
+    assert table.difference.abs().max() < 1e-9
+    assert set(table.verdict) == {"as published"}
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [(0.0101, "higher"), (0.01, "as published"), (-0.01, "as published"), (-0.0101, "lower")],
+)
+def test_a_share_is_as_published_up_to_the_tolerance_and_no_further(shift, verdict):
+    frame = results("miracl", "labse")
+    table = beside(frame.assign(value=frame.value + shift), task="miracl", encoder="labse", by_language=True)
+    assert set(table.verdict) == {verdict}
+    assert table.difference.to_numpy() == pytest.approx(shift)
+
+
+def test_the_tolerance_can_be_chosen():
+    frame = results("miracl", "labse")
+    frame["value"] += 0.02
+    arguments = {"task": "miracl", "encoder": "labse", "by_language": True}
+    assert set(beside(frame, **arguments).verdict) == {"higher"}
+    assert set(beside(frame, **arguments, tolerance=0.021).verdict) == {"as published"}
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.11, "higher"), (1.09, "as published"), (0.91, "as published"), (0.89, "lower")]
+)
+def test_a_rank_distance_is_as_published_up_to_a_tenth_of_it(factor, verdict):
+    frame = results("xquad-r", "xlm-r").query("measure == 'rank_distance'")
+    frame = frame.assign(value=frame.value * factor)
+    for by_language in (False, True):
+        table = beside(frame, task="xquad-r", encoder="xlm-r", by_language=by_language, tolerance=0)
+        assert set(table.verdict) == {verdict}
+
+
+def test_languages_count_alike_however_many_queries_they_have():
+    # A second query of 0.5 more in Arabic only: its mean rises by 0.25, that of 11 languages by 0.25 / 11.
+    frame = results("xquad-r", "labse").query("measure == 'map' and setting == 'monolingual' and strategy == 'hybrid'")
+    arabic = frame[frame.query_language == "ar"]
+    frame = pd.concat([frame, arabic.assign(query_id="another", value=arabic.value + 0.5)])
+    (mean,) = beside(frame, task="xquad-r", encoder="labse").difference
+    assert mean == pytest.approx(0.25 / 11, abs=1e-4)
+    by_language = beside(frame, task="xquad-r", encoder="labse", by_language=True).set_index("language").difference
+    assert by_language.to_dict() == pytest.approx({language: 0.25 * (language == "ar") for language in XQUAD_R})
+
+
+def test_seeds_are_averaged_and_other_columns_kept_apart():
+    frame = results("miracl", "labse").query("measure == 'ndcg@10' and strategy == 'hybrid'")
+    # Encoder a: 0.1 and 0.3 above the paper. Encoder b: 0.1 below. An alpha that is missing does not lose the row.
+    runs = [("a", 0, 0.1), ("a", 1, 0.3), ("b", 0, -0.1)]
+    frame = pd.concat(
+        [frame.assign(encoder=name, seed=seed, alpha=None, value=frame.value + shift) for name, seed, shift in runs]
+    )
+    table = beside(frame, task="miracl", encoder="labse")
+    assert table.encoder.tolist() == ["a", "b"]
+    assert table.difference.tolist() == pytest.approx([0.2, -0.1], abs=1e-4)
+    assert table.verdict.tolist() == ["higher", "lower"]
+    assert list(table.columns[:3]) == ["encoder", "alpha", "measure"]
+
+
+def test_means_over_queries_and_categories_do_as_well_as_results():
+    frame = results("mlqa-r", "xlm-r")
+    means = frame.drop(columns="query_id").astype({"query_language": "category", "strategy": "category"})
+    means = means.astype({"measure": "category", "setting": "category"})
+    for by_language in (False, True):
+        expected = beside(frame, task="mlqa-r", encoder="xlm-r", by_language=by_language)
+        found = beside(means, task="mlqa-r", encoder="xlm-r", by_language=by_language)
+        pd.testing.assert_frame_equal(found, expected)
+
+
+def test_what_only_one_of_the_two_has_is_left_out():
+    frame = results("miracl", "labse")
+    frame = pd.concat(
+        [frame.query("strategy == 'hybrid'"), frame.assign(measure="rr@10"), frame.assign(strategy="en-en")]
+    )
+    table = beside(frame, task="miracl", encoder="labse")
+    assert table[["measure", "strategy"]].to_numpy().tolist() == [["ndcg@10", "hybrid"], ["recall@100", "hybrid"]]
+
+
+def test_a_monolingual_value_compares_without_the_other_languages_and_a_mean_does_not():
+    frame = results("miracl", "labse").query("query_language in ('sw', 'fi')")
+    table = beside(frame, task="miracl", encoder="labse", by_language=True)
+    assert table.language.value_counts().to_dict() == {"sw": 6, "fi": 6}
+    with pytest.raises(ValueError, match="results has queries in fi, sw for ndcg@10 in the monolingual setting; the"):
+        beside(frame, task="miracl", encoder="labse")
+
+
+@pytest.mark.parametrize("setting", ["cross-lingual", "multilingual"])
+def test_pools_of_fewer_languages_do_not_compare(setting):
+    frame = results("mlqa-r", "labse").query("measure == 'map' and setting == @setting and query_language != 'de'")
+    has = f"results has queries in ar, en, es, hi, vi, zh for map in the {setting} setting; "
+    with pytest.raises(ValueError) as error:
+        beside(frame, task="mlqa-r", encoder="labse", by_language=True)
+    assert str(error.value) == has + "the paper's figures are of ar, de, en, es, hi, vi, zh"
+
+
+def test_a_run_that_lacks_a_language_is_found_among_runs_that_do_not():
+    frame = results("miracl", "labse").query("measure == 'ndcg@10'")
+    runs = pd.concat([frame.assign(seed=0), frame[frame.query_language != "te"].assign(seed=1)])
+    with pytest.raises(ValueError, match=r"queries in ar, bn, es, fa, fi, fr, hi, id, ja, ko, ru, sw, th, zh for ndcg"):
+        beside(runs, task="miracl", encoder="labse")
+
+
+def test_results_that_cannot_be_set_beside_the_paper_are_refused():
+    frame = results("miracl", "labse").query("measure == 'ndcg@10' and strategy == 'x-y'")
+    with pytest.raises(ValueError, match="task is 'atlas'; allowed: xquad-r, mlqa-r, miracl"):
+        beside(frame, task="atlas", encoder="labse")
+    with pytest.raises(ValueError, match="encoder is 'static:scratch'; allowed for miracl: xlm-r, labse"):
+        beside(frame, task="miracl", encoder="static:scratch")
+    with pytest.raises(ValueError, match=r"results lacks the column 'strategy'; it has \['measure', "):
+        beside(frame.drop(columns="strategy"), task="miracl", encoder="labse")
+    for tolerance in (-0.01, float("nan")):
+        with pytest.raises(ValueError, match=rf"tolerance is {tolerance}; allowed: 0 or more"):
+            beside(frame, task="miracl", encoder="labse", tolerance=tolerance)
+
+
+def test_nothing_in_common_is_an_error_and_not_an_empty_table():
+    frame = results("miracl", "labse").query("measure == 'ndcg@10' and strategy == 'x-y'")
+    reported = [f"{m} monolingual {s}" for m in ("ndcg@10", "recall@100") for s in ("x-x-mono", "x-y", "hybrid")]
+    with pytest.raises(ValueError) as error:
+        beside(frame.assign(strategy="x-x"), task="miracl", encoder="labse")
+    assert str(error.value) == (
+        f"results has nothing that the paper reports: it has ndcg@10 monolingual x-x; allowed: {', '.join(reported)}"
+    )
+    with pytest.raises(ValueError, match="reports: it has no rows; allowed: ndcg@10 monolingual x-x-mono"):
+        beside(frame.iloc[:0], task="miracl", encoder="labse")

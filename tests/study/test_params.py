@@ -1,0 +1,189 @@
+"""Parameters: everything wrong with a YAML file is found before any work starts, and said with the file, the key and
+the value."""
+
+import json
+import re
+
+import nbformat
+import pytest
+import yaml
+
+import hybridlib as hl
+from hybridlib.paths import notebook_path, params_path, project_root
+from hybridlib.study.questions import QUESTIONS
+
+EMBEDDED = yaml.safe_load(params_path("embedded", "batch_ratio").read_text(encoding="utf-8"))
+
+
+def write(tmp_path, **changes):
+    path = tmp_path / "batch_ratio.yaml"
+    values = {**EMBEDDED, **changes}
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in values.items() if value != "LEFT OUT"}), encoding="utf-8"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "path", sorted(project_root().glob("params/*/*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_every_parameter_file_is_sound_and_names_its_own_profile(path):
+    params = QUESTIONS[path.stem].from_yaml(path)
+    assert params.profile == path.parent.name
+    keys = [run.key() for run in params.runs()]
+    assert len(set(keys)) == len(keys) > 0
+
+
+@pytest.mark.parametrize("notebook", sorted(QUESTIONS))
+def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_file(notebook):
+    cells = [
+        cell
+        for cell in nbformat.read(notebook_path(notebook), as_version=4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    assert len(cells) == 1
+    namespace: dict = {}
+    exec(cells[0].source, namespace)
+    namespace.pop("__builtins__")
+    values = yaml.safe_load(params_path("embedded", notebook).read_text(encoding="utf-8"))
+    assert list(namespace) == list(values)
+    assert set(values) == set(QUESTIONS[notebook].model_fields)
+    assert json.dumps(namespace) == json.dumps(values)  # 1 and 1.0 differ here, as they would to papermill
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpah": 0.5}, r"unknown key 'alpah'; allowed: profile, task"),
+        ({"steps": "LEFT OUT"}, r"'steps' is missing"),
+        ({"learning_rate": "1e-4"}, r"learning_rate is '1e-4': .*write 1\.0e-4"),
+        ({"steps": 1.5}, r"steps is 1\.5: "),
+        ({"steps": 0}, r"steps is 0: .*greater than or equal to 1"),
+        ({"steps": True}, r"steps is True: "),
+        ({"alphas": [0.0, 1.5, 1.0]}, r"alphas\.1 is 1\.5: .*less than or equal to 1"),
+        ({"alphas": [0.0, -0.1, 1.0]}, r"alphas\.1 is -0\.1: .*greater than or equal to 0"),
+        ({"alphas": [0.0, 0.5, 0.7]}, r"alphas is \[0\.0, 0\.5, 0\.7\]; it must include 0 and 1"),
+        ({"hybrid_alpha": 0.4}, r"alphas is .* it must include 0 and 1, .* and hybrid_alpha, 0\.4"),
+        ({"hybrid_alpha": 1.0}, r"hybrid_alpha is 1\.0; allowed: above 0, below 1"),
+        ({"sizes": [0.5]}, r"sizes is \[0\.5\]: it must include 1\.0"),
+        ({"sizes": [0.0, 1.0]}, r"sizes\.0 is 0\.0: .*greater than 0"),
+        ({"seeds": [0, 0]}, r"seeds is \[0, 0\]: a value comes twice"),
+        ({"available": {"xx": 0.5}}, r"available is .*unknown language 'xx'; known are ar, bn"),
+        ({"available": {"sw": 2.0}}, r"available\.sw is 2\.0: .*less than or equal to 1"),
+        (
+            {"encoders": ["statik"]},
+            r"'statik' is neither static:scratch, static:aligned, nor a folder here, nor a hub id",
+        ),
+        (
+            {"encoders": ["./nowhere"]},
+            r"'\./nowhere' is neither static:scratch, static:aligned, nor a folder here, nor a hub",
+        ),
+        ({"task": "squad"}, r"task is 'squad': allowed: atlas, .*xquad-r"),
+        ({"corpus": "squad"}, r"corpus is 'squad': allowed: atlas"),
+        ({"temperature": 0.0}, r"temperature is 0\.0: .*greater than 0"),
+        ({"profile": "../x"}, r"profile is '\.\./x': "),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, message):
+    path = write(tmp_path, **changes)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{message}"):
+        hl.BatchRatioParams.from_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "is not YAML"), ("- 1", "holds no parameters"), ("", "holds no parameters")]
+)
+def test_a_file_that_holds_no_parameters_is_refused(tmp_path, text, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} {message}"):
+        hl.BatchRatioParams.from_yaml(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml does not exist"):
+        hl.BatchRatioParams.from_yaml(tmp_path / "nothing.yaml")
+
+
+def test_a_python_object_in_the_yaml_is_not_made(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("profile: !!python/object/apply:os.getcwd []")
+    with pytest.raises(ValueError, match="is not YAML"):
+        hl.BatchRatioParams.from_yaml(path)
+
+
+def test_parameters_are_taken_from_a_notebooks_variables_and_nothing_else_is():
+    params = hl.BatchRatioParams.from_namespace({**EMBEDDED, "plt": object()})
+    assert params.steps == EMBEDDED["steps"]
+    with pytest.raises(ValueError, match=r"parameters cell: 'steps' is missing"):
+        hl.BatchRatioParams.from_namespace({key: value for key, value in EMBEDDED.items() if key != "steps"})
+
+
+def test_a_batch_that_a_low_resource_language_cannot_fill_is_refused_before_any_training(tmp_path):
+    # 758 training facts, of which 0.1, rounded up, are 76.
+    params = hl.BatchRatioParams.from_yaml(write(tmp_path, available={"sw": 0.1}))
+    with pytest.raises(ValueError, match=r"batch_size is 100, .* cannot be filled in sw \(76\)"):
+        params.check_data()
+
+
+def test_a_task_or_validation_data_that_is_missing_is_found_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
+    for changes, missing in (
+        ({"task": "xquad-r"}, r"xquad-r/\w\w\.json of xquad-r does not exist; get it from https://"),
+        (
+            {"training": {"validation": "squadshifts"}},
+            r"squadshifts/[\w.]+\.json of squadshifts does not exist; get it",
+        ),
+    ):
+        params = hl.BatchRatioParams(**{**EMBEDDED, **changes})
+        with pytest.raises(FileNotFoundError, match=missing):
+            params.check_data()
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"warmup": 1}, "warmup'; allowed: query_prompt, document_prompt, "),
+        ({"precision": "float16"}, "'float32' or 'bfloat16'"),
+        ({"max_length": 0}, "greater than or equal to 1"),
+        ({"validation": "squad"}, "'squadshifts'"),
+    ],
+)
+def test_a_setting_of_the_training_that_does_not_exist_is_refused(tmp_path, training, message):
+    with pytest.raises(ValueError, match=rf"batch_ratio\.yaml: .*training.*{message}"):
+        hl.BatchRatioParams.from_yaml(write(tmp_path, training=training))
+
+
+def test_a_corpus_or_task_may_be_several_joined_by_plus():
+    joined = hl.BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+mmarco", "task": "xquad-r+mmarco"})
+    assert {(run.corpus, run.task) for run in joined.runs()} == {("squad-translate+mmarco", "xquad-r+mmarco")}
+    with pytest.raises(ValueError, match=r"allowed: atlas, .* or several joined by"):
+        hl.BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+marco"})
+
+
+def test_a_public_corpus_may_have_languages_that_the_embedded_one_has_not():
+    in_italian = {**EMBEDDED, "languages": ["en", "it"], "available": {"it": 0.5}}
+    assert hl.BatchRatioParams(**{**in_italian, "corpus": "mmarco"}).languages == ["en", "it"]
+    with pytest.raises(ValueError, match="unknown language 'it'; known are ar, "):
+        hl.BatchRatioParams(**in_italian)
+
+
+def test_settings_that_are_as_always_leave_a_run_as_it_is():
+    """So that naming a default computes nothing again."""
+    plain, named = (
+        hl.BatchRatioParams(**{**EMBEDDED, "training": training}).runs()
+        for training in ({}, {"precision": "float32", "patience": 3})
+    )
+    assert plain == named and plain[0].training == ()
+
+
+def test_runs_with_the_same_first_encoder_stand_side_by_side():
+    runs = hl.BatchRatioParams(**{**EMBEDDED, "sizes": [1.0]}).runs()
+    starts = [(run.encoder, run.seed) for run in runs]
+    assert starts == sorted(starts, key=starts.index)
+    assert {run.alpha for run in runs} == set(EMBEDDED["alphas"])
+
+
+def test_an_encoder_may_be_an_id_of_the_hub_with_a_revision_or_a_folder(tmp_path):
+    encoders = ["static:scratch", "sentence-transformers/LaBSE", "FacebookAI/xlm-roberta-base@e73636d", str(tmp_path)]
+    assert hl.BatchRatioParams(**{**EMBEDDED, "encoders": encoders}).encoders == encoders

@@ -1,0 +1,130 @@
+"""The five questions: what each compares, and that nothing else differs between what it compares."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+
+from hybridlib.paths import params_path
+from hybridlib.study.questions import QUESTIONS
+
+FILES = {name: yaml.safe_load(params_path("embedded", name).read_text(encoding="utf-8")) for name in QUESTIONS}
+
+
+def params(name, **changes):
+    return QUESTIONS[name](**{**FILES[name], **changes})
+
+
+def differing(trials):
+    """The fields that runs of trials differ in."""
+    runs = [dataclasses.asdict(trial.run) for trial in trials]
+    return {field for field in runs[0] if len({str(run[field]) for run in runs}) > 1}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question_has_three_seeds_three_sizes_and_labels_that_tell_its_trials_apart(name):
+    plan = params(name).plan()
+    assert len({trial.labels["seed"] for trial in plan}) >= 3
+    assert len({trial.labels["size"] for trial in plan}) == 3
+    labels = Counter((*trial.labels.values(), trial.run.languages) for trial in plan)
+    assert max(labels.values()) == 1
+    assert len({tuple(trial.labels) for trial in plan}) == 1
+    assert all(trial.run.seed == trial.labels["seed"] for trial in plan)
+
+
+@pytest.mark.parametrize("name", ["language_imbalance", "domain_data", "mlqa_language_families"])
+def test_strategies_are_compared_with_everything_else_equal(name):
+    groups: dict = {}
+    for trial in params(name).plan():
+        others = tuple(value for label, value in trial.labels.items() if label != "strategy")
+        groups.setdefault(others, []).append(trial)
+    for trials in groups.values():
+        assert len(trials) >= 3
+        assert differing(trials) <= {"strategy", "alpha"}
+
+
+def test_alphas_are_compared_with_everything_else_equal():
+    plan = params("batch_ratio").plan()
+    group = [t for t in plan if (t.labels["encoder"], t.labels["seed"], t.labels["size"]) == ("static:aligned", 1, 1.0)]
+    assert differing(group) == {"alpha"}
+    assert [t.labels["strategy"] for t in group] == [
+        "x-y",
+        "hybrid, α = 0.25",
+        "hybrid",
+        "hybrid, α = 0.75",
+        "x-x-mono",
+    ]
+
+
+def test_with_less_data_low_resource_languages_keep_what_they_have():
+    small = next(t for t in params("batch_ratio").plan() if t.labels["size"] == 0.25)
+    assert small.run.others == 0.25
+    corpus = small.run.load_corpus().sizes()
+    assert corpus[["sw", "el", "en"]].tolist() == [152, 0, 190]  # a fifth, none and a quarter of 758, rounded up
+
+
+def test_imbalance_changes_shares_and_not_their_mean_and_seeds_give_them_to_other_languages():
+    shares = params("language_imbalance").training_shares()
+    full = shares[shares["size"] == 1]
+    by_run = full.groupby(["exponent", "seed"]).share
+    np.testing.assert_allclose(by_run.mean(), 0.23, atol=1e-5)
+    # Eight languages, exponent 1.5: the largest has 8 ^ 1.5 = 22.6 times the share of the smallest.
+    spread = (by_run.max() / by_run.min()).groupby("exponent").first()
+    np.testing.assert_allclose(spread, [1, 8**0.75, 8**1.5], rtol=1e-3)
+    largest = full[full.exponent == 1.5].sort_values("share").groupby("seed").language.last()
+    assert largest.nunique() > 1
+
+
+def test_where_data_is_balanced_all_ways_to_draw_languages_are_one_run():
+    balanced = [t for t in params("language_imbalance").plan() if t.labels["exponent"] == 0]
+    assert len({trial.run for trial in balanced}) * 3 == len(balanced)
+
+
+def test_a_share_above_all_there_is_is_refused():
+    with pytest.raises(ValueError, match=r"mean_share is 0\.5; at exponent 1\.5 allowed: 0\.24"):
+        params("language_imbalance", mean_share=0.5)
+
+
+def test_domain_data_replaces_general_data_at_an_equal_number_of_items():
+    for trial in params("domain_data").plan():
+        items = dict(trial.run.items)
+        added = items.pop(trial.labels["added"], 0)
+        assert added == round(trial.labels["share"] * 240 * trial.labels["size"])
+        assert added + sum(items.values()) == round(240 * trial.labels["size"])
+        assert max(items.values()) - min(items.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"shares": [0.25, 0.5]}, "it must include 0.0"), ({"always": ["money"]}, "expected two or more, each once")],
+)
+def test_domains_that_cannot_be_compared_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        params("domain_data", **changes)
+
+
+def test_the_two_budgets_of_the_hybrid_are_those_of_the_specialised_models_each_and_together():
+    plan = [t for t in params("miracl_high_resource").plan() if (t.labels["seed"], t.labels["size"]) == (0, 1.0)]
+    specialised = [t.run for t in plan if t.labels["strategy"] == "specialised"]
+    hybrid = {t.labels["strategy"]: t.run for t in plan if t.labels["strategy"] != "specialised"}
+    assert [run.languages for run in specialised] == [(code,) for code in FILES["miracl_high_resource"]["languages"]]
+    assert all(run.task_languages == run.languages and run.strategy == "x-x-mono" for run in specialised)
+    assert hybrid["hybrid, equal budget per language"].steps == sum(run.steps for run in specialised)
+    assert hybrid["hybrid, equal total budget"].steps == specialised[0].steps
+
+
+def test_a_baseline_that_is_not_among_the_strategies_is_refused():
+    with pytest.raises(ValueError, match="'x-x' is not among strategies: x-y, hybrid"):
+        params("mlqa_language_families", strategies=["x-y", "hybrid"])
+
+
+def test_an_unknown_strategy_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"unknown strategy 'x-z'; allowed: en-en, .*code-switch"):
+        params("mlqa_language_families", strategies=["x-z", "x-x"])
+
+
+def test_data_that_cannot_fill_a_batch_is_refused_before_anything_is_trained():
+    with pytest.raises(ValueError, match=r"batch_size is 64, but a monolingual batch .* cannot be filled"):
+        params("language_imbalance", batch_size=64).check_data()

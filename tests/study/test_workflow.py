@@ -1,0 +1,363 @@
+"""The workflow: exactly the jobs that a change touches, also after `kill -9`, side by side, and on a cluster."""
+
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from functools import partial
+from itertools import pairwise
+
+import nbformat
+import psutil
+import pytest
+import yaml
+from snakemake.cli import args_to_api, parse_args
+
+from hybridlib.paths import project_root
+from hybridlib.study import jobs
+from hybridlib.study import run as runs_module
+from hybridlib.study.cli import main as module
+
+ROOT = project_root()
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--config", "profile=tiny"]
+REPRODUCE = [sys.executable, "-m", "hybridlib", "reproduce", "--profile", "tiny"]
+# The executed notebook has times in it, and so has its checksum in the record.
+MADE = ("runs/[!.]*/*", "results/tiny/*.parquet", "results/tiny/*.md", "figures/tiny/*.png")
+
+
+@pytest.fixture
+def inside(reproduced, tmp_path, monkeypatch):
+    """A copy of a reproduced project, as the working directory."""
+    shutil.copytree(reproduced, tmp_path / "project", ignore=shutil.ignore_patterns(".snakemake"))
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def untouched(reproduced, tmp_path):
+    """A copy of the project of which nothing has been computed yet."""
+    made = shutil.ignore_patterns(".snakemake", "runs", "results", "figures")
+    shutil.copytree(reproduced, tmp_path / "untouched", ignore=made)
+    return tmp_path / "untouched"
+
+
+@pytest.fixture
+def environment():
+    """For processes that work elsewhere: the library as it is here; two that work side by side share the cores."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+class Jobs(logging.Filter):
+    """Counts the jobs that Snakemake lists, by rule."""
+
+    def __init__(self):
+        super().__init__()
+        self.listed = Counter()
+
+    def filter(self, record):
+        if getattr(getattr(record, "event", None), "name", "") == "JOB_INFO":
+            self.listed[record.rule_name] += 1
+        return False
+
+
+def planned():
+    """What a dry run lists in the working directory, but the rule that does nothing."""
+    jobs = Jobs()
+    messages = logging.getLogger("snakemake.logging")
+    messages.addFilter(jobs)
+    try:
+        parser, options = parse_args(["--dry-run", "--config", "profile=tiny"])
+        assert args_to_api(options, parser)
+    finally:
+        messages.removeFilter(jobs)
+    return {rule: number for rule, number in jobs.listed.items() if rule != "all"}
+
+
+def change_params(folder, notebook="domain_data", **changes):
+    path = folder / f"params/tiny/{notebook}.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}, sort_keys=False))
+
+
+def made(folder):
+    paths = [path for pattern in MADE for path in folder.glob(pattern) if path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_every_run_and_every_notebook_is_a_job(untouched, monkeypatch):
+    monkeypatch.chdir(untouched)
+    # Two shares with three strategies; two languages with a model each and two of both. One seed.
+    assert planned() == {"run": 6 + 4, "notebook": 2}
+    assert not (untouched / "results").exists()
+
+
+def test_nothing_is_to_be_done_in_a_fresh_copy_or_with_touched_files(inside):
+    for folder, age in (("results", 100), ("runs", 50), ("params", 0), ("notebooks", 0)):
+        for path in (inside / folder).rglob("*"):
+            os.utime(path, (time.time() - age,) * 2)  # what results are made from is newer than they
+    assert planned() == {}
+
+
+def test_finished_runs_may_be_deleted_once_the_notebook_is_done(inside):
+    shutil.rmtree(inside / "runs")
+    assert planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("notebook", "changes", "jobs"),
+    [
+        ("domain_data", {"seeds": [0, 1]}, {"run": 6, "notebook": 1}),  # the second seed only
+        ("domain_data", {"shares": [0.0, 0.25, 0.5]}, {"run": 3, "notebook": 1}),  # three strategies
+        ("domain_data", {"steps": 3}, {"run": 6, "notebook": 1}),
+        ("domain_data", {"alpha": 0.25}, {"run": 2, "notebook": 1}),  # of hybrid batches only
+        # A specialised model, and the two of all languages.
+        ("miracl_high_resource", {"languages": ["en", "sw", "fi"]}, {"run": 3, "notebook": 1}),
+        ("miracl_high_resource", {"margin": 0.1}, {"notebook": 1}),  # no run knows of it
+    ],
+)
+def test_a_changed_parameter_reruns_what_it_touches(inside, notebook, changes, jobs):
+    change_params(inside, notebook, **changes)
+    assert planned() == jobs
+
+
+@pytest.mark.parametrize(("part", "jobs"), [("outputs", {}), ("source", {"notebook": 1})])
+def test_a_notebook_is_executed_again_if_its_cells_changed_and_not_if_their_outputs_did(inside, part, jobs):
+    path = inside / "notebooks/domain_data.ipynb"
+    book = json.loads(path.read_text())
+    next(cell for cell in book["cells"] if cell["cell_type"] == "code")[part] = []
+    path.write_text(json.dumps(book))
+    assert planned() == jobs
+
+
+PRODUCTS = [
+    "figures/tiny/domain_data-means.png",
+    *(f"results/tiny/domain_data.{end}" for end in ("md", "parquet", "ipynb")),
+]
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("damage", ["altered", "gone"])
+def test_a_product_that_is_not_as_it_was_made_is_to_be_made_again(inside, product, damage):
+    (inside / product).unlink()
+    if damage == "altered":
+        (inside / product).write_text("altered")
+    assert planned() == {"notebook": 1}
+
+
+def test_a_damaged_run_is_computed_again_when_it_is_needed(inside):
+    damaged = next(iter(jobs.read_profile("tiny")["domain_data"].runs()))
+    (damaged.folder / "results.parquet").write_text("altered")
+    change_params(inside, shares=[0.5, 0.0])
+    assert planned() == {"run": 1, "notebook": 1}
+
+
+def test_deleted_products_are_made_again_with_the_same_bytes_and_no_run_is_repeated(inside, monkeypatch):
+    before = made(inside)
+    for product in PRODUCTS:
+        (inside / product).unlink()
+    monkeypatch.setattr(jobs, "compute_run", lambda run, **options: pytest.fail("a run was repeated"))
+    assert module.main(["reproduce", "--profile", "tiny"]) == 0
+    assert made(inside) == before
+    assert planned() == {}
+
+
+def test_changed_code_reruns_the_notebook_and_the_runs_if_it_computes(inside, monkeypatch):
+    monkeypatch.setattr(jobs, "code_hash", lambda computing: "drawing changed")
+    assert planned() == {"notebook": 2}
+    computing = {**runs_module.environment(), "code": "changed"}
+    monkeypatch.setattr(runs_module, "environment", lambda: computing)
+    assert planned() == {"run": 10, "notebook": 2}
+
+
+def kill_when(there, folder, environment):
+    """Start the workflow and `kill -9` it once `there()` is true; the processes it had started end by themselves."""
+    process = subprocess.Popen(REPRODUCE, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not there():
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL  # it had not ended yet
+    assert children
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+def test_killed_and_started_twice_side_by_side_one_does_the_rest_and_the_bytes_are_the_same(
+    reproduced, untouched, environment
+):
+    """`kill -9` of the workflow itself: its workers end by themselves, nothing stays locked, and no finished run is
+    computed again."""
+    finished_runs = partial(untouched.glob, "runs/[!.]*/run.json")
+    kill_when(lambda: any(finished_runs()), untouched, environment)
+    finished = {path: path.stat().st_mtime_ns for path in finished_runs()}
+    assert 1 <= len(finished) < 10
+    assert not list(untouched.glob("results/tiny/*.json"))
+
+    options = {"cwd": untouched, "env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [subprocess.Popen(REPRODUCE, **options) for _ in range(2)]
+    said = [process.communicate(timeout=180) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted(out.startswith("Nothing to do") for out, _ in said) == [False, True]
+    assert sum("waiting for it to end" in errors for _, errors in said) == 1
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert made(untouched) == made(reproduced)
+
+
+def test_killed_while_a_notebook_is_executed_it_is_executed_again_with_the_same_bytes(inside, environment):
+    """It is killed where the notebook, which has written everything, waits for a file in its last cell."""
+    before = made(inside)
+    path, last_written = inside / "notebooks/domain_data.ipynb", inside / "results/tiny/domain_data.parquet"
+    book = nbformat.read(path, as_version=4)
+    wait = "import time, pathlib\nwhile not pathlib.Path('go').exists():\n    time.sleep(0.05)"
+    book.cells.append(nbformat.v4.new_code_cell(wait))
+    nbformat.write(book, path)
+    last_written.unlink()
+    kill_when(last_written.exists, inside, environment)
+    assert planned() == {"notebook": 1}
+
+    (inside / "go").touch()
+    assert module.main(["reproduce", "--profile", "tiny"]) == 0
+    assert made(inside) == before
+
+
+STUBS = {
+    # Runs the job in the background, as a cluster would, and keeps what it was asked for.
+    "sbatch": f"""#!{sys.executable}
+import json, os, subprocess, sys
+from pathlib import Path
+folder = Path(os.environ["STUB"])
+with (folder / "calls").open("a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
+number = len((folder / "calls").read_text().splitlines())
+job = next(word for word in sys.argv if word.startswith("--wrap=")).removeprefix("--wrap=")
+job += f'\\necho $? > "$STUB/{{number}}.status"'
+log = open(sys.argv[sys.argv.index("--output") + 1].replace("%j", str(number)), "w")
+(folder / f"{{number}}.job").touch()
+subprocess.Popen(["sh", "-c", job], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+print(number)
+""",
+    # Answers when all jobs have ended, so that nothing waits for the next question.
+    "sacct": """#!/bin/sh
+case "$*" in *Account*) exit;; esac
+for job in "$STUB"/*.job; do
+  status="${job%.job}.status"
+  while [ ! -s "$status" ]; do sleep 0.1; done
+  if [ "$(cat "$status")" = 0 ]; then state=COMPLETED; else state=FAILED; fi
+  echo "$(basename "$job" .job)|$state"
+done
+""",
+    "srun": '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"\n',
+    **dict.fromkeys(["sinfo", "scancel", "scontrol", "squeue", "sacctmgr", "sshare"], "#!/bin/sh\n"),
+}
+
+
+def test_on_a_cluster_the_same_runs_are_jobs_with_a_gpu_each(reproduced, untouched, environment, tmp_path):
+    (tmp_path / "stubs").mkdir()
+    for name, script in STUBS.items():
+        (tmp_path / "stubs" / name).write_text(script)
+        (tmp_path / "stubs" / name).chmod(0o755)
+    asked = {"STUB": str(tmp_path / "stubs"), "PATH": f"{tmp_path / 'stubs'}:{os.environ['PATH']}"}
+    runs = sorted(str(path.relative_to(reproduced)) for path in reproduced.glob("runs/[!.]*/run.json"))[:2]
+    profile = ["--workflow-profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
+    done = subprocess.run(
+        [*SNAKEMAKE, *profile, "--no-hooks", "--", *runs],
+        cwd=untouched,
+        env={**environment, **asked},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    folders = {os.path.dirname(run) for run in runs}
+    expected = {name: data for name, data in made(reproduced).items() if os.path.dirname(name) in folders}
+    assert len(expected) == 4
+    assert made(untouched) == expected
+    calls = [json.loads(line) for line in (tmp_path / "stubs/calls").read_text().splitlines()]
+    assert len(calls) == 2
+    for call in calls:
+        assert "--gres=gpu:1" in call
+        assert call[call.index("--mem") + 1] == "32000"
+
+
+def test_a_notebook_is_a_job_without_a_gpu():
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    assert profile["set-resources"].keys() == {"run"}
+    assert "gres" not in profile["default-resources"]
+
+
+def test_both_profiles_decide_alike_what_is_to_be_done():
+    default, slurm = (
+        yaml.safe_load((ROOT / f"workflow/profiles/{name}/config.yaml").read_text()) for name in ("default", "slurm")
+    )
+    for key in ("rerun-triggers", "drop-metadata", "ignore-incomplete", "nolock", "keep-going", "scheduler"):
+        assert default[key] == slurm[key]
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    spec = importlib.util.spec_from_file_location("draw", ROOT / "workflow/draw.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_the_graph_is_drawn_from_what_snakemake_says(inside, environment):
+    command = [sys.executable, str(ROOT / "workflow/draw.py"), "--profile", "tiny"]
+    done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "figures/tiny/workflow.png\n"
+    assert (inside / "figures/tiny/workflow.png").read_bytes().startswith(b"\x89PNG")
+    assert planned() == {}  # drawing alters nothing
+
+
+def test_a_notebook_is_executed_by_papermill_alone_which_computes_what_it_lacks(inside, environment):
+    before = made(inside)
+    shutil.rmtree(inside / "results")
+    shutil.rmtree(inside / "figures")
+    shutil.rmtree(jobs.read_profile("tiny")["domain_data"].runs()[0].folder)
+    command = [sys.executable, "-m", "papermill", "notebooks/domain_data.ipynb", "out.ipynb", "--no-progress-bar"]
+    done = subprocess.run(
+        [*command, "-f", "params/tiny/domain_data.yaml"], cwd=inside, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert made(inside) == {name: data for name, data in before.items() if "miracl" not in name}
+
+
+def test_in_the_graph_shared_runs_stand_in_a_block_of_their_own(drawing):
+    # Two runs of a alone, three of both, one of b alone.
+    uses = {str(key): frozenset(names) for key, names in enumerate(["a", "a", "ab", "ab", "ab", "b"])}
+    texts = [text.get_text() for text in drawing.draw(uses).axes[0].texts]
+    assert {"2 runs", "3 runs, shared by 2 notebooks", "1 run", "a\n5 runs", "b\n4 runs"} <= set(texts)
+
+
+def test_in_the_graph_shared_runs_are_rings_so_that_they_are_told_apart_in_grey(drawing):
+    uses = {str(key): frozenset(names) for key, names in enumerate(["a", "ab", "ab", "b"])}
+    blocks = drawing.draw(uses).axes[0].collections
+    assert {len(block.get_offsets()): len(block.get_facecolor()) for block in blocks} == {1: 1, 2: 0}
+
+
+def test_in_the_graph_notebooks_without_runs_of_their_own_do_not_lie_on_each_other(drawing):
+    boxes = drawing.draw({"0": frozenset("abc")}).axes[0].patches
+    lowest_first = sorted(box.get_y() for box in boxes)
+    assert len(lowest_first) == 3
+    assert all(low + 3.2 < high for low, high in pairwise(lowest_first))  # a box is 3.2 high
+
+
+def test_the_graph_names_the_notebooks_of_every_run(drawing):
+    dot = r"""
+    0[label = "all", color = "red"];
+    1[label = "notebook\nnotebook: a", color = "red"];
+    2[label = "notebook\nnotebook: b", color = "red"];
+    3[label = "run\nkey: 00ff", color = "red"];
+    4[label = "run\nkey: 11ee", color = "red"];
+    1 -> 0
+    2 -> 0
+    3 -> 1
+    3 -> 2
+    4 -> 2
+    """
+    assert drawing.runs_and_their_notebooks(dot) == {"00ff": {"a", "b"}, "11ee": {"b"}}

@@ -1,0 +1,245 @@
+"""Hard negatives: which passage is chosen, which must never be, and that every row has one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import pairwise_cos_sim
+from test_corpus import COLUMNS, full, rows_of
+from tiny_bert import tiny_bert
+
+from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.load import load_corpus
+from hybridlib.loss import InfoNCE
+from hybridlib.training.negatives import mine_negatives
+from hybridlib.training.starts import load_encoder
+
+pytestmark = pytest.mark.usefixtures("quickly")
+
+
+class Placed:
+    """An encoder that puts texts where a test wants them: at an angle, in degrees. Only what is used of one."""
+
+    device = torch.device("cpu")
+    similarity_pairwise = staticmethod(pairwise_cos_sim)
+    default_prompt_name = None
+
+    def __init__(self, **degrees: float) -> None:
+        self.degrees = degrees
+        self.prompts: dict[str, str] = {}
+
+    def parameters(self) -> list[torch.Tensor]:
+        return []
+
+    def get_embedding_dimension(self) -> int:
+        return 2
+
+    def preprocess(self, texts: list[str], **options: object) -> dict:
+        return {}  # no rows of tokens
+
+    def encode_query(self, texts: list[str], **options: object) -> np.ndarray:
+        angles = np.deg2rad([self.degrees[text] for text in texts])
+        return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+
+    encode_document = encode_query
+
+
+# One question at 0 degrees and its passage at 40, with cosine 0.766; the margin of 5 % ends at 0.728, 43.3 degrees.
+# So passage 1 (42 degrees) is too near to be trusted, and 2 (50), 3 (60) and 4 (70) are the hardest, in this order.
+ANGLES = {"p0en": 40, "p1en": 42, "p2en": 50, "p3en": 60, "p4en": 70, **{f"q{i}en": 0 for i in range(5)}}
+
+
+def first_negative(corpus: ParallelCorpus, encoder: Placed | None = None, **options: object) -> tuple[str, int]:
+    row = mine_negatives(corpus, encoder or Placed(**ANGLES), **options).table[0]  # type: ignore[arg-type]
+    return row["negative"], row["negative_group"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
+    encoder = tiny_bert(tmp_path_factory.mktemp("bert"))
+    encoder.prompts = {"query": "ask: ", "document": "tell: "}
+    return encoder
+
+
+def gappy() -> ParallelCorpus:
+    """23 items, three to a group, in two languages, of which one lacks every fifth item."""
+    text = "oslo lima cairo accra tunis quito dakar delhi minsk seoul hanoi kyiv rabat sofia tokyo paris"
+    names = text.split()
+    words = [f"{a} {b}" for a, b in zip(names, reversed(names), strict=True)]
+    words += ["x y", "zz", "k", "vv", "rome", "bern", "riga"]
+    rows = [(i, code) for i in range(23) for code in ("en", "sw") if code == "en" or i % 5]
+    frame = rows_of(*rows, passage_group=[i // 3 for i, _ in rows])
+    frame["query"] = [f"where is {words[i]}{' jee' * (code == 'sw')}" for i, code in rows]
+    frame["passage"] = [f"{words[i][::-1]} {i * i}{' ndiyo' * (code == 'sw')}" for i, code in rows]
+    return ParallelCorpus.from_frame(frame, ["en", "sw"])
+
+
+# --- which passage
+
+
+def test_the_nearest_passage_below_the_margin_is_chosen():
+    assert first_negative(full(5, "en")) == ("p2en", 2)
+
+
+def test_without_a_margin_the_nearest_that_is_not_nearer_than_the_own_is_chosen():
+    assert first_negative(full(5, "en"), relative_margin=0.0) == ("p1en", 1)
+
+
+@pytest.mark.parametrize(("range_min", "expected"), [(1, "p3en"), (2, "p4en")])
+def test_range_min_skips_the_nearest_that_are_left(range_min, expected):
+    assert first_negative(full(5, "en"), range_min=range_min)[0] == expected
+
+
+def test_passages_of_the_same_group_are_never_chosen_and_do_not_count_as_skipped():
+    rows = [(i, "en") for i in range(5)]
+    corpus = ParallelCorpus.from_frame(rows_of(*rows, passage_group=[7, 8, 7, 9, 6]), ["en"])
+    assert first_negative(corpus)[0] == "p3en"
+    assert first_negative(corpus, range_min=1)[0] == "p4en"
+
+
+def test_the_margin_is_that_of_the_questions_own_passage_not_of_its_group():
+    # Passage 4, at 70 degrees, is of the same group: its margin would leave nothing but what is beyond 71 degrees.
+    corpus = ParallelCorpus.from_frame(rows_of(*[(i, "en") for i in range(5)], passage_group=[7, 8, 6, 9, 7]), ["en"])
+    assert first_negative(corpus)[0] == "p2en"
+
+
+def test_a_text_equal_to_one_of_the_group_is_never_chosen():
+    frame = rows_of(*[(i, "en") for i in range(5)], passage_group=[7, 8, 7, 9, 6])
+    frame.loc[3, "passage"] = "p2en"  # of another group, but the words of passage 2
+    assert first_negative(ParallelCorpus.from_frame(frame, ["en"]))[0] == "p4en"
+
+
+def test_a_passage_that_answers_the_same_words_elsewhere_is_never_chosen():
+    frame = rows_of(*[(i, "en") for i in range(5)])
+    frame.loc[[0, 2], "query"] = "q0en"  # asked of two passages; the lower score of the two sets the margin, 52 degrees
+    assert first_negative(ParallelCorpus.from_frame(frame, ["en"]))[0] == "p3en"
+
+
+def oracle(pairs: pd.DataFrame, encoder: SentenceTransformer, row: int, margin: float, skip: int) -> str | None:
+    """One question against every passage, in float64."""
+    query, passages = pairs["query"][row], list(pairs.passage)
+    q = encoder.encode_query(query).astype(float)
+    d = encoder.encode_document(passages).astype(float)
+    scores = d @ q / np.linalg.norm(d, axis=1) / np.linalg.norm(q)
+    left = [
+        (-score, text)
+        for score, text, group in zip(scores, passages, pairs.passage_group, strict=True)
+        if group != pairs.passage_group[row] and score <= scores[row] - margin * abs(scores[row])
+    ]
+    return sorted(left)[skip][1] if len(left) > skip else None
+
+
+@pytest.mark.parametrize(("margin", "skip"), [(0.05, 0), (0.0, 0), (0.02, 2)])
+def test_mined_negatives_are_those_of_brute_force(bert, margin, skip):
+    corpus = gappy()
+    table = mine_negatives(corpus, bert, relative_margin=margin, range_min=skip, batch_tokens=50).table.to_pandas()
+    hard = 0
+    for _, pairs in table[table.passage != ""].groupby("language"):
+        pairs = pairs.reset_index(drop=True)
+        for row in range(len(pairs)):
+            expected = oracle(pairs, bert, row, margin, skip)
+            assert expected in (None, pairs.negative[row])
+            hard += expected is not None
+    assert hard >= 10  # of 41: the others have none below the margin
+
+
+# --- every row
+
+
+def test_every_row_has_a_negative_of_its_own_language_and_of_another_group(bert):
+    corpus = gappy()
+    mined = mine_negatives(corpus, bert)
+    assert mined.table.column_names == [*COLUMNS, "negative", "negative_group"]
+    assert mined.table.select_columns(COLUMNS).to_dict() == corpus.table.to_dict()
+    assert mined.languages == corpus.languages and (mined.sizes() == corpus.sizes()).all()
+    group_of = {(row["language"], row["passage"]): row["passage_group"] for row in corpus.table}
+    for row in mined.table:
+        if row["passage"]:
+            assert row["negative_group"] == group_of[row["language"], row["negative"]] != row["passage_group"]
+        else:
+            assert (row["negative"], row["negative_group"]) == ("", -1)
+
+
+def test_a_language_of_one_group_has_no_negatives_and_one_without_items_is_left_alone():
+    frame = rows_of((0, "en"), (1, "en"), (1, "de"), passage_group=7)
+    corpus = ParallelCorpus.from_frame(frame, ["en", "de", "sw"])
+    encoder = Placed(p0en=1, p1en=2, p1de=3, q0en=0, q1en=0, q1de=0)
+    table = mine_negatives(corpus, encoder).table  # type: ignore[arg-type]
+    assert set(table["negative"]) == {""} and set(table["negative_group"]) == {-1}
+
+
+def test_where_none_is_hard_random_true_negatives_are_taken_by_seed():
+    # A margin of the whole score leaves what is at 90 degrees or beyond, which nothing is.
+    encoder = Placed(**{f"{kind}{i}en": i for i in range(60) for kind in "pq"})
+    rows = [(i, "en") for i in range(60)]
+    corpus = ParallelCorpus.from_frame(rows_of(*rows, passage_group=[i // 20 for i in range(60)]), ["en"])
+
+    def drawn(seed: int) -> pd.DataFrame:
+        return mine_negatives(corpus, encoder, relative_margin=1.0, seed=seed).table.to_pandas()  # type: ignore
+
+    table = drawn(0)
+    assert (table.negative_group != table.passage_group).all() and (table.negative_group >= 0).all()
+    assert table.negative.nunique() > 30  # each is open to 40 rows that take one of 40: 60 (1 - (39/40)^40) = 38
+    assert table.equals(drawn(0)) and not table.equals(drawn(1))
+
+
+def test_range_max_bounds_how_far_is_looked():
+    # Of 12 passages, 1 to 10 are within the margin, and only 11, which comes last of all, is hard.
+    encoder = Placed(**{f"p{i}en": i for i in range(1, 11)}, p0en=60, p11en=70, **{f"q{i}en": 0 for i in range(12)})
+    assert {first_negative(full(12, "en"), encoder, range_max=100, seed=seed)[0] for seed in range(2)} == {"p11en"}
+    assert len({first_negative(full(12, "en"), encoder, range_max=5, seed=seed)[0] for seed in range(6)}) > 2
+
+
+def test_mining_again_replaces_the_negatives(bert):
+    once = mine_negatives(gappy(), bert)
+    again = mine_negatives(once, bert)
+    assert again.table.to_dict() == once.table.to_dict()
+
+
+def test_nothing_is_shown_unless_asked(capfd, bert):
+    mine_negatives(gappy(), bert)
+    assert capfd.readouterr() == ("", "")
+    mine_negatives(full(5, "en"), Placed(**ANGLES), progress=True)  # type: ignore[arg-type]
+    shown = capfd.readouterr().err
+    assert "mining: 100%" in shown and "encode: 100%" in shown
+
+
+def test_the_embedded_corpus_in_all_its_languages_has_negatives_in_every_row():
+    corpus = load_corpus("atlas", languages=["en", "sw", "th"]).compose({"money": 60})
+    table = mine_negatives(corpus, load_encoder("static", corpus=corpus)).table.to_pandas()
+    assert len(table) == 180 and (table.negative != "").all() and (table.negative_group != table.passage_group).all()
+    for _, rows in table.groupby("language"):
+        assert set(rows.negative) <= set(rows.passage)
+
+
+# --- what the loss does with them
+
+
+def test_the_loss_takes_a_negative_unless_it_is_of_the_pairs_group(bert):
+    # One pair and its negative: log(1 + exp((s- - s+) / temperature)); with the negative masked, nothing is left.
+    texts = ["where is oslo", "in norway", "in peru"]
+    columns = [bert.preprocess([text]) for text in texts]
+    q, p, n = (torch.nn.functional.normalize(bert(dict(column))["sentence_embedding"][0], dim=0) for column in columns)
+    loss = InfoNCE(bert, temperature=0.1)
+    expected = torch.log1p(torch.exp((q @ n - q @ p) / 0.1))
+    torch.testing.assert_close(loss(columns, torch.tensor([[4, 5]])), expected)
+    assert loss(columns, torch.tensor([[4, 4]])) == 0
+    torch.testing.assert_close(loss(columns, torch.tensor([[4, -1]])), expected)  # an unknown group masks nothing
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"range_min": -1}, "range_min is -1; allowed: 0 or more"),
+        ({"range_min": 5, "range_max": 5}, "range_max is 5; allowed: more than range_min, which is 5"),
+        ({"relative_margin": 1.5}, "relative_margin is 1.5; allowed: 0 to 1"),
+        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(bert, options, message):
+    with pytest.raises(ValueError, match=message):
+        mine_negatives(gappy(), bert, **options)
