@@ -12,6 +12,7 @@ from pathlib import Path
 
 # A run holds all that a question asks of it, and what is told of results does not change them.
 _NOT_COMPUTING = ("study/questions/", "study/report/", "study/cli/")
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _SUFFIXES = (".py", ".csv", ".yaml")
 _PACKAGES = (
     "babel",
@@ -42,8 +43,7 @@ def _syntax(path: Path) -> bytes:
     """Return the syntax tree of a Python file, without docstrings, comments and places in the file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
     return ast.dump(tree).encode()
 

@@ -548,8 +548,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> LareqaData:
         pd.DataFrame(passages, columns=["passage_id", "language", "text", "article"]),
         pd.DataFrame(qrels, columns=["query_id", "passage_id", "relevance"]),
     )
-    for module in ("corpus", "task"):
-        monkeypatch.setattr(f"hybridlib.{module}.read_xquad_r", lambda paragraphs=False: data)
+    monkeypatch.setattr("hybridlib.data.sources.lareqa.read_xquad_r", lambda paragraphs=False: data)
     return data
 
 

@@ -1,7 +1,8 @@
 """What a profile takes, before anything starts: `hybridlib plan --profile paper --gpu h200`.
 
 Hours are counts by speed: a GPU's peak from its data sheet, times the share of it that a step of training reaches,
-which is measured on some machine (`benchmarks/throughput.py`). Nothing is downloaded or computed to plan, and data that is here is looked for but not read.
+which is measured on some machine (`benchmarks/throughput.py`). Nothing is downloaded or computed to plan, and data that
+is here is looked for but not read.
 """
 
 import argparse
