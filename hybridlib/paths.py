@@ -1,10 +1,12 @@
 """Where things are kept; every path of a project folder is built here."""
 
 import hashlib
+import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def project_root() -> Path:
@@ -65,3 +67,29 @@ def replacing(path: Path) -> Iterator[Path]:
 def checksum(path: Path) -> str:
     """The SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a folder that was made from something else.
+
+    Args:
+        path: the JSON file in the folder that says what the folder was made from; it need not exist.
+        record: what the folder is to be used for, in JSON's types.
+
+    Raises:
+        ValueError: the file records something else; the message says what differs.
+    """
+    if not path.exists():
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    different = [name for name in {**record, **there} if there.get(name) != record.get(name)]
+    if different:
+        said = "; ".join(f"{name} is {there.get(name)} there and {record.get(name)} here" for name in different)
+        raise ValueError(f"{path.parent} was made from something else: {said}. Name another folder or delete this one")
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write what a folder is made from, unless it is there already; see `check_record`."""
+    if not path.exists():
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -6,7 +6,6 @@ new ones. A description, `evaluation.json`, says what the counts are of; a folde
 """
 
 import hashlib
-import json
 import re
 import time
 import zipfile
@@ -74,28 +73,6 @@ def _describe_encoder(encoder: SentenceTransformer) -> Description:
         "max_seq_length": str(encoder.max_seq_length),
         "truncate_dim": encoder.truncate_dim,
     }
-
-
-def check_description(path: Path, description: Description) -> None:
-    """Refuse a folder of something else.
-
-    Raises:
-        ValueError: the description at `path` is another one; the message says what differs.
-    """
-    if not path.exists():
-        return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    different = [name for name in description | there if there.get(name) != description.get(name)]
-    if different:
-        said = "; ".join(f"{name} is {there.get(name)} there and {description.get(name)} here" for name in different)
-        raise ValueError(f"{path.parent} is of another evaluation: {said}. Name another folder or delete this one")
-
-
-def write_description(path: Path, description: Description) -> None:
-    """Say what a folder is of, unless it says so already."""
-    if not path.exists():
-        with replacing(path) as draft:
-            draft.write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
 class Checkpoint:

@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
 from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of, workers_for
-from hybridlib.evaluation.checkpoint import Checkpoint, check_description, describe, write_description
+from hybridlib.evaluation.checkpoint import Checkpoint, describe
 from hybridlib.metric.ranks import RankCounter, Ranks
-from hybridlib.paths import replacing
+from hybridlib.paths import check_record, replacing, write_record
 
 # Processes wait for the slowest of them.
 _PATIENCE = timedelta(days=7)
@@ -75,12 +75,12 @@ def stream_ranks(
     with _processes() as processes:
         descriptions = describe(encoder, task, chunk_size, precision, checkpoint=checkpoint, embeddings=embeddings)
         for path, description in descriptions.items():
-            check_description(path, description)
+            check_record(path, description)
         done = Checkpoint(checkpoint, chunks=chunks, pairs=len(task.pairs), languages=len(task.languages))
         processes.wait()  # nothing is written before all have read
         if processes.rank == 0:
             for path, description in descriptions.items():
-                write_description(path, description)
+                write_record(path, description)
         above = np.zeros_like(done.above)
         if not done.counted.all():
             options = {"batch_tokens": batch_tokens, "precision": precision}

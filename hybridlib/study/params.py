@@ -22,7 +22,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+Names = Annotated[list[str], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+# The ends of the mix, and a hybrid between.
+BETWEEN = ("x-x-mono", "hybrid", "x-y")
 
 
 class Training(BaseModel):
@@ -89,6 +93,13 @@ class Params(BaseModel):
     @abstractmethod
     def plan(self) -> list[Trial]:
         """The trials the notebook compares, those with the same first encoder side by side."""
+
+    def run(self, encoder: str, seed: int, **further: Any) -> Run:
+        """Return a run with the settings that all notebooks have, and further ones."""
+        common = ("task", "corpus", "batch_size", "steps", "temperature", "learning_rate", "data_seed", "pool")
+        training = fixed(self.training.model_dump(exclude_defaults=True))
+        settings = {name: getattr(self, name) for name in common} | further
+        return Run(**settings, training=training, encoder=encoder, seed=seed)
 
     def runs(self) -> list[Run]:
         """The training runs of the plan, each once."""
@@ -199,6 +210,17 @@ class Params(BaseModel):
                 known = ", ".join(STATIC_ENCODERS)
                 raise ValueError(f"{name!r} is neither {known}, nor a folder here, nor a hub id of the form owner/name")
         return encoders
+
+
+def strategy_settings(name: str, alpha: float) -> dict[str, Any]:
+    """Return strategy and alpha of a run. Alpha matters to hybrid batches only; for the others it is what their name
+    says, so that equal runs are equal."""
+    return {"strategy": name, "alpha": {"hybrid": alpha, "x-x-mono": 1.0, "en-en": 1.0}.get(name, 0.0)}
+
+
+def fixed(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Return a mapping as a run holds it: hashable, and the same in whatever order it was given."""
+    return tuple(sorted(mapping.items()))
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -237,7 +237,7 @@ def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_pat
     evaluate(word_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
     encoder, task, chunk_size = OTHERS[different]
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ValueError, match=rf"is of another evaluation: {different} is [^;]+ there and [^;]+ here\. Na"):
+    with pytest.raises(ValueError, match=rf"was made from something else: {different} is [^;]+ there and [^;]+ here\. Na"):
         evaluate(encoder, task, chunk_size=chunk_size, checkpoint=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -298,7 +298,7 @@ def test_embeddings_that_were_kept_serve_other_queries(tmp_path: Path, encoded: 
 
 def test_embeddings_of_other_passages_or_of_another_shape_are_refused(tmp_path: Path) -> None:
     evaluate(word_encoder(), TASK, embeddings=tmp_path)
-    with pytest.raises(ValueError, match="is of another evaluation: encoder is"):
+    with pytest.raises(ValueError, match="was made from something else: encoder is"):
         evaluate(word_encoder(1), TASK, embeddings=tmp_path)
     np.save(tmp_path / "chunk-000000.npy", np.ones((2, 5)))
     with pytest.raises(ValueError, match=r"chunk-000000\.npy has shape \(2, 5\); expected \(211, 5\)\. Delete it to"):

@@ -7,7 +7,6 @@ The margin of a twentieth was set before the first run.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 
 from hybridlib.names import LOWER_IS_BETTER
 from hybridlib.paths import replacing
+from hybridlib.study.report.claims import Claim
 from hybridlib.study.report.comparison import compare
 from hybridlib.study.report.paper import claim_figures, number
 from hybridlib.study.report.results import summarize
@@ -28,100 +28,6 @@ _VERDICTS = {
     "inferior": "does not hold",
     "not shown": "not shown",
 }
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim about two strategies, or two values of another label.
-
-    Attributes:
-        text: the claim, in the present tense.
-        setting, measure: what it is about.
-        first, other: what is compared.
-        strict: whether the first is claimed to be better, not just as good.
-        relative: whether the difference is taken as a share of the other's mean; not of measures that may be 0.
-        in_paper: whether the paper reports it, for XQuAD-R.
-    """
-
-    text: str
-    setting: str
-    measure: str
-    first: str | float
-    other: str | float
-    strict: bool = True
-    relative: bool = True
-    in_paper: bool = False
-
-
-BATCH_RATIO_CLAIMS = tuple(
-    Claim(*claim, in_paper=True)
-    for claim in (
-        ("Monolingual batches make monolingual retrieval better than cross-lingual batches do",
-         "monolingual", "map", "x-x-mono", "x-y", True),
-        ("Cross-lingual batches make cross-lingual retrieval better than monolingual batches do",
-         "cross-lingual", "map", "x-y", "x-x-mono", True),
-        ("Hybrid batches are as good as monolingual ones for monolingual retrieval",
-         "monolingual", "map", "hybrid", "x-x-mono", False),
-        ("Hybrid batches are as good as cross-lingual ones for cross-lingual retrieval",
-         "cross-lingual", "map", "hybrid", "x-y", False),
-        ("Hybrid batches are as good as cross-lingual ones for multilingual retrieval",
-         "multilingual", "map", "hybrid", "x-y", False),
-        ("Hybrid batches are better than monolingual ones for multilingual retrieval",
-         "multilingual", "map", "hybrid", "x-x-mono", True),
-        ("Hybrid batches leave less language bias than monolingual ones",
-         "multilingual", "rank_distance", "hybrid", "x-x-mono", True),
-        ("Hybrid batches leave no more language bias than cross-lingual ones",
-         "multilingual", "rank_distance", "hybrid", "x-y", False),
-    )
-)  # fmt: skip
-
-IMBALANCE_CLAIMS = (
-    Claim("Where data is most unequal, hybrid batches are better than monolingual ones for multilingual retrieval",
-          "multilingual", "map", "hybrid", "x-x-mono"),
-    Claim("Where data is most unequal, hybrid batches are as good as monolingual ones for monolingual retrieval",
-          "monolingual", "map", "hybrid", "x-x-mono", strict=False),
-    Claim("Where data is most unequal, hybrid batches leave less language bias than monolingual ones",
-          "multilingual", "rank_distance", "hybrid", "x-x-mono"),
-    Claim("Where data is most unequal, hybrid batches rank languages more fairly (PEER) than monolingual ones",
-          "multilingual", "peer@100", "hybrid", "x-x-mono"),
-    Claim("With hybrid batches, monolingual quality falls less from large languages to small ones than with "
-          "monolingual batches", "monolingual", "slope", "hybrid", "x-x-mono", relative=False),
-    Claim("With hybrid batches, monolingual quality falls less from large languages to small ones than with "
-          "cross-lingual batches", "monolingual", "slope", "hybrid", "x-y", relative=False),
-)  # fmt: skip
-
-DOMAIN_CLAIMS = (
-    Claim("Adding a domain's data makes cross-lingual retrieval better in that domain",
-          "cross-lingual", "inside", "added", "not added"),
-    Claim("Adding a domain's data makes monolingual retrieval better in that domain",
-          "monolingual", "inside", "added", "not added"),
-    Claim("Adding a domain's data costs cross-lingual retrieval nothing in the other domains",
-          "cross-lingual", "outside", "added", "not added", strict=False),
-    Claim("Adding a domain's data costs monolingual retrieval nothing in the other domains",
-          "monolingual", "outside", "added", "not added", strict=False),
-)  # fmt: skip
-
-DOMAIN_COST_CLAIMS = (
-    Claim("Hybrid batches soften the monolingual cost in the other domains, compared with monolingual ones",
-          "monolingual", "cost", "hybrid", "x-x-mono", relative=False),
-    Claim("Hybrid batches soften the cross-lingual cost in the other domains, compared with cross-lingual ones",
-          "cross-lingual", "cost", "hybrid", "x-y", relative=False),
-)  # fmt: skip
-
-FAMILY_CLAIMS = (
-    Claim("Hybrid batches are better than x-x for monolingual retrieval", "monolingual", "map", "hybrid", "x-x"),
-    Claim("Hybrid batches are better than x-x for cross-lingual retrieval", "cross-lingual", "map", "hybrid", "x-x"),
-    Claim("Hybrid batches are better than x-x for multilingual retrieval", "multilingual", "map", "hybrid", "x-x"),
-    Claim("Hybrid batches leave less language bias than x-x", "multilingual", "rank_distance", "hybrid", "x-x"),
-    Claim("Hybrid batches are better than mix-passages for multilingual retrieval",
-          "multilingual", "map", "hybrid", "mix-passages"),
-    Claim("Hybrid batches are better than mix-entries for multilingual retrieval",
-          "multilingual", "map", "hybrid", "mix-entries"),
-    Claim("Hybrid batches are better than round-robin-entries for multilingual retrieval",
-          "multilingual", "map", "hybrid", "round-robin-entries"),
-    Claim("Hybrid batches are better than code-switching for multilingual retrieval",
-          "multilingual", "map", "hybrid", "code-switch"),
-)  # fmt: skip
 
 
 def check_claims(

@@ -1,0 +1,62 @@
+"""What does hybrid training gain over standard multilingual fine-tuning, family by family?
+
+The parameters, the trials and the claims of `notebooks/mlqa_language_families.ipynb`.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from hybridlib.study.params import Params, Share, strategy_settings
+from hybridlib.study.report.claims import Claim
+from hybridlib.study.run import Trial
+
+CLAIMS = (
+    Claim("Hybrid batches are better than x-x for monolingual retrieval", "monolingual", "map", "hybrid", "x-x"),
+    Claim("Hybrid batches are better than x-x for cross-lingual retrieval", "cross-lingual", "map", "hybrid", "x-x"),
+    Claim("Hybrid batches are better than x-x for multilingual retrieval", "multilingual", "map", "hybrid", "x-x"),
+    Claim("Hybrid batches leave less language bias than x-x", "multilingual", "rank_distance", "hybrid", "x-x"),
+    Claim("Hybrid batches are better than mix-passages for multilingual retrieval",
+          "multilingual", "map", "hybrid", "mix-passages"),
+    Claim("Hybrid batches are better than mix-entries for multilingual retrieval",
+          "multilingual", "map", "hybrid", "mix-entries"),
+    Claim("Hybrid batches are better than round-robin-entries for multilingual retrieval",
+          "multilingual", "map", "hybrid", "round-robin-entries"),
+    Claim("Hybrid batches are better than code-switching for multilingual retrieval",
+          "multilingual", "map", "hybrid", "code-switch"),
+)  # fmt: skip
+
+
+class MlqaLanguageFamiliesParams(Params):
+    """Parameters of `notebooks/mlqa_language_families.ipynb`.
+
+    Attributes:
+        encoder: what to start from.
+        strategies: those to compare.
+        baseline: the strategy that gains are over.
+        size_strategies: those that are tried with less data.
+        alpha: of hybrid batches.
+    """
+
+    encoder: str
+    strategies: Annotated[list[str], Field(min_length=2)]
+    baseline: str
+    size_strategies: list[str]
+    alpha: Share
+
+    @model_validator(mode="after")
+    def _some_of_the_strategies(self) -> Self:
+        for name in (self.baseline, *self.size_strategies):
+            if name not in self.strategies:
+                raise ValueError(f"{name!r} is not among strategies: {', '.join(self.strategies)}")
+        return self
+
+    def plan(self) -> list[Trial]:
+        """Every strategy and seed; labels `strategy`, `size`, `seed`."""
+        cells = [(strategy, 1.0) for strategy in self.strategies]
+        cells += [(strategy, size) for size in self.sizes if size < 1 for strategy in self.size_strategies]
+        return [self._trial(*cell, seed) for seed in self.seeds for cell in cells]
+
+    def _trial(self, strategy: str, size: float, seed: int) -> Trial:
+        run = self.run(self.encoder, seed, **strategy_settings(strategy, self.alpha), others=size)
+        return Trial(dict(strategy=strategy, size=size, seed=seed), run)
