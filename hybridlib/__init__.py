@@ -25,6 +25,7 @@ _MODULE_OF = {
     "RankCounter": "metric.ranks",
     "RetrievalTask": "data.task",
     "Run": "study.run",
+    "Training": "training.settings",
     "Trial": "study.run",
     "beside": "study.report.paper",
     "code_switch": "data.code_switching",
