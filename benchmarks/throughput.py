@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from hybridlib.study.cli.workload import ENCODERS, texts_of
 from random_encoder import random_encoder, random_lengths, random_texts
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.corpus import ParallelCorpus
-from hybridlib.study.cli.workload import ENCODERS, texts_of
 from hybridlib.training.fine_tune import fine_tune
 
 ON_GPU = torch.cuda.is_available()

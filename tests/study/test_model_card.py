@@ -13,6 +13,7 @@ import pytest
 import sentence_transformers.base.model
 import yaml
 from huggingface_hub import EvalResult, ModelCard
+from hybridlib.study.card import describe, describe_run
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata
 from sentence_transformers import SentenceTransformer
@@ -26,7 +27,6 @@ from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.evaluate import evaluate
 from hybridlib.names import CODE_SWITCH, SETTINGS, STRATEGIES
 from hybridlib.study import card as model_card
-from hybridlib.study.card import describe, describe_run
 from hybridlib.study.report.results import summarize
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.starts import load_encoder

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hybridlib.study.params import Params, Positive, Share, strategy_settings
+from hybridlib.study.params import Params
 from hybridlib.study.run import Trial
+from hybridlib.training.settings import Positive, Share
 
 
 class MiraclHighResourceParams(Params):
@@ -27,7 +28,7 @@ class MiraclHighResourceParams(Params):
     alpha: Share
     margin: Positive
 
-    def plan(self) -> list[Trial]:
+    def trials(self) -> list[Trial]:
         """Labels `strategy`, `size`, `seed`; the results of specialised models are told apart by `query_language`."""
         trials = []
         for seed in self.seeds:
@@ -43,7 +44,8 @@ class MiraclHighResourceParams(Params):
         run = self.run(
             self.encoder,
             seed,
-            **strategy_settings("x-x-mono" if strategy == "specialised" else "hybrid", self.alpha),
+            "x-x-mono" if strategy == "specialised" else "hybrid",
+            self.alpha,
             steps=self.steps * (len(languages) if strategy.endswith("per language") else 1),
             languages=languages,
             task_languages=languages,
