@@ -20,25 +20,23 @@ it is excluded by its position, not by its score.
 """
 
 from bisect import bisect
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from hybridlib.metric.arguments import (
     Embeddings,
-    as_integers,
-    as_languages,
-    as_pairs,
-    as_tensor,
-    check_languages,
-    check_size,
-    largest_of,
+    check_magnitudes,
+    checked_integers,
+    checked_pairs,
+    checked_passage_languages,
+    checked_positions,
+    checked_tensor,
+    largest_magnitudes,
 )
+from hybridlib.metric.counts import Counts, RelevantPairs
 
 SIMILARITIES = ("cosine", "dot")
 
@@ -90,22 +88,13 @@ def relevant_ranks(
     >>> ranks.above  # passage 1, of language 0, is nearer to the query than the relevant passage 2
     array([[1, 0]])
     """
-    queries = as_tensor(query_embeddings, "query_embeddings")
-    passages = as_tensor(passage_embeddings, "passage_embeddings")
-    pairs = as_pairs(pairs, len(queries), len(passages))
-    languages = as_languages(passage_languages, len(passages))
-    check_languages(languages)
-    is_relevant = np.zeros(len(passages), dtype=bool)
-    is_relevant[pairs[:, 1]] = True
-    relevant = np.flatnonzero(is_relevant)
-    row = np.cumsum(is_relevant)[pairs[:, 1]] - 1
-    relevant_embeddings = passages[torch.from_numpy(relevant).to(passages.device)]
-    check_size(largest_of(relevant_embeddings), "passage_embeddings", relevant)
-    counter = RankCounter(
-        queries,
-        relevant_embeddings,
-        np.column_stack([pairs[:, 0], row]),
-        relevant,
+    passages = checked_tensor(passage_embeddings, "passage_embeddings")
+    languages = checked_integers(passage_languages, "passage_languages")
+    counter = _CorpusCounter(
+        query_embeddings,
+        passages,
+        pairs,
+        np.arange(len(passages)),
         languages=int(languages.max(initial=0)) + 1,
         similarity=similarity,
         threads=threads,
@@ -113,13 +102,6 @@ def relevant_ranks(
     )
     counter.update(passages, languages)
     return counter.ranks()
-
-
-class _Counts(Protocol):
-    @property
-    def above(self) -> np.ndarray: ...  # in the order of the pairs, (N, L)
-
-    def add(self, passages: torch.Tensor, languages: np.ndarray, start: int) -> None: ...
 
 
 class RankCounter:
@@ -131,7 +113,7 @@ class RankCounter:
 
     Args:
         query_embeddings: (Q, D).
-        relevant_embeddings: the passages judged relevant to any query. (R, D)
+        relevant_embeddings: the passages judged relevant to any query; those of no pair are left out. (R, D)
         pairs: row of the query and row in `relevant_embeddings` of each relevant pair. (N, 2)
         relevant_positions: where in the corpus each relevant passage is. (R,)
         languages: how many passage languages there are.
@@ -152,6 +134,8 @@ class RankCounter:
            [1]])
     """
 
+    _relevant_name = "relevant_embeddings"  # in errors
+
     def __init__(
         self,
         query_embeddings: Embeddings,
@@ -166,29 +150,32 @@ class RankCounter:
     ) -> None:
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
-        queries = as_tensor(query_embeddings, "query_embeddings")
-        relevant = as_tensor(relevant_embeddings, "relevant_embeddings")
-        self._width = queries.shape[1]
-        self._check_width(relevant, "relevant_embeddings")
         for name, number in (("languages", languages), ("threads", threads)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; allowed: 1 or more")
-        self._pairs = as_pairs(pairs, len(queries), len(relevant))
-        self._positions = as_integers(relevant_positions, "relevant_positions")
-        if self._positions.shape != (len(relevant),):
-            raise ValueError(f"relevant_positions has shape {self._positions.shape}; expected ({len(relevant)},)")
-        if self._positions.min(initial=0) < 0:
-            raise ValueError(f"relevant_positions holds {self._positions.min()}; positions in the corpus count from 0")
-        self._order = np.argsort(self._pairs[:, 0], kind="stable")
-        query, row = self._pairs[self._order].T
-        self._counts = _counts_on(torch.device(queries.device if device is None else device), threads)(
-            queries,
-            relevant,
-            query,
-            row,
-            self._positions[row],
-            languages=languages,
-            cosine=similarity == "cosine",
+        queries = checked_tensor(query_embeddings, "query_embeddings")
+        self._width, self._languages = queries.shape[1], languages
+        relevant = checked_tensor(relevant_embeddings, self._relevant_name, width=self._width)
+        self._pairs = checked_pairs(pairs, len(queries), len(relevant))
+        self._positions = checked_positions(relevant_positions, len(relevant))
+        used, row = _distinct(self._pairs[:, 1], len(relevant))  # (R,), (N,)
+        relevant = relevant[torch.from_numpy(used).to(relevant.device)]
+        check_magnitudes(largest_magnitudes(queries), "query_embeddings")
+        check_magnitudes(largest_magnitudes(relevant), self._relevant_name, used)
+        query = self._pairs[:, 0]
+        self._order = order = np.argsort(query, kind="stable")
+        self._counts = _counts_on(
+            torch.device(queries.device if device is None else device),
+            RelevantPairs(
+                queries,
+                relevant,
+                query[order],
+                row[order],
+                self._positions[used][row[order]],
+                languages,
+                cosine=similarity == "cosine",
+            ),
+            threads,
         )
         self._counted: list[tuple[int, int]] = []  # first and last + 1 position of every chunk so far, sorted
 
@@ -216,9 +203,8 @@ class RankCounter:
             ValueError: an argument has the wrong shape or range, an embedding is not finite, or one of the passages has
                 been counted before. The counts are then as they were.
         """
-        passages = as_tensor(passage_embeddings, "passage_embeddings")
-        self._check_width(passages, "passage_embeddings")
-        languages = as_languages(passage_languages, len(passages))
+        passages = checked_tensor(passage_embeddings, "passage_embeddings", width=self._width)
+        languages = checked_passage_languages(passage_languages, len(passages), self._languages)
         if start < 0:
             raise ValueError(f"start is {start}; positions in the corpus count from 0")
         if not len(passages):
@@ -235,21 +221,32 @@ class RankCounter:
                 raise ValueError(f"passages {start} to {stop - 1} overlap {first} to {last - 1}, counted before")
         return at
 
-    def _check_width(self, embeddings: torch.Tensor, name: str) -> None:
-        if embeddings.shape[1] != self._width:
-            dimensions = f"{embeddings.shape[1]} dimensions, query_embeddings has {self._width}"
-            raise ValueError(f"{name} has {dimensions}; they must be equal")
+
+class _CorpusCounter(RankCounter):
+    """A counter whose relevant embeddings are the rows of the corpus, and are called so in errors."""
+
+    _relevant_name = "passage_embeddings"
 
 
-def _counts_on(device: torch.device, threads: int | None) -> Callable[..., _Counts]:
-    """What counts there. Either is imported where it is used: a machine may have Triton, or numba, alone."""
+def _distinct(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values below a limit, ascending, and the place of each among them, as `np.unique` does.
+
+    Without sorting, which takes longer where there are many pairs. (N,) -> (R,), (N,)
+    """
+    occurs = np.zeros(limit, dtype=bool)
+    occurs[values] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]
+
+
+def _counts_on(device: torch.device, pairs: RelevantPairs, threads: int | None) -> Counts:
+    """Return what counts on a device. Each import waits until it is needed: a machine may lack numba or Triton."""
     if has_kernels(device):
         from hybridlib.metric.gpu import GpuCounts
 
-        return partial(GpuCounts, device=device)
+        return GpuCounts(pairs, device=device)
     from hybridlib.metric.cpu import CpuCounts
 
-    return partial(CpuCounts, threads=threads)
+    return CpuCounts(pairs, threads=threads)
 
 
 def has_kernels(device: torch.device) -> bool:

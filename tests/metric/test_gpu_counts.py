@@ -266,14 +266,14 @@ def test_what_a_full_list_would_drop_changes_the_ranks():
         listed = self._launch(one, inputs, gpu_counts._LISTED)
         return self._settled(one, inputs, listed._replace(found=torch.tensor([gpu_counts._LISTED, 1])), start)
 
-    with mock.patch.object(gpu_counts, "_LISTED", 100), mock.patch.object(GpuCounts, "_again", drop):
+    with mock.patch.object(gpu_counts, "_LISTED", 100), mock.patch.object(GpuCounts, "_count_with_room", drop):
         above = on_gpu(q, p, pairs, language)
     assert (above < slow_ranks(q, p, pairs, language)).any()
 
 
 def test_what_is_listed_is_settled_some_at_a_time():
     q, p, pairs, language = crowded()
-    with mock.patch.object(gpu_counts, "_SETTLED", 7), spying("_inner_products") as made:
+    with mock.patch.object(gpu_counts, "_SETTLED", 7), spying("inner_products") as made:
         above = on_gpu(q, p, pairs, language)
     assert made.call_count > 40
     np.testing.assert_array_equal(above, slow_ranks(q, p, pairs, language))
@@ -318,7 +318,7 @@ def test_half_precision_goes_to_the_kernel_as_it_is(dtype, similarity):
     rng = np.random.default_rng(7)
     q, p = (draw_tensor(rng, n, 32, "normal", dtype) for n in (19, 70))
     pairs, language = draw_pairs(rng, 19, 70, 23), rng.integers(0, 2, 70)
-    with spying("_split") as split:
+    with spying("float16_parts") as split:
         above = on_gpu(q, p, pairs, language, similarity=similarity)
     assert not split.called
     np.testing.assert_array_equal(above, slow_ranks(q, p, pairs, language, similarity))
@@ -346,8 +346,8 @@ def test_half_precision_is_split_where_the_kernel_cannot_take_it(dtype, other, d
     numbers = 30 * dimensions
     with (
         mock.patch.multiple(gpu_counts, _SPLIT_NUMBERS=numbers, _WHOLE_NUMBERS=numbers),
-        spying("_split") as split,
-        spying("_careful") as careful,
+        spying("float16_parts") as split,
+        spying("_count_unordinary") as careful,
     ):
         above = on_gpu(q, p, pairs, language, similarity=similarity)
     assert (split.call_count, careful.call_count) == (splits, int(factor != 1))
@@ -360,7 +360,7 @@ def test_queries_of_no_ordinary_norm_are_split():
     q[2] *= 1e-25
     q[3] = 0  # whose norm counts as 1
     pairs, language = draw_pairs(rng, 5, 30, 23), rng.integers(0, 2, 30)
-    with spying("_split") as split:
+    with spying("float16_parts") as split:
         above = on_gpu(q, p, pairs, language)
     assert split.call_count == 2
     np.testing.assert_array_equal(above, slow_ranks(q, p, pairs, language))
@@ -420,7 +420,7 @@ def test_numbers_that_are_not_finite_are_refused_at_the_start(argument, value, d
     good = {"query_embeddings": torch.ones(3, 16, dtype=dtype), "relevant_embeddings": torch.ones(3, 16, dtype=dtype)}
     good[argument][2, 15] = value
     with pytest.raises(ValueError, match=rf"{argument}: row 2 holds (inf|nan); allowed are finite numbers"):
-        gpu_counter(**good, pairs=[[0, 0]], relevant_positions=[0, 1, 2], languages=1)
+        gpu_counter(**good, pairs=[[0, 2]], relevant_positions=[0, 1, 2], languages=1)
 
 
 def test_a_passage_is_not_counted_twice():
@@ -454,7 +454,7 @@ def test_inner_products_are_those_of_the_cpu_to_the_last_bit(dimensions, dtypes)
     rng = np.random.default_rng(dimensions)
     q, p = (draw_tensor(rng, 23, dimensions, "normal", dtype) for dtype in dtypes)
     left, right = (torch.from_numpy(rng.integers(0, 23, 45)) for _ in range(2))
-    ours = gpu_counts._inner_products(*(x.to(DEVICE) for x in (q, p, left, right))).cpu().numpy()
+    ours = gpu_counts.inner_products(*(x.to(DEVICE) for x in (q, p, left, right))).cpu().numpy()
     theirs = scores.pair_scores(q.double().numpy(), p.double().numpy(), np.ones(23), left.numpy(), right.numpy())
     np.testing.assert_array_equal(ours.view(np.int64), theirs.view(np.int64))
     slow = slow_inner_products(q.double(), p.double())[left, right]
@@ -467,7 +467,7 @@ def test_numbers_are_split_into_parts_and_filled_up_with_zeros(dimensions, dtype
     rng = np.random.default_rng(dimensions)
     rows = draw_tensor(rng, 19, dimensions, "normal", dtype)
     scales = torch.from_numpy(2.0**15 / np.linalg.norm(rows.double(), axis=1))
-    parts = gpu_counts._split(rows.to(DEVICE), scales.to(DEVICE)).cpu().numpy()
+    parts = gpu_counts.float16_parts(rows.to(DEVICE), scales.to(DEVICE), 16).cpu().numpy()
     padded = -(-dimensions // 16) * 16
     scaled = np.pad(rows.double().numpy() * scales.numpy()[:, None], ((0, 0), (0, padded - dimensions)))
     high = scaled.astype(np.float32).astype(np.float16)
@@ -492,7 +492,7 @@ def test_rows_further_than_two_to_the_31_numbers_are_read_rightly():
     )  # fmt: skip
     assert (above.tolist(), near.tolist(), row.tolist()) == ([2], [1], [first + 2, 0, 0, 0])
     zero, last = (torch.tensor([n], device=DEVICE) for n in (0, first + 4))
-    assert gpu_counts._inner_products(one, rows, zero, last).tolist() == [4.0]
+    assert gpu_counts.inner_products(one, rows, zero, last).tolist() == [4.0]
 
 
 # What kernels are compiled to. There need be no GPU; no memory is asked for that the smallest GPU does not have.
@@ -501,7 +501,7 @@ COMPILE = """
 import sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from hybridlib.metric import gpu as gpu_counts, gpu_kernels as kernels
+from hybridlib.metric import gpu as gpu_counts, gpu_inputs, gpu_kernels as kernels
 
 LONGS = "tiles first_pair most_pairs above near_pair near_row near left_row right_row"
 POINTERS = {name: "*i64" for name in LONGS.split()}
@@ -527,7 +527,7 @@ for half, constants in (
     made = compiled(kernels.count_above, half, capability, gpu_counts._COMPILED, **constants)
     assert "cubin" in made.asm
     print(made.metadata.shared, made.asm["ptx"].count("wgmma.mma_async"), made.asm["ptx"].count("mma.sync"))
-made = compiled(kernels.inner_products, "fp64", capability, {"enable_fp_fusion": False}, BLOCK=gpu_counts._BLOCK)
+made = compiled(kernels.inner_products, "fp64", capability, {"enable_fp_fusion": False}, BLOCK=gpu_inputs._BLOCK)
 print(made.asm["ptx"].count("fma.rn.f64"), made.asm["ptx"].count("mul.rn.f64"), made.asm["ptx"].count("add.rn.f64"))
 """
 

@@ -354,7 +354,7 @@ def good_arguments():
         (
             "query_embeddings",
             np.ones((2, 2)),
-            r"relevant_embeddings has 3 dimensions, query_embeddings has 2; they must",
+            r"passage_embeddings has 3 dimensions, query_embeddings has 2; they must",
         ),
         (
             "query_embeddings",
@@ -390,7 +390,7 @@ def good_arguments():
         ("pairs", [[0, 4]], r"pairs: passage rows span 4 to 4; there are 4 rows"),
         ("pairs", [[0, -1]], r"pairs: passage rows span -1 to -1; there are 4 rows"),
         ("passage_languages", [0, 0, 1], r"passage_languages has shape \(3,\); expected \(4,\)"),
-        ("passage_languages", [0, 0, 1, -1], r"passage_languages span -1 to 1; allowed: from 0"),
+        ("passage_languages", [0, 0, 1, -1], r"passage_languages span -1 to 1; allowed: 0 to 1"),
         ("passage_languages", ["en", "en", "de", "de"], r"passage_languages is <U2; expected whole numbers"),
         ("similarity", "euclidean", r"similarity is 'euclidean'; allowed: cosine, dot"),
         ("threads", 0, r"threads is 0; allowed: 1 or more"),
