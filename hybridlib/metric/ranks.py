@@ -5,15 +5,15 @@ rank above the relevant one. Nothing else is ever computed from scores: each set
 counts, and each measure is a function of ranks (`hybridlib.metric.measures`). Counts add over chunks of passages,
 processes and machines, and the score matrix is never held.
 
-Which score. Embeddings are taken as they are given and compared in float64: dimension d of the inner product is added
-to partial sum d % 32, neighbours of these are added until one is left, and for the cosine it is divided by the norm of
-the passage, whose square is summed likewise (the norm of the query changes no rank). This fixes the last bit, so ranks
-do not depend on device, tile size, chunking or the number of threads. A zero vector has score 0.
+Which score. Embeddings are taken as they are given and compared in float64. Dimension d of the inner product is added
+to partial sum d % 32, and neighbouring sums are added until one is left. For the cosine, it is divided by the norm of
+the passage, whose square is summed in the same way; the norm of the query changes no rank. This fixes the last bit, so
+ranks do not depend on device, tile size, chunks or the number of threads. A zero vector has score 0.
 
-How it is fast. A tile of scores at a time is computed quickly: in float32 on a CPU (`hybridlib.metric.cpu`), on tensor
-cores on a GPU (`hybridlib.metric.gpu`). Such a score differs from the float64 one by at most a proven bound
-(`hybridlib.metric.bounds`). A passage outside that band around the relevant one's score is settled by a comparison;
-the few inside are scored in float64.
+How it is fast. Scores are first computed quickly, a tile at a time: in float32 on a CPU (`hybridlib.metric.cpu`), on
+tensor cores on a GPU (`hybridlib.metric.gpu`). Such a score differs from the float64 one by at most a proven bound
+(`hybridlib.metric.bounds`). The scores within this bound of the relevant passage's score are its band. A passage
+outside the band is settled by a comparison; the few inside are scored in float64.
 
 Ties. Of equal scores, the earlier passage of the corpus ranks first. A relevant passage is never compared with itself:
 it is excluded by its position, not by its score.
@@ -78,7 +78,7 @@ def relevant_ranks(
         device: where to count; see `RankCounter`. The ranks do not depend on it.
 
     Returns:
-        The ranks, in the order of `pairs`; memory O(N L + Q D + P D).
+        Ranks, in the order of `pairs`; memory O(N L + Q D + P D).
 
     Raises:
         ValueError: an argument has the wrong shape or range, or an embedding is not finite.
@@ -105,22 +105,22 @@ def relevant_ranks(
 
 
 class RankCounter:
-    """Counts, chunk by chunk, the passages that rank above each relevant one.
+    """A count, chunk by chunk, of the passages that rank above each relevant one.
 
-    The relevant passages come first, because a count needs the score to beat; the corpus, which holds them again, may
-    then be streamed in chunks of any size and order. Counters over different chunks with the same pairs add up:
-    `a.above + b.above`.
+    The relevant passages come first, because a count needs the score to beat. The corpus, which holds them again, may
+    then be streamed in chunks of any size and order. The counts of counters with the same pairs, over different chunks,
+    add up: `a.above + b.above`.
 
     Args:
         query_embeddings: (Q, D).
         relevant_embeddings: the passages judged relevant to any query; those of no pair are left out. (R, D)
         pairs: row of the query and row in `relevant_embeddings` of each relevant pair. (N, 2)
-        relevant_positions: where in the corpus each relevant passage is. (R,)
+        relevant_positions: corpus position of each relevant passage. (R,)
         languages: how many passage languages there are.
         similarity: `cosine` or `dot`.
         threads: worker threads on a CPU; all cores unless given.
-        device: where to count. Unless given, where the queries are. An NVIDIA GPU counts if it is of compute
-            capability 8 or 9 (Ampere to Hopper) and Triton is installed; for anything else the CPU does.
+        device: where to count; the device of the queries unless given. An NVIDIA GPU counts if it is of compute
+            capability 8 or 9 (Ampere to Hopper) and Triton is installed. For any other device the CPU counts.
 
     Raises:
         ValueError: an argument has the wrong shape or range, or an embedding is not finite.
@@ -181,14 +181,14 @@ class RankCounter:
 
     @property
     def above(self) -> np.ndarray:
-        """Passages counted so far that rank above each pair's relevant one, in the order of the pairs. (N, L)"""
+        """Passages counted so far that rank above the relevant one, in the order of the pairs. (N, L)"""
         sorted_by_query = self._counts.above
         above = np.empty_like(sorted_by_query)
         above[self._order] = sorted_by_query
         return above
 
     def ranks(self) -> Ranks:
-        """The counts so far, with the query row and the corpus position of every pair."""
+        """Return the counts so far, with the query row and the corpus position of every pair."""
         return Ranks(query=self._pairs[:, 0], passage=self._positions[self._pairs[:, 1]], above=self.above)
 
     def update(self, passage_embeddings: Embeddings, passage_languages: np.ndarray, *, start: int = 0) -> None:
@@ -196,7 +196,7 @@ class RankCounter:
 
         Args:
             passage_embeddings: (C, D).
-            passage_languages: language of each, from 0 to `languages - 1`. (C,)
+            passage_languages: language of each passage, from 0 to `languages - 1`. (C,)
             start: corpus position of the chunk's first passage.
 
         Raises:
@@ -214,7 +214,7 @@ class RankCounter:
         self._counted.insert(place, (start, start + len(passages)))
 
     def _place_of(self, start: int, stop: int) -> int:
-        """Where a chunk comes among those counted; a passage counted twice would go unnoticed in the ranks."""
+        """Return the place of a chunk among those counted; refuse passages counted before, which no rank would show."""
         at = bisect(self._counted, (start, stop))
         for first, last in self._counted[max(at - 1, 0) : at + 1]:  # chunks are disjoint: no other can overlap
             if start < last and first < stop:
@@ -250,8 +250,8 @@ def _counts_on(device: torch.device, pairs: RelevantPairs, threads: int | None) 
 
 
 def has_kernels(device: torch.device) -> bool:
-    """Whether a device counts with the kernels, whose bound is that of NVIDIA's tensor cores."""
+    """Return whether a device counts with the kernels, whose bound is that of NVIDIA's tensor cores."""
     if device.type != "cuda" or torch.version.cuda is None or find_spec("triton") is None:
         return False
-    # From Ampere to Hopper; of what came later neither the sums nor Triton 3.7's code for this kernel are known.
+    # From Ampere to Hopper. How later ones sum is not known, nor what Triton 3.7 makes of this kernel for them.
     return torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] in (8, 9)
