@@ -1,4 +1,4 @@
-"""What counts ranks, on whichever device: the inputs it is made from, all checked, and what it can do."""
+"""The interface of the counters on the CPU and GPU, and the checked pairs that they are made from."""
 
 from typing import NamedTuple, Protocol
 
@@ -19,11 +19,11 @@ class RelevantPairs(NamedTuple):
 
 
 class Counts(Protocol):
-    """How many passages, of those added so far, rank above the relevant passage of each pair."""
+    """A count of the passages, added chunk by chunk, that rank above the relevant passage of each pair."""
 
     @property
     def above(self) -> np.ndarray:
-        """The counts, in the order of the pairs; later additions do not change what was returned. (N, L)"""
+        """The counts so far, in the order of the pairs; a copy that later additions do not change. (N, L)"""
 
     def add(self, embeddings: torch.Tensor, languages: np.ndarray, start: int) -> None:
         """Count consecutive passages of the corpus.

@@ -124,7 +124,7 @@ class CpuCounts(Counts):
         chunk: Chunk,
         tiles: list[tuple[int, int, int]],
     ) -> None:
-        """Count all tiles, whose queries, and where these are few whose passages too, the threads share."""
+        """Count all tiles. The threads share the queries, and where these are few, the passages too."""
         parts = _evenly(len(self._queries), _TILE_QUERIES, min(self._threads, 1 + len(self._queries) // _FEW_QUERIES))
         groups = -(-self._threads // max(1, len(parts)))  # of passages
         # No two threads write to the same counts: those of another group of passages are added up at the end.
@@ -159,14 +159,14 @@ def _sound_norms(passages: np.ndarray) -> np.ndarray:
 
 
 def _evenly(rows: int, most: int, threads: int) -> list[tuple[int, int]]:
-    """Cut rows into parts of at most `most` and nearly one size, as many for each thread: first and last + 1 row."""
+    """Cut rows into parts of nearly one size, at most `most`, as many for each thread: (first, last + 1) row of each."""
     parts = threads * -(-rows // (threads * most))
     edges = np.linspace(0, rows, min(parts, rows) + 1).astype(int).tolist()
     return list(itertools.pairwise(edges))
 
 
 def _tiles(sorted_languages: np.ndarray) -> list[tuple[int, int, int]]:
-    """Cut passages sorted by language into tiles of one: the language, the first and the last + 1 passage of each."""
+    """Cut passages sorted by language into tiles of one language: (language, first, last + 1) of each."""
     edges = [0, *(np.flatnonzero(np.diff(sorted_languages)) + 1).tolist(), len(sorted_languages)]
     tiles = []
     for left, right in itertools.pairwise(edges):

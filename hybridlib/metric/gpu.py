@@ -39,7 +39,7 @@ _SCALE = 2.0**15
 
 
 class Listed(NamedTuple):
-    """What a launched kernel counts, and the scores it lists to be settled."""
+    """The counts of a launched kernel, and the scores that it lists to be settled."""
 
     above: torch.Tensor  # (N, L)
     pair: torch.Tensor  # (capacity,)
@@ -121,7 +121,7 @@ class GpuCounts(Counts):
         return Inputs(self._queries, passages.rows, inverse, 1, low, high, are_ordinary(norms))
 
     def _split_inputs(self, passages: Slice, *, ordinary: bool = True) -> Inputs:
-        """Split the rows; the norms of `ordinary` ones are made in float32 where they can be, and that is found out."""
+        """Return float16 parts of the rows. If `ordinary`, float32 norms are tried, and `sound` tells if they will do."""
         rows = passages.rows
         if ordinary:
             norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.promote_types(rows.dtype, torch.float32))  # (C,)

@@ -1,4 +1,4 @@
-"""What the counting kernel of a GPU multiplies, and what is made of embeddings on the device for it."""
+"""Inputs of the counting kernel on a GPU: float16 parts, norms, float64 inner products and bands of scores."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ _ORDINARY = (2.0**-40, 2.0**40)
 
 
 class Inputs(NamedTuple):
-    """What the kernel multiplies, and the scores that settle a pair."""
+    """Matrices that the kernel multiplies, and the scores that settle a pair."""
 
     queries: torch.Tensor  # (Q, stride)
     passages: torch.Tensor  # (C, stride)

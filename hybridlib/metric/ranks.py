@@ -43,7 +43,7 @@ SIMILARITIES = ("cosine", "dot")
 
 @dataclass(frozen=True)
 class Ranks:
-    """How many passages of each language rank above each relevant passage.
+    """The number of passages of each language that rank above each relevant passage.
 
     Attributes:
         query: row of the query of each pair. (N,)
