@@ -159,7 +159,7 @@ def _sound_norms(passages: np.ndarray) -> np.ndarray:
 
 
 def _evenly(rows: int, most: int, threads: int) -> list[tuple[int, int]]:
-    """Cut rows into parts of nearly one size, at most `most`, as many for each thread: (first, last + 1) row of each."""
+    """Cut rows into parts of nearly one size, at most `most`, as many for each thread: (first, last + 1) rows."""
     parts = threads * -(-rows // (threads * most))
     edges = np.linspace(0, rows, min(parts, rows) + 1).astype(int).tolist()
     return list(itertools.pairwise(edges))

@@ -121,7 +121,7 @@ class GpuCounts(Counts):
         return Inputs(self._queries, passages.rows, inverse, 1, low, high, are_ordinary(norms))
 
     def _split_inputs(self, passages: Slice, *, ordinary: bool = True) -> Inputs:
-        """Return float16 parts of the rows. If `ordinary`, float32 norms are tried, and `sound` tells if they will do."""
+        """Return float16 parts of the rows. If `ordinary`, float32 norms are tried, and `sound` tells if they do."""
         rows = passages.rows
         if ordinary:
             norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.promote_types(rows.dtype, torch.float32))  # (C,)
