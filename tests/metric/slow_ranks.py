@@ -48,7 +48,7 @@ def slow_above(scores, pairs, languages, number_of_languages):
 
 
 def slow_ranks(queries, passages, pairs, languages, similarity="cosine"):
-    queries, passages = (torch.as_tensor(embeddings).double() for embeddings in (queries, passages))
+    queries, passages = (e.double().numpy() if isinstance(e, torch.Tensor) else e for e in (queries, passages))
     return slow_above(slow_scores(queries, passages, similarity), pairs, languages, max(languages, default=0) + 1)
 
 
@@ -83,3 +83,10 @@ def count_in_chunks(queries, passages, pairs, languages, number_of_languages, ed
     for left, right in edges:
         counter.update(passages[left:right], languages[left:right], start=left)
     return counter.above
+
+
+def draw_case(seed, queries, passages, dimensions, pairs, kind="normal", dtype=torch.float32, languages=2):
+    """Draw queries, passages, pairs and the languages of the passages."""
+    rng = np.random.default_rng(seed)
+    q, p = (draw_tensor(rng, rows, dimensions, kind, dtype) for rows in (queries, passages))
+    return q, p, draw_pairs(rng, queries, passages, pairs), rng.integers(0, languages, passages)

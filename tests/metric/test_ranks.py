@@ -1,5 +1,6 @@
 """Ranks against a slow count over the whole float64 score matrix."""
 
+import copy
 import itertools
 import math
 from unittest import mock
@@ -9,10 +10,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_ranks import KINDS, U, count_in_chunks, draw_embeddings, draw_pairs, slow_above, slow_scores
+from slow_ranks import (
+    KINDS,
+    U,
+    count_in_chunks,
+    draw_case,
+    draw_embeddings,
+    draw_pairs,
+    slow_above,
+    slow_ranks,
+    slow_scores,
+)
 
 from hybridlib.metric import cpu as cpu_counts
 from hybridlib.metric.ranks import RankCounter, relevant_ranks
+
+
+def check(q, p, pairs, language, similarity="cosine"):
+    """Compare with the slow count, and return the counts."""
+    above = relevant_ranks(q, p, pairs, language, similarity=similarity).above
+    np.testing.assert_array_equal(above, slow_ranks(q, p, pairs, language, similarity))
+    return above
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
@@ -84,13 +102,11 @@ def test_several_uneven_tiles_of_full_size_are_counted_rightly(similarity):
 
 def test_of_whole_numbers_the_ranks_are_exact():
     # Products and sums of small whole numbers are exact in any order: int64 knows the scores, and nearly all are tied.
-    rng = np.random.default_rng(1)
-    q, p = rng.integers(-2, 3, (13, 31)), rng.integers(-2, 3, (401, 31))
-    pairs, language = draw_pairs(rng, 13, 401, 89), rng.integers(0, 2, 401)
-    above = relevant_ranks(q.astype(np.float32), p.astype(np.float32), pairs, language, similarity="dot").above
-    scores = q @ p.T
+    q, p, pairs, language = draw_case(1, 13, 401, 31, 89, "few values")
+    scores = q.long() @ p.long().T
     assert len(np.unique(scores)) < 100
-    np.testing.assert_array_equal(above, slow_above(scores, pairs, language, 2))
+    above = relevant_ranks(q, p, pairs, language, similarity="dot").above
+    np.testing.assert_array_equal(above, slow_above(scores.numpy(), pairs, language, 2))
 
 
 def test_of_passages_that_are_all_the_same_the_earlier_ranks_first():
@@ -117,10 +133,9 @@ def test_near_ties_that_float32_gets_wrong_are_ranked_rightly(similarity, dtype)
     q = rng.standard_normal((5, 61)).astype(dtype)
     p = (rng.standard_normal(61) * (1 + rng.integers(-4, 5, (127, 61)) * step)).astype(dtype)
     pairs, language = draw_pairs(rng, 5, 127, 37), np.zeros(127, int)
-    expected = slow_above(slow_scores(q, p, similarity), pairs, language, 1)
+    expected = check(q, p, pairs, language, similarity)
     in_float32 = q.astype(np.float32) @ p.astype(np.float32).T
     assert (slow_above(in_float32, pairs, language, 1) != expected).any()
-    np.testing.assert_array_equal(relevant_ranks(q, p, pairs, language, similarity=similarity).above, expected)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
@@ -130,10 +145,9 @@ def test_passages_tied_but_for_rounding_rank_by_the_documented_order_of_summatio
     rng = np.random.default_rng(dimensions)
     q, p = np.full((1, dimensions), 0.7), rng.permuted(np.tile(rng.standard_normal(dimensions), (59, 1)), axis=1)
     pairs, language = np.column_stack([np.zeros(59, int), np.arange(59)]), np.zeros(59, int)
-    expected = slow_above(slow_scores(q, p, similarity), pairs, language, 1)
+    expected = check(q, p, pairs, language, similarity)
     one_by_one = np.add.accumulate(q * p, axis=1)[:, -1]
     assert (slow_above(one_by_one[None], pairs, language, 1) != expected).any()
-    np.testing.assert_array_equal(relevant_ranks(q, p, pairs, language, similarity=similarity).above, expected)
 
 
 def test_the_cosine_ignores_the_norm_and_the_dot_product_does_not():
@@ -162,12 +176,10 @@ def test_tiny_and_huge_norms_are_ranked_rightly(similarity, exponents):
     q = rng.standard_normal((7, 5)) * 10.0 ** rng.integers(*exponents, (7, 1))
     p = rng.standard_normal((53, 5)) * 10.0 ** rng.integers(*exponents, (53, 1))
     pairs, language = draw_pairs(rng, 7, 53, 29), rng.integers(0, 2, 53)
-    expected = slow_above(slow_scores(q, p, similarity), pairs, language, 2)
     # Single passages as chunks: a huge relevant one is compared where nothing is as large.
     edges = [(i, i + 1) for i in range(53)]
     above = count_in_chunks(q, p, pairs, language, 2, edges, similarity=similarity, threads=1)
-    np.testing.assert_array_equal(above, expected)
-    np.testing.assert_array_equal(relevant_ranks(q, p, pairs, language, similarity=similarity).above, expected)
+    np.testing.assert_array_equal(above, check(q, p, pairs, language, similarity))
 
 
 @pytest.mark.filterwarnings("error")
@@ -181,53 +193,42 @@ def test_float32_of_the_smallest_and_the_largest_size_is_ranked_rightly():
     assert dot.above[:, 0].tolist() == [1, 0, 2]
 
 
-@pytest.mark.parametrize(
-    "convert",
-    [
-        lambda x: x.numpy().astype(np.float16),
-        lambda x: x.half(),
-        lambda x: x.bfloat16(),
-        lambda x: x.to(torch.float8_e4m3fn),
-        lambda x: x,
-        lambda x: x.numpy(),
-        lambda x: x.double(),
-        lambda x: torch.nn.Parameter(x),
-        lambda x: x.T.contiguous().T,
-        lambda x: np.asfortranarray(x.numpy()),
-        lambda x: np.repeat(x.numpy(), 2, axis=1)[:, ::2],
-        lambda x: x.numpy().tolist(),
-    ],
-    ids=[
-        *("float16", "half", "bfloat16", "float8", "float32", "numpy", "float64"),
-        *("parameter", "transposed", "fortran", "strided", "lists"),
-    ],
-)
+FORMS = {
+    "float16": lambda x: x.numpy().astype(np.float16),
+    "half": torch.Tensor.half,
+    "bfloat16": torch.Tensor.bfloat16,
+    "float8": lambda x: x.to(torch.float8_e4m3fn),
+    "float32": lambda x: x,
+    "numpy": torch.Tensor.numpy,
+    "float64": torch.Tensor.double,
+    "parameter": torch.nn.Parameter,
+    "transposed": lambda x: x.T.contiguous().T,
+    "fortran": lambda x: np.asfortranarray(x.numpy()),
+    "strided": lambda x: np.repeat(x.numpy(), 2, axis=1)[:, ::2],
+    "lists": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("convert", FORMS.values(), ids=FORMS)
 def test_embeddings_of_any_floating_type_and_layout_are_taken(convert):
     # Eighths between -2 and 2: exact in every one of these types.
-    rng = np.random.default_rng(4)
-    q, p = (torch.from_numpy(rng.integers(-16, 17, (n, 7)) / 8).float() for n in (3, 31))
-    pairs, language = draw_pairs(rng, 3, 31, 19), rng.integers(0, 2, 31)
-    expected = slow_above(slow_scores(q, p, "cosine"), pairs, language, 2)
+    q, p = torch.randint(-16, 17, (34, 7), generator=torch.Generator().manual_seed(4)).div(8).split([3, 31])
+    _, _, pairs, language = draw_case(4, 3, 31, 7, 19)
+    expected = check(q, p, pairs, language)
     np.testing.assert_array_equal(relevant_ranks(convert(q), convert(p), pairs, language).above, expected)
 
 
-def test_read_only_embeddings_as_of_a_memory_map_are_taken(tmp_path):
-    rng = np.random.default_rng(5)
-    np.save(tmp_path / "passages.npy", rng.standard_normal((23, 3), dtype=np.float32))
-    passages = np.load(tmp_path / "passages.npy", mmap_mode="r")
-    pairs = draw_pairs(rng, 4, 23, 9)
-    queries = rng.standard_normal((4, 3), dtype=np.float32)
-    expected = slow_above(slow_scores(queries, passages, "cosine"), pairs, np.zeros(23, int), 1)
-    np.testing.assert_array_equal(relevant_ranks(queries, passages, pairs, np.zeros(23, int)).above, expected)
+def test_read_only_embeddings_of_a_memory_map_are_taken(tmp_path):
+    q, p, pairs, language = draw_case(5, 4, 23, 3, 9)
+    np.save(tmp_path / "passages.npy", p)
+    check(q, np.load(tmp_path / "passages.npy", mmap_mode="r"), pairs, language)
 
 
 def test_neither_embeddings_nor_pairs_are_changed():
-    rng = np.random.default_rng(6)
-    q, p, pairs = rng.standard_normal((3, 5)), rng.standard_normal((11, 5)), draw_pairs(rng, 3, 11, 7)
-    language = rng.integers(0, 2, 11)
-    before = [x.copy() for x in (q, p, pairs, language)]
-    relevant_ranks(q, p, pairs, language)
-    for now, then in zip((q, p, pairs, language), before, strict=True):
+    given = draw_case(6, 3, 11, 5, 7)
+    before = copy.deepcopy(given)
+    relevant_ranks(*given)
+    for now, then in zip(given, before, strict=True):
         np.testing.assert_array_equal(now, then)
 
 
@@ -257,10 +258,8 @@ def test_relevant_passages_of_a_query_rank_above_each_other():
 
 
 def test_ranks_come_in_the_order_of_the_pairs():
-    rng = np.random.default_rng(7)
-    q, p, language = rng.standard_normal((9, 5)), rng.standard_normal((37, 5)), rng.integers(0, 3, 37)
-    pairs = draw_pairs(rng, 9, 37, 31)
-    order = rng.permutation(31)
+    q, p, pairs, language = draw_case(7, 9, 37, 5, 31, languages=3)
+    order = np.random.default_rng(7).permutation(31)
     straight, shuffled = relevant_ranks(q, p, pairs, language), relevant_ranks(q, p, pairs[order], language)
     np.testing.assert_array_equal(shuffled.above, straight.above[order])
     np.testing.assert_array_equal(shuffled.passage, straight.passage[order])
@@ -279,9 +278,7 @@ def test_a_relevant_passage_is_excluded_by_its_position_and_not_by_its_score(sco
 
 def test_a_passage_that_is_relevant_to_two_queries_may_be_given_twice():
     # As it is where relevant embeddings are gathered pair by pair.
-    rng = np.random.default_rng(8)
-    q, p, language = rng.standard_normal((5, 3)), rng.standard_normal((19, 3)), np.zeros(19, int)
-    pairs = draw_pairs(rng, 5, 19, 23)
+    q, p, pairs, language = draw_case(8, 5, 19, 3, 23, languages=1)
     counter = RankCounter(q, p[pairs[:, 1]], np.column_stack([pairs[:, 0], np.arange(23)]), pairs[:, 1], languages=1)
     counter.update(p, language)
     np.testing.assert_array_equal(counter.above, relevant_ranks(q, p, pairs, language).above)
@@ -289,9 +286,7 @@ def test_a_passage_that_is_relevant_to_two_queries_may_be_given_twice():
 
 
 def test_counters_over_different_chunks_add_up():
-    rng = np.random.default_rng(9)
-    q, p, language = rng.integers(-1, 2, (5, 6)) / 1.0, rng.integers(-1, 2, (83, 6)) / 1.0, rng.integers(0, 3, 83)
-    pairs = draw_pairs(rng, 5, 83, 29)
+    q, p, pairs, language = draw_case(9, 5, 83, 6, 29, "few values", languages=3)
     parts = [count_in_chunks(q, p, pairs, language, 3, [edge]) for edge in ((0, 31), (31, 32), (32, 83))]
     np.testing.assert_array_equal(sum(parts), relevant_ranks(q, p, pairs, language).above)
     assert all(part.any() for part in parts)
@@ -336,116 +331,3 @@ def test_exactly_the_chunks_that_hold_a_counted_passage_are_refused(chunks):
         elif chunk:
             counter.update(np.ones((rows, 1)), np.zeros(rows, int), start=start)
             counted |= chunk
-
-
-def good_arguments():
-    """Passages 1 and 3 are relevant: their numbers are looked at first."""
-    return {
-        "query_embeddings": np.ones((2, 3)),
-        "passage_embeddings": np.ones((4, 3)),
-        "pairs": np.array([[0, 0], [1, 3]]),
-        "passage_languages": np.array([0, 0, 1, 1]),
-    }
-
-
-@pytest.mark.parametrize(
-    ("argument", "value", "message"),
-    [
-        (
-            "query_embeddings",
-            np.ones((2, 2)),
-            r"passage_embeddings has 3 dimensions, query_embeddings has 2; they must",
-        ),
-        (
-            "query_embeddings",
-            np.ones(3),
-            r"query_embeddings is float64 of shape \(3,\); expected a floating-point matrix",
-        ),
-        (
-            "query_embeddings",
-            np.float32(1),
-            r"query_embeddings is float32 of shape \(\); expected a floating-point matrix",
-        ),
-        ("query_embeddings", np.ones((2, 3), int), r"query_embeddings is int64 of shape \(2, 3\)"),
-        ("query_embeddings", torch.ones(2, 3, dtype=torch.int8), r"query_embeddings is int8 of shape \(2, 3\)"),
-        ("query_embeddings", [["a"]], r"query_embeddings is <U1 of shape \(1, 1\)"),
-        ("query_embeddings", np.array([[1, 2, 3], [1, np.nan, 3]]), r"query_embeddings: row 1 holds nan; allowed are"),
-        ("passage_embeddings", np.ones((1, 4, 3)), r"passage_embeddings is float64 of shape \(1, 4, 3\)"),
-        (
-            "passage_embeddings",
-            torch.full((4, 3), torch.inf),
-            r"passage_embeddings: row 0 holds inf; allowed are finite",
-        ),
-        ("passage_embeddings", -np.full((4, 3), np.inf), r"passage_embeddings: row 0 holds inf"),
-        ("passage_embeddings", np.full((4, 3), 1e200), r"passage_embeddings: row 0 holds 1e\+200"),
-        ("passage_embeddings", np.full((4, 3), 1e-200), r"passage_embeddings: row 0 holds 1e-200"),
-        ("passage_embeddings", np.full((4, 3), np.float16(np.nan)), r"passage_embeddings: row 0 holds nan"),
-        ("passage_embeddings", np.eye(4)[:, :3] + [[0], [0], [0], [np.nan]], r"passage_embeddings: row 3 holds nan"),
-        ("passage_embeddings", np.eye(4)[:, :3] + [[0], [0], [np.nan], [0]], r"passage_embeddings: row 2 holds nan"),
-        ("pairs", [0, 1], r"pairs has shape \(2,\); expected \(N, 2\)"),
-        ("pairs", [[0, 1, 2]], r"pairs has shape \(1, 3\); expected \(N, 2\)"),
-        ("pairs", [[0.0, 1.5]], r"pairs is float64; expected whole numbers"),
-        ("pairs", [[2, 0]], r"pairs: query rows span 2 to 2; there are 2 rows"),
-        ("pairs", [[0, 1], [-1, 0]], r"pairs: query rows span -1 to 0; there are 2 rows"),
-        ("pairs", [[0, 4]], r"pairs: passage rows span 4 to 4; there are 4 rows"),
-        ("pairs", [[0, -1]], r"pairs: passage rows span -1 to -1; there are 4 rows"),
-        ("passage_languages", [0, 0, 1], r"passage_languages has shape \(3,\); expected \(4,\)"),
-        ("passage_languages", [0, 0, 1, -1], r"passage_languages span -1 to 1; allowed: 0 to 1"),
-        ("passage_languages", ["en", "en", "de", "de"], r"passage_languages is <U2; expected whole numbers"),
-        ("similarity", "euclidean", r"similarity is 'euclidean'; allowed: cosine, dot"),
-        ("threads", 0, r"threads is 0; allowed: 1 or more"),
-        ("threads", -2, r"threads is -2; allowed: 1 or more"),
-    ],
-)
-def test_wrong_arguments_are_refused(argument, value, message):
-    relevant_ranks(**good_arguments())
-    with pytest.raises(ValueError, match=message):
-        relevant_ranks(**{**good_arguments(), argument: value})
-
-
-@pytest.mark.parametrize(
-    ("argument", "value", "message"),
-    [
-        ("relevant_embeddings", np.ones((2, 4)), r"relevant_embeddings has 4 dimensions, query_embeddings has 3"),
-        ("relevant_embeddings", np.full((2, 3), np.nan), r"relevant_embeddings: row 0 holds nan"),
-        ("relevant_positions", [0], r"relevant_positions has shape \(1,\); expected \(2,\)"),
-        ("relevant_positions", [0, -1], r"relevant_positions holds -1; positions in the corpus count from 0"),
-        ("relevant_positions", [0.5, 1], r"relevant_positions is float64; expected whole numbers"),
-        ("languages", 0, r"languages is 0; allowed: 1 or more"),
-    ],
-)
-def test_a_counter_refuses_wrong_arguments(argument, value, message):
-    good = {
-        "query_embeddings": np.ones((2, 3)),
-        "relevant_embeddings": np.ones((2, 3)),
-        "pairs": [[0, 0], [1, 1]],
-        "relevant_positions": [0, 1],
-        "languages": 2,
-    }
-    RankCounter(**good)
-    with pytest.raises(ValueError, match=message):
-        RankCounter(**{**good, argument: value})
-
-
-@pytest.mark.parametrize(
-    ("passages", "languages", "start", "message"),
-    [
-        (
-            np.ones((2, 4)),
-            [0, 0],
-            0,
-            r"passage_embeddings has 4 dimensions, query_embeddings has 3; they must be equal",
-        ),
-        (np.full((2, 3), np.inf), [0, 0], 0, r"passage_embeddings: row 0 holds inf"),
-        (np.ones((2, 3)), [0], 0, r"passage_languages has shape \(1,\); expected \(2,\)"),
-        (np.ones((2, 3)), [0, 2], 0, r"passage_languages span 0 to 2; allowed: 0 to 1"),
-        (np.ones((2, 3)), [0, 0], -1, r"start is -1; positions in the corpus count from 0"),
-    ],
-)
-def test_a_chunk_that_is_refused_leaves_the_counter_as_it_was(passages, languages, start, message):
-    counter = RankCounter(np.ones((2, 3)), np.ones((1, 3)), [[0, 0]], [9], languages=2)
-    with pytest.raises(ValueError, match=message):
-        counter.update(passages, languages, start=start)
-    assert counter.above.tolist() == [[0, 0]]
-    counter.update(np.ones((2, 3)), [0, 1])
-    assert counter.above.tolist() == [[1, 1]]
