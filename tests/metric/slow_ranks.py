@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from hybridlib.metric.ranks import RankCounter
+from hybridlib.metric.ranks import RankCounter, relevant_ranks
 
 U = 2.0**-24  # half the distance from 1 to the next larger float32
 KINDS = ["normal", "few values", "duplicates", "near ties", "any norm"]
@@ -50,6 +50,13 @@ def slow_above(scores, pairs, languages, number_of_languages):
 def slow_ranks(queries, passages, pairs, languages, similarity="cosine"):
     queries, passages = (e.double().numpy() if isinstance(e, torch.Tensor) else e for e in (queries, passages))
     return slow_above(slow_scores(queries, passages, similarity), pairs, languages, max(languages, default=0) + 1)
+
+
+def check_ranks(queries, passages, pairs, languages, similarity="cosine", **options):
+    """Compare ranks with those of the slow count, and return them."""
+    above = relevant_ranks(queries, passages, pairs, languages, similarity=similarity, **options).above
+    np.testing.assert_array_equal(above, slow_ranks(queries, passages, pairs, languages, similarity))
+    return above
 
 
 def draw_embeddings(rng, rows, dimensions, kind, *, step=U, exponent=30):

@@ -1,8 +1,11 @@
-"""Wrong arguments of the counters, and what their errors say."""
+"""Arguments of the counters: the forms that are taken, and the errors of wrong ones."""
+
+import copy
 
 import numpy as np
 import pytest
 import torch
+from slow_ranks import check_ranks, draw_case
 
 from hybridlib.metric.ranks import RankCounter, relevant_ranks
 
@@ -20,6 +23,45 @@ COUNTER_ARGUMENTS = {
     "relevant_positions": [0, 1],
     "languages": 2,
 }
+
+
+FORMS = {
+    "float16": lambda x: x.numpy().astype(np.float16),
+    "half": torch.Tensor.half,
+    "bfloat16": torch.Tensor.bfloat16,
+    "float8": lambda x: x.to(torch.float8_e4m3fn),
+    "float32": lambda x: x,
+    "numpy": torch.Tensor.numpy,
+    "float64": torch.Tensor.double,
+    "parameter": torch.nn.Parameter,
+    "transposed": lambda x: x.T.contiguous().T,
+    "fortran": lambda x: np.asfortranarray(x.numpy()),
+    "strided": lambda x: np.repeat(x.numpy(), 2, axis=1)[:, ::2],
+    "lists": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("convert", FORMS.values(), ids=FORMS)
+def test_embeddings_of_any_floating_type_and_layout_are_taken(convert):
+    # Eighths between -2 and 2: exact in every one of these types.
+    q, p = torch.randint(-16, 17, (34, 7), generator=torch.Generator().manual_seed(4)).div(8).split([3, 31])
+    _, _, pairs, language = draw_case(4, 3, 31, 7, 19)
+    expected = check_ranks(q, p, pairs, language)
+    np.testing.assert_array_equal(relevant_ranks(convert(q), convert(p), pairs, language).above, expected)
+
+
+def test_read_only_embeddings_of_a_memory_map_are_taken(tmp_path):
+    q, p, pairs, language = draw_case(5, 4, 23, 3, 9)
+    np.save(tmp_path / "passages.npy", p)
+    check_ranks(q, np.load(tmp_path / "passages.npy", mmap_mode="r"), pairs, language)
+
+
+def test_neither_embeddings_nor_pairs_are_changed():
+    given = draw_case(6, 3, 11, 5, 7)
+    before = copy.deepcopy(given)
+    relevant_ranks(*given)
+    for now, then in zip(given, before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def passages_with(value, row):

@@ -1,18 +1,17 @@
 """Ranks against a slow count over the whole float64 score matrix."""
 
-import copy
 import itertools
 import math
 from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_ranks import (
     KINDS,
     U,
+    check_ranks,
     count_in_chunks,
     draw_case,
     draw_embeddings,
@@ -22,15 +21,8 @@ from slow_ranks import (
     slow_scores,
 )
 
-from hybridlib.metric import cpu as cpu_counts
+from hybridlib.metric import cpu
 from hybridlib.metric.ranks import RankCounter, relevant_ranks
-
-
-def check(q, p, pairs, language, similarity="cosine"):
-    """Compare with the slow count, and return the counts."""
-    above = relevant_ranks(q, p, pairs, language, similarity=similarity).above
-    np.testing.assert_array_equal(above, slow_ranks(q, p, pairs, language, similarity))
-    return above
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
@@ -52,12 +44,10 @@ def test_ranks_of_any_shape_are_those_of_the_slow_count(
     rng = np.random.default_rng(seed)
     q = draw_embeddings(rng, queries, dimensions, kind).astype(dtypes[0])
     p = draw_embeddings(rng, passages, dimensions, kind).astype(dtypes[1])
-    pairs = draw_pairs(rng, queries, passages, number_of_pairs)
-    language = rng.integers(0, languages, passages)
-    with mock.patch.multiple(cpu_counts, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
+    pairs, language = draw_pairs(rng, queries, passages, number_of_pairs), rng.integers(0, languages, passages)
+    with mock.patch.multiple(cpu, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
         ranks = relevant_ranks(q, p, pairs, language, similarity=similarity)
-    expected = slow_above(slow_scores(q, p, similarity), pairs, language, language.max() + 1)
-    np.testing.assert_array_equal(ranks.above, expected)
+    np.testing.assert_array_equal(ranks.above, slow_ranks(q, p, pairs, language, similarity))
     np.testing.assert_array_equal(np.column_stack([ranks.query, ranks.passage]), pairs)
 
 
@@ -78,7 +68,7 @@ def test_ranks_do_not_depend_on_chunks_threads_or_tiles(seed, kind, similarity, 
     expected = relevant_ranks(q, p, pairs, language, similarity=similarity, threads=1).above
     edges = sorted([0, *cuts, 211])
     chunks = rng.permutation(list(itertools.pairwise(edges)))  # a cut drawn twice is an empty chunk
-    with mock.patch.multiple(cpu_counts, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
+    with mock.patch.multiple(cpu, _TILE_QUERIES=tile[0], _TILE_PASSAGES=tile[1]):
         above = count_in_chunks(q, p, pairs, language, 3, chunks, similarity=similarity, threads=threads)
     np.testing.assert_array_equal(above, expected)
 
@@ -90,7 +80,7 @@ def test_several_uneven_tiles_of_full_size_are_counted_rightly(similarity):
     q, p = rng.standard_normal((521, 67), dtype=np.float32), rng.standard_normal((2503, 67), dtype=np.float32)
     language = (rng.random(2503) < 0.15).astype(int)
     pairs = draw_pairs(rng, 521, 2503, 997)
-    assert np.bincount(language)[0] > cpu_counts._TILE_PASSAGES
+    assert np.bincount(language)[0] > cpu._TILE_PASSAGES
     scores = slow_scores(q, p, similarity)
     threshold = scores[pairs[:, 0], pairs[:, 1]][:, None]
     ahead = scores[pairs[:, 0]] > threshold
@@ -109,12 +99,12 @@ def test_of_whole_numbers_the_ranks_are_exact():
     np.testing.assert_array_equal(above, slow_above(scores.numpy(), pairs, language, 2))
 
 
-def test_of_passages_that_are_all_the_same_the_earlier_ranks_first():
-    passages = np.tile([0.1, 0.2, 0.3], (300, 1))  # more than two blocks of 128
-    pairs = np.array([[0, 0], [0, 7], [0, 128], [0, 299]])
-    for similarity in ("cosine", "dot"):
-        ranks = relevant_ranks(np.array([[0.3, 0.5, 0.7]]), passages, pairs, np.zeros(300, int), similarity=similarity)
-        assert ranks.above[:, 0].tolist() == [0, 7, 128, 299]
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_of_passages_that_are_all_the_same_the_earlier_ranks_first(similarity):
+    passages = np.tile([0.1, 0.2, 0.3], (1300, 1))  # more than two blocks of 512
+    pairs = np.array([[0, 0], [0, 7], [0, 512], [0, 1299]])
+    above = relevant_ranks([[0.3, 0.5, 0.7]], passages, pairs, np.zeros(1300, int), similarity=similarity).above
+    assert above[:, 0].tolist() == [0, 7, 512, 1299]
 
 
 def test_a_tie_is_settled_by_the_position_in_the_corpus_and_not_in_the_chunk():
@@ -133,7 +123,7 @@ def test_near_ties_that_float32_gets_wrong_are_ranked_rightly(similarity, dtype)
     q = rng.standard_normal((5, 61)).astype(dtype)
     p = (rng.standard_normal(61) * (1 + rng.integers(-4, 5, (127, 61)) * step)).astype(dtype)
     pairs, language = draw_pairs(rng, 5, 127, 37), np.zeros(127, int)
-    expected = check(q, p, pairs, language, similarity)
+    expected = check_ranks(q, p, pairs, language, similarity)
     in_float32 = q.astype(np.float32) @ p.astype(np.float32).T
     assert (slow_above(in_float32, pairs, language, 1) != expected).any()
 
@@ -145,27 +135,18 @@ def test_passages_tied_but_for_rounding_rank_by_the_documented_order_of_summatio
     rng = np.random.default_rng(dimensions)
     q, p = np.full((1, dimensions), 0.7), rng.permuted(np.tile(rng.standard_normal(dimensions), (59, 1)), axis=1)
     pairs, language = np.column_stack([np.zeros(59, int), np.arange(59)]), np.zeros(59, int)
-    expected = check(q, p, pairs, language, similarity)
+    expected = check_ranks(q, p, pairs, language, similarity)
     one_by_one = np.add.accumulate(q * p, axis=1)[:, -1]
     assert (slow_above(one_by_one[None], pairs, language, 1) != expected).any()
 
 
-def test_the_cosine_ignores_the_norm_and_the_dot_product_does_not():
-    passages = np.array([[3.0, 4.0], [0.0, 1.0]])  # with the query (0, 1): cosines 0.8 and 1, dot products 4 and 1
-    cosine = relevant_ranks(np.array([[0.0, 1.0]]), passages, [[0, 0], [0, 1]], [0, 0], similarity="cosine")
-    dot = relevant_ranks(np.array([[0.0, 1.0]]), passages, [[0, 0], [0, 1]], [0, 0], similarity="dot")
-    assert (cosine.above[:, 0].tolist(), dot.above[:, 0].tolist()) == ([1, 0], [0, 1])
-
-
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_a_zero_vector_has_score_zero(similarity):
-    passages = np.array([[-1.0, 0.0], [0.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
-    pairs = np.array([[0, 1], [0, 4], [1, 3]])
-    queries = np.array([[1.0, 0.0], [0.0, 0.0]])
-    ranks = relevant_ranks(queries, passages, pairs, np.zeros(5, int), similarity=similarity)
+    passages, queries = [[-1.0, 0.0], [0.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]
+    above = relevant_ranks(queries, passages, [[0, 1], [0, 4], [1, 3]], np.zeros(5, int), similarity=similarity).above
     # For (1, 0) the scores are -1, 0, 0, 1, 0: above passage 1 is only 3, above passage 4 are 3 and its ties 1 and 2.
     # For the zero query all are tied, and three come before passage 3.
-    assert ranks.above[:, 0].tolist() == [1, 3, 3]
+    assert above[:, 0].tolist() == [1, 3, 3]
 
 
 @pytest.mark.filterwarnings("error")
@@ -179,82 +160,16 @@ def test_tiny_and_huge_norms_are_ranked_rightly(similarity, exponents):
     # Single passages as chunks: a huge relevant one is compared where nothing is as large.
     edges = [(i, i + 1) for i in range(53)]
     above = count_in_chunks(q, p, pairs, language, 2, edges, similarity=similarity, threads=1)
-    np.testing.assert_array_equal(above, check(q, p, pairs, language, similarity))
+    np.testing.assert_array_equal(above, check_ranks(q, p, pairs, language, similarity))
 
 
 @pytest.mark.filterwarnings("error")
 def test_float32_of_the_smallest_and_the_largest_size_is_ranked_rightly():
     passages = np.array([[1e-45, 0], [3e38, 3e38], [0, 1e-45], [-3e38, 1e-38]], dtype=np.float32)
-    pairs = np.array([[0, 0], [0, 1], [0, 2]])
-    query = np.array([[1e-45, 0]], dtype=np.float32)
+    given = np.array([[1e-45, 0]], dtype=np.float32), passages, [[0, 0], [0, 1], [0, 2]], np.zeros(4, int)
     # Cosines 1, 0.71, 0, -1; products 2e-90, 4e-7, 0, -4e-7.
-    assert relevant_ranks(query, passages, pairs, np.zeros(4, int)).above[:, 0].tolist() == [0, 1, 2]
-    dot = relevant_ranks(query, passages, pairs, np.zeros(4, int), similarity="dot")
-    assert dot.above[:, 0].tolist() == [1, 0, 2]
-
-
-FORMS = {
-    "float16": lambda x: x.numpy().astype(np.float16),
-    "half": torch.Tensor.half,
-    "bfloat16": torch.Tensor.bfloat16,
-    "float8": lambda x: x.to(torch.float8_e4m3fn),
-    "float32": lambda x: x,
-    "numpy": torch.Tensor.numpy,
-    "float64": torch.Tensor.double,
-    "parameter": torch.nn.Parameter,
-    "transposed": lambda x: x.T.contiguous().T,
-    "fortran": lambda x: np.asfortranarray(x.numpy()),
-    "strided": lambda x: np.repeat(x.numpy(), 2, axis=1)[:, ::2],
-    "lists": lambda x: x.tolist(),
-}
-
-
-@pytest.mark.parametrize("convert", FORMS.values(), ids=FORMS)
-def test_embeddings_of_any_floating_type_and_layout_are_taken(convert):
-    # Eighths between -2 and 2: exact in every one of these types.
-    q, p = torch.randint(-16, 17, (34, 7), generator=torch.Generator().manual_seed(4)).div(8).split([3, 31])
-    _, _, pairs, language = draw_case(4, 3, 31, 7, 19)
-    expected = check(q, p, pairs, language)
-    np.testing.assert_array_equal(relevant_ranks(convert(q), convert(p), pairs, language).above, expected)
-
-
-def test_read_only_embeddings_of_a_memory_map_are_taken(tmp_path):
-    q, p, pairs, language = draw_case(5, 4, 23, 3, 9)
-    np.save(tmp_path / "passages.npy", p)
-    check(q, np.load(tmp_path / "passages.npy", mmap_mode="r"), pairs, language)
-
-
-def test_neither_embeddings_nor_pairs_are_changed():
-    given = draw_case(6, 3, 11, 5, 7)
-    before = copy.deepcopy(given)
-    relevant_ranks(*given)
-    for now, then in zip(given, before, strict=True):
-        np.testing.assert_array_equal(now, then)
-
-
-def test_a_single_passage_has_nothing_above_it():
-    assert relevant_ranks(np.ones((1, 1)), np.ones((1, 1)), [[0, 0]], [0]).above.tolist() == [[0]]
-
-
-def test_without_a_pair_there_is_no_rank():
-    ranks = relevant_ranks(np.ones((2, 3)), np.ones((5, 3)), np.zeros((0, 2), int), [0, 1, 2, 0, 1])
-    assert ranks.above.shape == (0, 3)
-    assert len(ranks.query) == len(ranks.passage) == 0
-
-
-def test_languages_in_which_nothing_is_relevant_are_counted_too():
-    # Passage 0 of language 0 is relevant, and its cosine with (1, 0) is 0.6; language 1 has two above, language 2 none,
-    # and language 3 has no passage at all.
-    passages = np.array([[0.6, 0.8], [1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.7, 0.1]])
-    ranks = relevant_ranks(np.array([[1.0, 0.0]]), passages, [[0, 0]], [0, 1, 1, 2, 4])
-    assert ranks.above.tolist() == [[0, 2, 0, 0, 1]]
-
-
-def test_relevant_passages_of_a_query_rank_above_each_other():
-    # Cosines with (1, 0): 0.6, 1, 0.8. All are relevant; each is excluded from its own count only.
-    passages = np.array([[0.6, 0.8], [1.0, 0.0], [0.8, 0.6]])
-    ranks = relevant_ranks(np.array([[1.0, 0.0]]), passages, [[0, 0], [0, 1], [0, 2]], [0, 0, 0])
-    assert ranks.above[:, 0].tolist() == [2, 0, 1]
+    assert relevant_ranks(*given).above[:, 0].tolist() == [0, 1, 2]
+    assert relevant_ranks(*given, similarity="dot").above[:, 0].tolist() == [1, 0, 2]
 
 
 def test_ranks_come_in_the_order_of_the_pairs():
@@ -292,13 +207,6 @@ def test_counters_over_different_chunks_add_up():
     assert all(part.any() for part in parts)
 
 
-def test_an_empty_chunk_counts_nothing():
-    counter = RankCounter(np.ones((2, 3)), np.ones((1, 3)), [[0, 0]], [5], languages=2)
-    counter.update(np.zeros((0, 3)), np.zeros(0, int), start=7)
-    counter.update(np.zeros((0, 3)), [], start=7)
-    assert counter.above.tolist() == [[0, 0]]
-
-
 def test_counts_that_were_read_do_not_change_later():
     counter = RankCounter(np.ones((1, 1)), np.ones((1, 1)), [[0, 0]], [1], languages=1)
     read = counter.above
@@ -306,28 +214,17 @@ def test_counts_that_were_read_do_not_change_later():
     assert (read.tolist(), counter.above.tolist()) == ([[0]], [[1]])
 
 
-@pytest.mark.parametrize(("start", "rows"), [(10, 5), (8, 3), (14, 4), (12, 1), (8, 20), (20, 3), (0, 40)])
-def test_a_passage_is_not_counted_twice(start, rows):
-    counter = RankCounter(np.ones((1, 2)), np.ones((1, 2)), [[0, 0]], [50], languages=1)
-    for first, size in ((20, 5), (10, 5), (30, 1)):
-        counter.update(np.ones((size, 2)), np.zeros(size, int), start=first)
-    with pytest.raises(ValueError, match=rf"passages {start} to {start + rows - 1} overlap \d+ to \d+, counted before"):
-        counter.update(np.ones((rows, 2)), np.zeros(rows, int), start=start)
-    assert counter.above.tolist() == [[11]]  # all that came before are tied with the relevant passage and earlier
-    counter.update(np.ones((5, 2)), np.zeros(5, int), start=15)  # just between two chunks
-    assert counter.above.tolist() == [[16]]
-
-
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), max_size=12))
 def test_exactly_the_chunks_that_hold_a_counted_passage_are_refused(chunks):
-    counter = RankCounter(np.ones((1, 1)), np.ones((1, 1)), [[0, 0]], [99], languages=1)
-    counted = set()
+    counter, counted = RankCounter(np.ones((1, 1)), np.ones((1, 1)), [[0, 0]], [99], languages=1), set()
     for start, rows in chunks:
         chunk = set(range(start, start + rows))
         if chunk & counted:
-            with pytest.raises(ValueError, match="counted before"):
+            overlap = rf"passages {start} to {start + rows - 1} overlap \d+ to \d+, counted before"
+            with pytest.raises(ValueError, match=overlap):
                 counter.update(np.ones((rows, 1)), np.zeros(rows, int), start=start)
-        elif chunk:
+        else:
             counter.update(np.ones((rows, 1)), np.zeros(rows, int), start=start)
             counted |= chunk
+    assert counter.above.tolist() == [[len(counted)]]  # all are tied with the relevant passage and earlier

@@ -3,8 +3,7 @@
 from contextlib import contextmanager
 from unittest import mock
 
-import numpy as np
-from slow_ranks import DEVICE, DTYPES, slow_ranks
+from slow_ranks import DEVICE, DTYPES, check_ranks
 
 from hybridlib.metric import gpu, ranks
 from hybridlib.metric.gpu import GpuCounts
@@ -34,10 +33,9 @@ def gpu_counter(*arguments, **options):
         return RankCounter(*arguments, device=DEVICE, **options)
 
 
-def check_on_gpu(q, p, pairs, language, similarity="cosine"):
-    above = on_gpu(q, p, pairs, language, similarity=similarity)
-    np.testing.assert_array_equal(above, slow_ranks(q, p, pairs, language, similarity))
-    return above
+def check_on_gpu(*arguments):
+    with counting(with_kernels=True):
+        return check_ranks(*arguments, device=DEVICE)
 
 
 @contextmanager
