@@ -22,7 +22,7 @@ from hybridlib.training.settings import Count, Positive, Settings
 
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Names = Annotated[list[str], Field(min_length=1)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1)]
 
 # The strategies of a mix: its ends, and a hybrid between them.
 BETWEEN = ("x-x-mono", "hybrid", "x-y")
@@ -44,7 +44,7 @@ _FURTHER = (
     "dataset_temperature",
 )
 _FIELDS: Any = {name: (Run.model_fields[name].annotation, Run.model_fields[name]) for name in _FURTHER}
-Further = create_model("Further", __base__=Settings, **_FIELDS)
+RunSettings = create_model("RunSettings", __base__=Settings, **_FIELDS)
 
 
 class Params(Settings):
@@ -73,7 +73,7 @@ class Params(Settings):
     learning_rate: Positive
     data_seed: Annotated[int, Field(ge=0)]
     pool: Literal["judged"] | Count | None
-    training: Further  # type: ignore[valid-type]
+    training: RunSettings  # type: ignore[valid-type]
 
     @abstractmethod
     def trials(self) -> list[Trial]:

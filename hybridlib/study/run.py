@@ -132,7 +132,7 @@ class Run(Training, Data, Start):
         kept = checkpoints if self.save_every else None
         return fine_tune(encoder, corpus, self, validation=validation, checkpoints=kept, progress=progress)
 
-    def test(
+    def measure(
         self, encoder: SentenceTransformer, *, checkpoint: Path | None = None, progress: bool = False
     ) -> pd.DataFrame:
         """Return the results of what `train` has given; see `evaluate`."""

@@ -65,15 +65,15 @@ def train(run: Run, *, progress: bool = False) -> "SentenceTransformer":
     return run.train(checkpoints=scratch_of(run) / "training", progress=progress)
 
 
-def test(run: Run, encoder: "SentenceTransformer", *, progress: bool = False) -> pd.DataFrame:
+def measure(run: Run, encoder: "SentenceTransformer", *, progress: bool = False) -> pd.DataFrame:
     """Return the results of a run's trained encoder; an interrupted evaluation goes on."""
-    return run.test(encoder, checkpoint=scratch_of(run) / "counts", progress=progress)
+    return run.measure(encoder, checkpoint=scratch_of(run) / "counts", progress=progress)
 
 
 def compute(run: Run) -> None:
     """Train, evaluate, and keep the results."""
     encoder = train(run)
-    keep(run, test(run, encoder), encoder)
+    keep(run, measure(run, encoder), encoder)
 
 
 def read(run: Run, measures: Sequence[str] | None = None) -> pd.DataFrame:

@@ -69,6 +69,7 @@ def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_
         ({"sizes": [0.5]}, r"sizes is \[0\.5\]: it must include 1\.0"),
         ({"sizes": [0.0, 1.0]}, r"sizes\.0 is 0\.0: .*greater than 0"),
         ({"seeds": [0, 0]}, r"seeds is \[0, 0\]: a value comes twice"),
+        ({"seeds": [1 << 40]}, r"seeds\.0 is 1099511627776: .*less than 4294967296"),
         ({"available": {"xx": 0.5}}, r"available is .*unknown language 'xx'; known are ar, bn"),
         ({"available": {"sw": 2.0}}, r"available\.sw is 2\.0: .*less than or equal to 1"),
         (

@@ -262,7 +262,7 @@ def test_an_encoder_that_is_to_be_kept_is_not_trained_again(folder, monkeypatch)
         "hybridlib.training.fine_tune.fine_tune", lambda *arguments, **options: pytest.fail("trained again")
     )
     texts = ["Which banknotes?", "Who?"]
-    again = store.test(run, store.train(run))
+    again = store.measure(run, store.train(run))
     pd.testing.assert_frame_equal(again, store.read(run)[again.columns], check_categorical=False)
     assert store.train(run).encode(texts).shape == (2, 128)
     assert not store.scratch_of(run).exists()

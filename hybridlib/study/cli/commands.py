@@ -88,7 +88,7 @@ def train(params: Path, select: Sequence[str], output: Path, licence: str) -> No
             _print("It is there already.\n")
             continue
         encoder = store.train(run, progress=_is_first_process())
-        results = store.test(run, encoder, progress=_is_first_process())
+        results = store.measure(run, encoder, progress=_is_first_process())
         if _is_first_process():
             store.keep(run, results, encoder)
             _save(encoder, run, results, output / name, licence)

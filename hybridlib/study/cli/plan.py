@@ -1,6 +1,6 @@
-"""`hybridlib plan`: an estimate of runs, downloads, disk and GPU hours, before anything starts.
+"""`hybridlib plan`: runs and steps, and the most that a profile takes of downloads, disk and GPU hours.
 
-The estimate is good to a factor of about two. Nothing is downloaded or computed for it.
+Nothing is downloaded or computed for it.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ _ENCODERS = {
     "sentence-transformers/all-MiniLM-L6-v2": Size(23, 11),
     "intfloat/multilingual-e5-small": Size(118, 21),
 }
-# The one measured rate: pairs a second and million of multiplied parameters. On an H200, 12 runs at a time of
-# multilingual-e5-small took 36.8 s each (median of 132) for 100 steps of 100 pairs in bfloat16, two passages a pair's
-# cost apart: 12 * 100 * 100 / 36.8 pairs a second with 21 million parameters.
-_RATE = 12 * 100 * 100 / 36.8 * 21
+# The one measured rate: pairs a second, times millions of multiplied parameters. On an H200, 12 runs side by side of
+# multilingual-e5-small (21 million) took 36.6 s each, the median of 136, for 100 steps of 100 pairs in bfloat16. A
+# larger encoder keeps a GPU busier, so that hours scaled by parameters are an upper bound.
+_RATE = 12 * 100 * 100 / 36.6 * 21
 # Bytes a parameter: the weights, and a checkpoint (weights and AdamW's two states, of the last step and the best).
 _WEIGHTS, _CHECKPOINT = 4, 24
 # How many times larger gzipped text is as a table, measured on XQuAD-R's paragraphs.
@@ -38,7 +38,7 @@ _UNZIPPED = 4
 
 
 def plan(profile: str) -> str:
-    """Return the estimate of what a profile takes.
+    """Return what a profile takes, at most.
 
     Args:
         profile: the folder of `params/`.
@@ -66,11 +66,11 @@ def plan(profile: str) -> str:
         [
             *lines,
             "",
-            f"Download  {readable(missing)}: encoders ({readable(weights)}), and files of the sources that are missing",
-            f"Disk      {readable(missing + tables + saved + kept)}: with tables, checkpoints, kept encoders",
+            f"Download  at most {readable(missing)}: encoders ({readable(weights)}) and missing files",
+            f"Disk      at most {readable(missing + tables + saved + kept)}: with tables, checkpoints, kept encoders",
             "",
-            "GPU hours are those of training on one H200, from the measured rate in hybridlib/study/cli/plan.py.",
-            "Training may stop earlier. All figures are good to a factor of about two.",
+            "GPU hours are the most that training takes on one H200, from the rate in hybridlib/study/cli/plan.py.",
+            "Larger encoders keep a GPU busier, training may stop earlier, and a run may need some languages only.",
         ]
     )
 

@@ -79,7 +79,7 @@ class LanguageImbalanceParams(Params):
         return [self._trial(*cell, strategy, seed) for seed in self.seeds for cell in cells for strategy in BETWEEN]
 
     def training_shares(self) -> pd.DataFrame:
-        """Share of the items that exists in every language: `exponent`, `size`, `seed`, `language`, `share`."""
+        """Return the share of the items that exists: `exponent`, `size`, `seed`, `language`, `share`."""
         cells = [(exponent, 1.0) for exponent in self.exponents] + [(self.size_exponent, size) for size in self.sizes]
         rows = [
             {"exponent": exponent, "size": size, "seed": seed, "language": language, "share": share}

@@ -29,7 +29,10 @@ class MiraclHighResourceParams(Params):
     margin: Positive
 
     def trials(self) -> list[Trial]:
-        """Labels `strategy`, `size`, `seed`; the results of specialised models are told apart by `query_language`."""
+        """Return the trials; labels are `strategy`, `size`, `seed`.
+
+        The results of specialised models are told apart by `query_language`.
+        """
         trials = []
         for seed in self.seeds:
             for size in self.sizes:
