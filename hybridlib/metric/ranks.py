@@ -231,7 +231,7 @@ class _CorpusCounter(RankCounter):
 def _distinct(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct values below a limit, ascending, and the place of each among them, as `np.unique` does.
 
-    Without sorting, which takes longer where there are many pairs. (N,) -> (R,), (N,)
+    It does not sort, which would take longer where there are many pairs. (N,) -> (R,), (N,)
     """
     occurs = np.zeros(limit, dtype=bool)
     occurs[values] = True
