@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from hybridlib.data.load import CORPORA, SOURCES
+from hybridlib.data.load import SOURCES
 from hybridlib.paths import project_root
 from hybridlib.study import jobs
 from hybridlib.study.cli import footprint, plan, workload
@@ -174,7 +174,7 @@ def test_the_files_of_all_languages_together_are_all_files(name):
 
 @pytest.mark.parametrize("name", ["squad-translate", "mmarco", "squadshifts"])
 def test_the_languages_of_a_corpus_are_those_of_its_source(name):
-    assert tuple(workload.LANGUAGES[name].split()) == tuple(CORPORA[name].languages)
+    assert tuple(workload.LANGUAGES[name].split()) == SOURCES[name].languages
 
 
 def test_static_encoders_have_runs_and_steps_and_no_hours(capsys):
