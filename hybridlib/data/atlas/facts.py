@@ -74,7 +74,7 @@ def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Frames are drawn for every fact and language apart, so their choice says nothing about the fact.
 
     Args:
-        facts: all facts, as returned by `atlas_facts`. The text of a fact depends on its row, so take splits afterwards.
+        facts: all facts, as returned by `atlas_facts`. A text depends on the row of its fact: split afterwards.
         seed: chooses the frames.
 
     Returns:

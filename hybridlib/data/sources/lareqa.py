@@ -100,8 +100,7 @@ def read_xquad_r(*, paragraphs: bool = False) -> LareqaData:
 def read_mlqa_r(*, paragraphs: bool = False) -> LareqaData:
     """Read MLQA-R in its 7 languages: 1,148 questions in English, 500 to 517 in others; 1,787 to 6,264 sentences.
 
-    Articles have another title in each language, so they cannot be split. Arguments and errors are as in
-    `read_xquad_r`.
+    Articles differ in title by language and cannot be split. Arguments and errors are as in `read_xquad_r`.
     """
     _warn_of_licence("MLQA-R", MLQA_R.licence)
     return _read_published(MLQA_R, paragraphs)
