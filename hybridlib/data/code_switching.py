@@ -27,17 +27,17 @@ _LEAST_TEXTS = 2  # two words that meet once may be any two
 
 
 def lexicon(corpus: ParallelCorpus, *, source: str = "en", least_dice: float = 0.5) -> pd.DataFrame:
-    """Translations of the words of a language, induced from parallel text.
+    """Induce translations of the words of a language from parallel text.
 
     Words are associated by the Dice coefficient of the texts that they occur in, 2 |both| / (|one| + |other|), over the
     questions and the passages that exist in both languages. Of the pairs of words, the most strongly associated are
     linked first, and no word is linked twice in a language (competitive linking: Melamed 2000, "Models of Translational
-    Equivalence among Words"); on a tie, in the order of the words in the text.
+    Equivalence among Words"). Ties are linked in the order of the words in the text.
 
     Args:
         corpus: parallel text.
-        source: language whose words are translated.
-        least_dice: least association of a word and its translation, 0 to 1.
+        source: the language whose words are translated.
+        least_dice: the least association of a word and its translation, 0 to 1.
 
     Returns:
         A row for every word and language with a translation: `word`, `language`, `translation`, `dice`.
@@ -60,20 +60,20 @@ def lexicon(corpus: ParallelCorpus, *, source: str = "en", least_dice: float = 0
         if language != source:
             theirs, translations = _occurrences(texts[language])
             shared = exists & (texts[language] != "")
-            linked = _linked(ours[shared], theirs[shared], least_dice)
+            linked = _link(ours[shared], theirs[shared], least_dice)
             linked = linked.assign(word=words[linked.one], language=language, translation=translations[linked.other])
             tables.append(linked)
     return pd.concat(tables, ignore_index=True)[["word", "language", "translation", "dice"]]
 
 
 def code_switch(corpus: ParallelCorpus, *, share: float = 0.5, seed: int = 0) -> ParallelCorpus:
-    """The English part of a corpus, with words replaced by translations; strategy `en-en` trains on it.
+    """Take the English part of a corpus, with words replaced by translations; strategy `en-en` trains on it.
 
     Args:
         corpus: parallel text with English and other languages.
-        share: probability that a word is replaced, 0 to 1; the source takes 0.5. Each occurrence is drawn by itself,
-            and so is its language, among those for which `lexicon` knows the word; what it knows for none, stays.
-        seed: another seed, other replacements.
+        share: the probability that a word is replaced, 0 to 1; the source takes 0.5. Each occurrence is drawn by
+            itself, and so is its language, among those for which `lexicon` knows the word; other words stay.
+        seed: another seed draws other replacements.
 
     Returns:
         A corpus of the one language `en`, of the items that exist in English.
@@ -101,7 +101,7 @@ def code_switch(corpus: ParallelCorpus, *, share: float = 0.5, seed: int = 0) ->
 
 
 def _occurrences(texts: np.ndarray) -> tuple[sparse.csr_array, np.ndarray]:
-    """Which words occur in which text, and the words in the order in which they come first. (T, W), (W,)"""
+    """Tell which words occur in which text, and list the words as they come first. (T, W), (W,)"""
     # Lower-cased, the Turkish dotted capital I leaves its dot behind.
     of_text = [list(dict.fromkeys(_WORD.findall(text.lower().replace("i\u0307", "i")))) for text in texts]
     number, words = pd.factorize(np.array([word for some in of_text for word in some], dtype=object))
@@ -109,8 +109,8 @@ def _occurrences(texts: np.ndarray) -> tuple[sparse.csr_array, np.ndarray]:
     return sparse.csr_array((np.ones(len(number), dtype=np.int32), number, ends), (len(texts), len(words))), words
 
 
-def _linked(ours: sparse.csr_array, theirs: sparse.csr_array, least_dice: float) -> pd.DataFrame:
-    """Words of two languages, by number, linked one to one from the strongest association down. (T, W), (T, V)"""
+def _link(ours: sparse.csr_array, theirs: sparse.csr_array, least_dice: float) -> pd.DataFrame:
+    """Link the words of two languages, by number, one to one from the strongest association down. (T, W), (T, V)"""
     both = (ours.T @ theirs).tocoo()
     dice = 2 * both.data / (ours.sum(axis=0)[both.row] + theirs.sum(axis=0)[both.col])
     pairs = pd.DataFrame({"one": both.row, "other": both.col, "dice": dice})

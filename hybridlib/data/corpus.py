@@ -12,28 +12,38 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hybridlib.data.table import COLUMNS, NUMBERS, TEXTS, made, of_items, pieces_of, regrid, schema, with_column
+from hybridlib.data.grid import (
+    COLUMNS,
+    NUMBERS,
+    TEXTS,
+    derived_table,
+    item_batches,
+    item_values,
+    regrid,
+    schema,
+    with_column,
+)
 from hybridlib.sampler.availability import Availability
 from hybridlib.sampler.permutation import permute
 
 
 @dataclass(frozen=True)
 class ParallelCorpus:
-    """Parallel questions and passages: items by languages, an item may be missing in some.
+    """Parallel questions and passages: items by languages; an item may be missing in some.
 
     Attributes:
-        table: a row for every item and language, item by item, languages in the same order for each; `query` and
-            `passage` are empty where the item is missing. Columns `item`, `language`, `query`, `passage`,
-            `passage_group` (items that share a passage in any language share a group), `domain`, `dataset`, and where
-            there are hard negatives, `negative`, empty where there is none. Text stays in Arrow and may be
-            memory-mapped; what is made of a mapped table is mapped as well.
+        table: a row for every item and language, item by item, languages in the same order for each. Columns are
+            `item`, `language`, `query` and `passage` (empty where the item is missing), `passage_group` (items that
+            share a passage in any language share a group), `domain`, `dataset`, and where there are hard negatives,
+            `negative` (empty where there is none). Text stays in Arrow and may be memory-mapped; what is made of a
+            mapped table is mapped as well.
     """
 
     table: datasets.Dataset
 
     @cached_property
     def availability(self) -> Availability:
-        """Which items exist in which language."""
+        """The items that exist in each language."""
         return Availability.from_table(self.table)
 
     @property
@@ -45,7 +55,7 @@ class ParallelCorpus:
         return self.availability.items
 
     def sizes(self) -> pd.Series:
-        """How many items exist in each language: a count by language code."""
+        """Count the items that exist in each language, by language code."""
         number = np.arange(len(self.languages))
         counts = sum(segment.count(number, number) for segment in self.availability.segments)
         return pd.Series(counts, index=pd.Index(self.languages, name="language"), name="items")
@@ -55,7 +65,7 @@ class ParallelCorpus:
         """Build the grid from a row for every item and language that exist.
 
         Args:
-            frame: the columns of `table`; `item` may be of any type, its order of appearance is kept. What is the same
+            frame: the columns of `table`. `item` may be of any type; its order of appearance is kept. What is the same
                 in all languages (`passage_group`, `domain`, `dataset`) is taken from an item's first row.
             languages: the languages of the grid, in order; rows in others are left out.
 
@@ -89,23 +99,23 @@ class ParallelCorpus:
         """Put corpora one after the other; items and passage groups stay apart.
 
         Args:
-            corpora: whose datasets have different names.
-            languages: of the grid, in order. An item is missing in those that its corpus lacks; of others that a corpus
-                has, nothing is kept.
+            corpora: corpora whose datasets have different names.
+            languages: those of the grid, in order. An item is missing in those that its corpus lacks; other languages
+                of a corpus are left out.
         """
         columns = [*COLUMNS, *(["negative"] if any("negative" in one.table.column_names for one in corpora) else [])]
 
         def pieces() -> Iterator[pa.Table]:
             item = group = 0
             for one in corpora:
-                for _, rows in pieces_of(one.table, len(one.languages)):
+                for _, rows in item_batches(one.table, len(one.languages)):
                     rows = regrid(rows, one.languages, languages, columns)
                     rows = with_column(rows, "item", pc.add(rows["item"], item))
                     yield with_column(rows, "passage_group", pc.add(rows["passage_group"], group))
                 item += len(one)
-                group += int(of_items(one.table, len(one.languages), "passage_group").max()) + 1
+                group += int(item_values(one.table, len(one.languages), "passage_group").max()) + 1
 
-        return cls(made([one.table for one in corpora], ["joined", *languages], pieces))
+        return cls(derived_table([one.table for one in corpora], ["joined", *languages], pieces))
 
     def thin(self, share: Mapping[str, float], seed: int = 0, *, others: float = 1.0) -> "ParallelCorpus":
         """Take items away from some languages, so that these become low-resource.
@@ -114,13 +124,13 @@ class ParallelCorpus:
         larger: as with data that is translated in one order, further in some languages than in others.
 
         Args:
-            share: the share of the corpus, 0 to 1, that stays available in each language to thin; of n items
+            share: the share of the corpus, 0 to 1, that stays available in each language to thin. Of n items
                 ceil(share * n) stay, less those that were missing before.
             seed: another seed keeps other items.
             others: the share in the languages that `share` does not name.
 
         Raises:
-            ValueError: a language is not of the corpus, or a share is not from 0 to 1.
+            ValueError: the corpus lacks a language, or a share is not from 0 to 1.
         """
         unknown = sorted(set(share) - set(self.languages))
         if unknown:
@@ -134,29 +144,29 @@ class ParallelCorpus:
         kept = np.ceil(np.array([share.get(code, others) for code in self.languages]) * len(self) * (1 - 1e-12))  # (L,)
 
         def pieces() -> Iterator[pa.Table]:
-            for begin, rows in pieces_of(self.table, len(kept)):
+            for begin, rows in item_batches(self.table, len(kept)):
                 items = np.arange(begin, begin + len(rows) // len(kept))
                 stays = pa.array((permute(items, len(self), _key(seed))[:, None] < kept).ravel())  # (items * L,)
                 for name in set(TEXTS) & set(rows.column_names):
                     rows = with_column(rows, name, pc.if_else(stays, rows[name], ""))
                 yield rows
 
-        return ParallelCorpus(made([self.table], ["thin", kept.tolist(), int(seed)], pieces))
+        return ParallelCorpus(derived_table([self.table], ["thin", kept.tolist(), int(seed)], pieces))
 
     def compose(self, items: Mapping[str, int], seed: int = 0) -> "ParallelCorpus":
         """Keep so many items of each domain, and none of the others.
 
-        The items kept of a domain are among those that a larger number would keep.
+        The items that stay of a domain are among those that would stay of a larger number.
 
         Args:
             items: a number of items by domain.
             seed: another seed keeps other items.
 
         Raises:
-            ValueError: a domain is not of the corpus, or has fewer items.
+            ValueError: the corpus lacks a domain, or has fewer items of it.
         """
         width = len(self.languages)
-        domain = of_items(self.table, width, "domain")
+        domain = item_values(self.table, width, "domain")
         order = permute(np.arange(len(self)), len(self), _key(seed))
         kept = np.zeros(len(self), dtype=bool)
         for name, number in items.items():
@@ -168,41 +178,22 @@ class ParallelCorpus:
         if not kept.any():
             raise ValueError(f"items is {dict(items)}; it must keep at least one item")
         group = np.zeros(len(self), dtype=np.int64)
-        group[kept] = pd.factorize(of_items(self.table, width, "passage_group")[kept])[0]
+        group[kept] = pd.factorize(item_values(self.table, width, "passage_group")[kept])[0]
         item = np.cumsum(kept) - 1
 
         def pieces() -> Iterator[pa.Table]:
-            for begin, rows in pieces_of(self.table, width):
+            for begin, rows in item_batches(self.table, width):
                 stays = np.repeat(kept[begin : begin + len(rows) // width], width)
                 old = begin + np.flatnonzero(stays) // width
                 rows = with_column(rows.filter(pa.array(stays)), "item", pa.array(item[old]))
                 yield with_column(rows, "passage_group", pa.array(group[old]))
 
-        return ParallelCorpus(made([self.table], ["compose", dict(items), int(seed)], pieces))
+        return ParallelCorpus(derived_table([self.table], ["compose", dict(items), int(seed)], pieces))
 
 
 def _key(seed: int) -> np.ndarray:
+    """Return the key of the permutation that a seed stands for."""
     return np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-
-
-def check_split(split: str, allowed: Sequence[str]) -> str:
-    """Refuse a split that does not exist."""
-    if split not in allowed:
-        raise ValueError(f"split is {split!r}; allowed: {', '.join(allowed)}")
-    return split
-
-
-def check_languages(languages: Sequence[str] | None, allowed: Sequence[str], corpus: str) -> list[str]:
-    """The languages to take, all that there are unless given; refuse those that are not in the corpus."""
-    chosen = list(allowed if languages is None else languages)
-    for language in chosen:
-        if language not in allowed:
-            raise ValueError(f"languages: {language!r} is not in {corpus}; allowed: {', '.join(allowed)}")
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"languages {chosen} names one twice")
-    if not chosen:
-        raise ValueError(f"{corpus} has no item in any of the languages []")
-    return chosen
 
 
 def connected_groups(items: pd.Series, shared: pd.Series) -> pd.Series:

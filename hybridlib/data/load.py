@@ -4,65 +4,69 @@ Every name has a reader, of the embedded corpus (`hybridlib.data.atlas`) or of p
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from hybridlib.data.atlas import read as atlas
 from hybridlib.data.atlas.facts import atlas_facts
-from hybridlib.data.corpus import ParallelCorpus, check_languages
+from hybridlib.data.choices import check_languages
+from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.passages import rows_of
-from hybridlib.data.sources import (
-    belebele,
-    lareqa,
-    miracl,
-    mmarco,
-    squad_translate,
-    squadshifts,
-    tatoeba,
-    xquad,
-)
+from hybridlib.data.sources import belebele, lareqa, miracl, mmarco, squad, tatoeba, xquad
 from hybridlib.data.task import RetrievalTask
 from hybridlib.names import LANGUAGES, SETTINGS
 
 
 class Reader(NamedTuple):
-    """What reads a training corpus, and the languages that it can have."""
+    """The function that reads a corpus or a task by its name, and the options that it takes, by keyword."""
 
-    read: Callable[..., ParallelCorpus]
-    languages: Sequence[str]
+    read: Callable[..., Any]
+    takes: tuple[str, ...]
+
+    def __call__(self, name: str, **options: Any) -> Any:
+        return self.read(name, **{option: options[option] for option in self.takes})
 
 
-CORPORA = {
-    "atlas": Reader(atlas.read_corpus, LANGUAGES),
-    "atlas-names": Reader(atlas.read_corpus, LANGUAGES),
-    "xquad-r": Reader(lareqa.read_corpus, lareqa.LANGUAGES),
-    "squad-translate": Reader(squad_translate.read_corpus, squad_translate.LANGUAGES),
-    "mmarco": Reader(mmarco.read_corpus, mmarco.LANGUAGES),
-    "squadshifts": Reader(squadshifts.read_corpus, squadshifts.LANGUAGES),
-}
-TASKS: dict[str, Callable[..., RetrievalTask]] = {
-    "atlas": atlas.read_task,
-    "atlas-paraphrased": atlas.read_task,
-    "atlas-partial": atlas.read_task,
-    "xquad-r": lareqa.read_task,
-    "mlqa-r": lareqa.read_task,
-    "miracl": miracl.read_task,
-    "tatoeba": tatoeba.read_task,
-    "xquad": xquad.read_task,
-    "belebele": belebele.read_task,
-    "mmarco": mmarco.read_task,
-}
-# The public data, as `hybridlib data info` lists it.
+# Public data, as `hybridlib data info` lists it.
 SOURCES = {
     source.name: source
-    for module in (lareqa, miracl, tatoeba, xquad, belebele, squad_translate, mmarco, squadshifts)
-    for source in module.SOURCES
+    for source in (
+        lareqa.XQUAD_R,
+        lareqa.MLQA_R,
+        miracl.SOURCE,
+        tatoeba.SOURCE,
+        xquad.SOURCE,
+        belebele.SOURCE,
+        squad.SQUAD_TRANSLATE,
+        mmarco.SOURCE,
+        squad.SQUADSHIFTS,
+    )
+}
+CORPORA = {
+    "atlas": Reader(atlas.read_corpus, ("split", "languages", "seed")),
+    "atlas-names": Reader(atlas.read_corpus, ("split", "languages", "seed")),
+    "xquad-r": Reader(lareqa.read_corpus, ("split", "languages", "seed")),
+    "squad-translate": Reader(squad.read_squad_translate, ("split", "languages")),
+    "mmarco": Reader(mmarco.read_corpus, ("split", "languages")),
+    "squadshifts": Reader(squad.read_squadshifts, ("split", "languages")),
+}
+TASKS = {
+    "atlas": Reader(atlas.read_task, ("split", "seed")),
+    "atlas-paraphrased": Reader(atlas.read_task, ("split", "seed")),
+    "atlas-partial": Reader(atlas.read_task, ("split", "seed")),
+    "xquad-r": Reader(lareqa.read_task, ("split", "paragraphs", "seed")),
+    "mlqa-r": Reader(lareqa.read_task, ("paragraphs",)),
+    "miracl": Reader(miracl.read_task, ("languages",)),
+    "tatoeba": Reader(tatoeba.read_task, ("languages",)),
+    "xquad": Reader(xquad.read_task, ("languages",)),
+    "belebele": Reader(belebele.read_task, ("languages",)),
+    "mmarco": Reader(mmarco.read_task, ("languages",)),
 }
 # Tasks of which one language can be named, as `miracl/sw`.
 BY_LANGUAGE = ("miracl", "tatoeba")
-# The domain of tasks whose texts are all of one domain.
-DOMAINS = {"xquad-r": "wikipedia", "mlqa-r": "wikipedia", "xquad": "wikipedia", "mmarco": "web"}
+# The domain of the tasks whose texts are all of one domain.
+TASK_DOMAINS = {"xquad-r": "wikipedia", "mlqa-r": "wikipedia", "xquad": "wikipedia", "mmarco": "web"}
 
 
 def load_corpus(
@@ -104,7 +108,7 @@ def load_corpus(
                 f"corpus is {name!r}; allowed: {', '.join(CORPORA)}, or several different ones joined by +"
             )
     if len(names) == 1:
-        corpus = CORPORA[name].read(name, split, languages, seed)
+        corpus = CORPORA[name](name, split=split, languages=languages, seed=seed)
     else:
         corpus = _several_corpora(names, split, languages, seed)
     corpus = corpus.compose(items, seed) if items else corpus
@@ -143,44 +147,41 @@ def load_task(
     >>> load_task("atlas", languages=["th", "en"]).languages
     ['en', 'th']
     """
-    parts = {one: _one_task(one, split, languages, paragraphs, seed) for one in name.split("+")}
+    options = {"split": split, "paragraphs": paragraphs, "seed": seed}
+    parts = {one: _one_task(one, languages, **options) for one in name.split("+")}
     task = parts[name] if len(parts) == 1 else _joined_tasks(parts)
     return task.with_pool(pool, seed) if pool is not None else task
 
 
-def _one_task(
-    name: str, split: str | None, languages: Sequence[str] | None, paragraphs: bool, seed: int
-) -> RetrievalTask:
+def _one_task(name: str, languages: Sequence[str] | None, **options: Any) -> RetrievalTask:
+    """Load a task that is not joined; refuse the options that it does not take."""
     family, slash, language = name.partition("/")
     if family not in TASKS or (slash and family not in BY_LANGUAGE):
         single = ", ".join(f"{one}/<language>" for one in BY_LANGUAGE)
         raise ValueError(f"task is {name!r}; allowed: {', '.join(TASKS)}, {single}, and several joined by +")
-    if paragraphs and family not in ("xquad-r", "mlqa-r"):
+    reader = TASKS[family]
+    if options["paragraphs"] and "paragraphs" not in reader.takes:
         raise ValueError(f"paragraphs is True; allowed for xquad-r and mlqa-r, not for {name}")
-    if split is not None and not (name.startswith("atlas") or name == "xquad-r"):
-        raise ValueError(f"split is {split!r}; {name} has none: allowed is None")
+    if options["split"] is not None and "split" not in reader.takes:
+        raise ValueError(f"split is {options['split']!r}; {name} has none: allowed is None")
     if slash and languages is not None:
         raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
-    if name.startswith("atlas"):
-        task = TASKS[name](name, "test" if split is None else split, seed)
-    elif family in ("xquad-r", "mlqa-r"):
-        task = TASKS[name](name, split, paragraphs, seed)
-    else:
-        return TASKS[family](family, [language] if slash else languages)
-    return task.restrict(languages) if languages is not None else task
+    task = reader(family, languages=[language] if slash else languages, **options)
+    return task if languages is None or "languages" in reader.takes else task.restrict(languages)
 
 
 def _several_corpora(names: Sequence[str], split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
     """Join corpora, each in those of the languages that it has."""
-    every = list(dict.fromkeys(code for name in names for code in CORPORA[name].languages))
+    known = {name: SOURCES[name].languages if name in SOURCES else LANGUAGES for name in names}
+    every = list(dict.fromkeys(code for name in names for code in known[name]))
     chosen = check_languages(languages, every, "+".join(names))
-    own = {name: [code for code in chosen if code in CORPORA[name].languages] for name in names}
-    read = [CORPORA[name].read(name, split, own[name], seed) for name in names if own[name]]
+    own = {name: [code for code in chosen if code in known[name]] for name in names}
+    read = [CORPORA[name](name, split=split, languages=own[name], seed=seed) for name in names if own[name]]
     return ParallelCorpus.joined(read, chosen)
 
 
 def _joined_tasks(parts: Mapping[str, RetrievalTask]) -> RetrievalTask:
-    """Several tasks as one, with one pool of all passages; ids begin with the name of the task."""
+    """Join tasks into one, with one pool of all passages; ids begin with the name of the task."""
     tables: dict[str, list[pd.DataFrame]] = {"queries": [], "passages": [], "qrels": []}
     for name, task in parts.items():
         for table, rows in (
@@ -196,7 +197,7 @@ def _joined_tasks(parts: Mapping[str, RetrievalTask]) -> RetrievalTask:
 
 
 def question_domains(name: str, *, seed: int = 0) -> pd.Series:
-    """The domain of every test question of a task, by question.
+    """Return the domain of every test question of a task, by question.
 
     Raises:
         ValueError: the task has no domains.
@@ -204,10 +205,12 @@ def question_domains(name: str, *, seed: int = 0) -> pd.Series:
     if name.startswith("atlas"):
         facts = atlas_facts(seed)
         return facts[facts.split == "test"].set_index("fact").domain
-    if "+" not in name or set(name.split("+")) - set(DOMAINS):
+    if "+" not in name or set(name.split("+")) - set(TASK_DOMAINS):
         raise ValueError(
             f"task is {name!r}; allowed, as they have domains: {', '.join(list(TASKS)[:3])}, and several joined by "
-            f"+ of {', '.join(DOMAINS)}"
+            f"+ of {', '.join(TASK_DOMAINS)}"
         )
     questions = load_task(name).queries.question
-    return questions.str.partition(":")[0].map(DOMAINS).set_axis(questions).groupby(level=0).first().rename("domain")
+    return (
+        questions.str.partition(":")[0].map(TASK_DOMAINS).set_axis(questions).groupby(level=0).first().rename("domain")
+    )

@@ -1,7 +1,6 @@
-"""Reading the passages of a task, which are a table in memory or a memory-mapped one of millions of rows.
+"""Reading the passages of a task: a table in memory, or a memory-mapped one of millions of rows.
 
-A `datasets.Dataset` is read a batch of rows at a time and one column alone, so that memory is O(batch) whatever its
-size.
+A `datasets.Dataset` is read by batches of rows and by single columns, so memory is O(batch) whatever its size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,11 +17,11 @@ Passages: TypeAlias = pd.DataFrame | datasets.Dataset
 _BATCH = 100_000
 
 
-def of_columns(table: Passages, name: str, columns: list[str]) -> Passages:
-    """Some columns of a table, in order, and no other.
+def select_columns(table: Passages, name: str, columns: list[str]) -> Passages:
+    """Keep some columns of a table, in order, and no other.
 
     Raises:
-        ValueError: one is missing; the message calls the table by its name.
+        ValueError: a column is missing; the message calls the table by its name.
     """
     there = table.column_names if isinstance(table, datasets.Dataset) else list(table.columns)
     missing = [column for column in columns if column not in there]
@@ -34,14 +33,14 @@ def of_columns(table: Passages, name: str, columns: list[str]) -> Passages:
 
 
 def languages_of(passages: Passages) -> list[str]:
-    """The languages of the passages, in the order of their codes."""
+    """List the languages of the passages, in the order of their codes."""
     if isinstance(passages, pd.DataFrame):
         return sorted(passages.language.unique())
     return sorted({code for batch in _batches(passages, "language") for code in pc.unique(batch).to_pylist()})
 
 
 def positions_of(passages: Passages, ids: pd.Series) -> np.ndarray:
-    """The row of the passage of each id, -1 where there is none; ids may come several times. (N,)
+    """Find the row of the passage of each id, -1 where there is none; ids may come several times. (N,)
 
     Raises:
         ValueError: an id that is asked for is that of two passages of a Dataset.
@@ -65,7 +64,7 @@ def positions_of(passages: Passages, ids: pd.Series) -> np.ndarray:
 
 
 def positions_in(passages: Passages, languages: list[str]) -> np.ndarray:
-    """The rows of the passages of some languages, in order."""
+    """Find the rows of the passages of some languages, in order."""
     if isinstance(passages, pd.DataFrame):
         return np.flatnonzero(passages.language.isin(languages))
     wanted = pa.array(languages, type=passages.data.schema.field("language").type)
@@ -75,7 +74,7 @@ def positions_in(passages: Passages, languages: list[str]) -> np.ndarray:
 
 
 def rows_of(passages: Passages, rows: slice | np.ndarray) -> pd.DataFrame:
-    """Some rows, in memory, numbered from 0."""
+    """Read some rows into memory, numbered from 0."""
     if isinstance(passages, pd.DataFrame):
         return passages.iloc[rows].reset_index(drop=True)
     chosen: Any = passages.with_format("pandas")[rows]
@@ -83,12 +82,12 @@ def rows_of(passages: Passages, rows: slice | np.ndarray) -> pd.DataFrame:
 
 
 def select(passages: Passages, positions: np.ndarray) -> Passages:
-    """The passages at some positions, as a table of the same kind."""
+    """Keep the passages at some positions, in a table of the same kind."""
     return passages.iloc[positions] if isinstance(passages, pd.DataFrame) else passages.select(positions)
 
 
 def draw(positions: np.ndarray, number: int, seed: Sequence[int]) -> np.ndarray:
-    """So many of some positions, drawn uniformly and without replacement; all of them if there are no more."""
+    """Draw so many positions, uniformly and without replacement; all of them if there are no more."""
     if number >= len(positions):
         return positions
     return np.random.default_rng([4, *seed]).choice(positions, number, replace=False)

@@ -12,11 +12,11 @@ from hybridlib.data.passages import (
     Passages,
     draw,
     languages_of,
-    of_columns,
     positions_in,
     positions_of,
     rows_of,
     select,
+    select_columns,
 )
 from hybridlib.names import SETTINGS
 
@@ -29,7 +29,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """A retrieval task as everywhere in the field: three tables.
+    """A retrieval task, in three tables, as everywhere in the field.
 
     Attributes:
         queries: `query_id`, `language`, `text`, and `question`, which is the same for one question in several languages
@@ -39,7 +39,7 @@ class RetrievalTask:
         qrels: `query_id`, `passage_id`, `relevance`. Above 0 is relevant; 0 is judged and found not relevant, which
             counts for `with_pool` only; what is not listed is not relevant.
         settings: those that mean something for the task; others are not evaluated.
-        pool: empty if all passages are there, or else what is left out, and how that biases the values.
+        pool: says what is left out of the passages, and how that biases the values; empty if nothing is left out.
 
     Raises:
         ValueError: a column or a question is missing, an id comes twice or is unknown, no passage is relevant to
@@ -58,7 +58,7 @@ class RetrievalTask:
         if "query_id" in self.queries and "question" not in self.queries:
             object.__setattr__(self, "queries", self.queries.assign(question=self.queries.query_id))
         for name, columns in _COLUMNS.items():
-            object.__setattr__(self, name, of_columns(getattr(self, name), name, columns))
+            object.__setattr__(self, name, select_columns(getattr(self, name), name, columns))
         nameless = self.queries.query_id[self.queries.question.isna()]
         if len(nameless):
             raise ValueError(f"queries: the question of {nameless.iloc[0]} is missing")
@@ -83,7 +83,7 @@ class RetrievalTask:
 
     @cached_property
     def judged(self) -> np.ndarray:
-        """Row of the query and row of the passage of every judged pair, in the order of `qrels`. (J, 2)"""
+        """The row of the query and the row of the passage of every judged pair, in the order of `qrels`. (J, 2)"""
         query = pd.Index(self.queries.query_id).get_indexer(pd.Index(self.qrels.query_id))
         return np.column_stack([query, positions_of(self.passages, self.qrels.passage_id)])
 
@@ -93,23 +93,23 @@ class RetrievalTask:
 
     @cached_property
     def pairs(self) -> np.ndarray:
-        """Row of the query and row of the passage of every relevant pair, in the order of `qrels`. (N, 2)"""
+        """The row of the query and the row of the passage of every relevant pair, in the order of `qrels`. (N, 2)"""
         return self.judged[self._relevance > 0]
 
     @cached_property
     def gains(self) -> np.ndarray:
-        """Relevance of every pair of `pairs`. (N,)"""
+        """The relevance of every pair of `pairs`. (N,)"""
         return self._relevance[self._relevance > 0]
 
     @cached_property
     def passage_languages(self) -> np.ndarray:
-        """Number in `languages` of the language of every passage; in memory, whatever the passages are. (P,)"""
+        """The number in `languages` of every passage's language; in memory, whatever the passages are. (P,)"""
         passages = self.passages
         codes = passages.language if isinstance(passages, pd.DataFrame) else passages["language"][:]
         return pd.Index(self.languages).get_indexer(pd.Index(codes))
 
     def restrict(self, languages: Sequence[str]) -> "RetrievalTask":
-        """The task with the queries and passages of some languages only.
+        """Keep the queries and passages of some languages only.
 
         Raises:
             ValueError: a language has no passages, or no relevant pair is left.
@@ -125,13 +125,13 @@ class RetrievalTask:
         return replace(self, queries=queries, passages=passages, qrels=self.qrels[known], pool=pool)
 
     def with_pool(self, pool: str | int, seed: int = 0) -> "RetrievalTask":
-        """The task with fewer passages, for a corpus that is too large to encode; its `pool` says what is left out.
+        """Keep fewer passages, for a corpus that is too large to encode; the `pool` of the task says what is left out.
 
         Args:
             pool: `judged` for the judged passages of all queries, found relevant or not; or how many others of each
                 language to add to them, drawn uniformly and without replacement, all where there are no more. What is
                 drawn of a language does not depend on the others, so a language's own pool is the same in all tasks.
-            seed: of the draw.
+            seed: another seed draws others.
 
         Returns:
             The task, in memory, its passages in the order of the corpus.
@@ -160,10 +160,10 @@ class RetrievalTask:
 
 
 def task_from_corpus(corpus: ParallelCorpus) -> RetrievalTask:
-    """A task of training data that was held out: every question is to find the passages of its group, in all languages.
+    """Make a task of held-out training data: every question is to find the passages of its group, in all languages.
 
     Args:
-        corpus: taken into memory.
+        corpus: the training data; it is taken into memory.
     """
     frame = corpus.table.to_pandas()
     frame = frame[frame["query"] != ""].sort_values(["language", "item"], kind="stable")

@@ -1,5 +1,6 @@
 """Training data: the grid of items by languages, thinning, and what the named corpora hold."""
 
+import json
 import math
 import tempfile
 from fractions import Fraction
@@ -15,7 +16,7 @@ from hybridlib.data.atlas.facts import LANGUAGES, atlas_facts, atlas_names, atla
 from hybridlib.data.atlas.read import _facts_as_items
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import CORPORA, load_corpus, load_task
-from hybridlib.data.sources.lareqa import LareqaData, read_xquad_r, split_articles
+from hybridlib.data.sources.lareqa import XQUAD_R, LareqaData, read_xquad_r, split_articles
 from hybridlib.sampler.batches import HybridBatchSampler
 
 COLUMNS = ["item", "language", "query", "passage", "passage_group", "domain", "dataset"]
@@ -305,11 +306,10 @@ def test_a_negative_comes_and_goes_with_its_row():
 
 
 @pytest.fixture
-def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, and pieces of at most seven rows."""
-    monkeypatch.setattr("hybridlib.data.table.ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    return tmp_path / "cache" / "hybridlib"
+def pieces(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pieces of at most seven rows, and the folder of tables."""
+    monkeypatch.setattr("hybridlib.data.grid.ROWS_AT_ONCE", 7)
+    return cache
 
 
 def on_disk(corpus: ParallelCorpus, folder: Path) -> ParallelCorpus:
@@ -513,7 +513,7 @@ def test_atlas_names_that_are_alike_in_some_language_share_a_group():
         ({"name": "atlas-names", "split": "test"}, "split is 'test'; allowed: train$"),
         ({"name": "atlas", "languages": ["en", "xx"]}, "languages: 'xx' is not in atlas; allowed: ar, bn, de"),
         ({"name": "atlas", "languages": ["en", "en"]}, "names one twice"),
-        ({"name": "atlas", "languages": []}, "no item in any of the languages"),
+        ({"name": "atlas", "languages": []}, "languages names none; allowed in atlas: ar, bn"),
         ({"name": "atlas", "languages": ["en"], "available": {"sw": 0.1}}, "unknown language 'sw'; the corpus has en"),
         ({"name": "atlas", "languages": ["en"], "others": 1.5}, "others is 1.5; allowed: 0 to 1"),
         (
@@ -532,24 +532,33 @@ def test_arguments_that_name_nothing_are_refused(arguments, message):
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> LareqaData:
+def tiny(publish) -> LareqaData:
     """Two languages, four articles. Of article A, questions 1 and 2 share a sentence in English only, 2 and 4 in German
     only; 3 has sentences of its own. So 1, 2 and 4 are a group."""
-    sentence = {  # language: question: passage
-        "en": {"1": "A0", "2": "A0", "3": "A1", "4": "A2", "5": "B0", "6": "C0", "7": "D0"},
-        "de": {"1": "A0", "2": "A1", "3": "A2", "4": "A1", "5": "B0", "6": "C0", "7": "D0"},
+    sentences = {  # language: article: the questions that each sentence answers
+        "en": {"A": ["12", "3", "4"], "B": ["5"], "C": ["6"], "D": ["7"]},
+        "de": {"A": ["1", "24", "3"], "B": ["5"], "C": ["6"], "D": ["7"]},
     }
-    article = {"1": "A", "2": "A", "3": "A", "4": "A", "5": "B", "6": "C", "7": "D"}
-    queries = [(f"{c}:{q}", c, f"question {q} {c}", q, article[q]) for c in sentence for q in article]
-    passages = [(f"{c}:{p}", c, f"sentence {p} {c}", p[0]) for c in sentence for p in sorted(set(sentence[c].values()))]
-    qrels = [(f"{c}:{q}", f"{other}:{sentence[other][q]}", 1) for c in sentence for q in article for other in sentence]
-    data = LareqaData(
-        pd.DataFrame(queries, columns=["query_id", "language", "text", "question", "article"]),
-        pd.DataFrame(passages, columns=["passage_id", "language", "text", "article"]),
-        pd.DataFrame(qrels, columns=["query_id", "passage_id", "relevance"]),
-    )
-    monkeypatch.setattr("hybridlib.data.sources.lareqa.read_xquad_r", lambda paragraphs=False: data)
-    return data
+    contents = {}
+    for code, articles in sentences.items():
+        data = []
+        for title, answered in articles.items():
+            texts = [f"sentence {title}{n} {code}" for n in range(len(answered))]
+            context = " ".join(texts)
+            begins = [context.index(text) for text in texts]
+            asked = [(key, begin) for keys, begin in zip(answered, begins, strict=True) for key in keys]
+            paragraph = {
+                "context": context,
+                "sentence_breaks": [[begin, begin + len(texts[0])] for begin in begins],
+                "qas": [
+                    {"id": key, "question": f"question {key} {code}", "answers": [{"answer_start": n, "text": "sent"}]}
+                    for key, n in sorted(asked)
+                ],
+            }
+            data.append({"title": title, "paragraphs": [paragraph]})
+        contents[f"{code}.json"] = json.dumps({"data": data})
+    publish(XQUAD_R, contents, only=True)
+    return read_xquad_r()
 
 
 def test_question_and_passage_of_a_row_are_in_the_language_of_the_row(tiny):

@@ -539,7 +539,7 @@ def test_tasks_joined_by_plus_have_one_pool_and_keep_their_judgements() -> None:
 
 def test_questions_of_joined_tasks_have_the_domain_of_their_task(monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_from_corpus(held_out())
-    monkeypatch.setattr(hybridlib.data.load, "_one_task", lambda *given: task)
+    monkeypatch.setattr(hybridlib.data.load, "_one_task", lambda *_, **options: task)
     domains = question_domains("xquad-r+mmarco")
     assert domains.to_dict() == {
         f"{name}:{item}": domain for name, domain in (("xquad-r", "wikipedia"), ("mmarco", "web")) for item in range(3)

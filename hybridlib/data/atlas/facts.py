@@ -1,9 +1,9 @@
 """The embedded corpus: questions and answer passages in 21 languages about facts of the Unicode CLDR.
 
 The names of territories, cities, languages, currencies and scripts, and the facts about them, come from the CLDR as
-the package Babel ships it; the sentences around the names are ours (`frames/<language>.yaml`, several for each
-relation). So real multilingual text, with entities that are written alike in some languages and in foreign scripts in
-others, is at hand without a download.
+the package Babel ships it. The sentences around the names are ours (`frames/<language>.yaml`, several for each
+relation). So real multilingual text is at hand without a download; entities are written alike in some languages and in
+foreign scripts in others.
 
 | relation | entity -> answer | domain |
 | --- | --- | --- |
@@ -49,7 +49,7 @@ _MOST_CITIES = 8
 
 
 def atlas_facts(seed: int = 0) -> pd.DataFrame:
-    """The facts and their splits, a row each.
+    """List the facts and their splits, a row each.
 
     Args:
         seed: chooses the split; the same Babel version and seed give the same rows.
@@ -69,12 +69,12 @@ def atlas_facts(seed: int = 0) -> pd.DataFrame:
 
 
 def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """A question and a passage for every fact in every language.
+    """Write a question and a passage for every fact in every language.
 
     Frames are drawn for every fact and language apart, so their choice says nothing about the fact.
 
     Args:
-        facts: of `atlas_facts`; what a fact reads like depends on its row, so take splits from the texts of all facts.
+        facts: all facts, as returned by `atlas_facts`. A text depends on the row of its fact: split afterwards.
         seed: chooses the frames.
 
     Returns:
@@ -95,11 +95,11 @@ def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def atlas_paraphrases(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Passages that tell every fact in one to three ways in every language, as many as is drawn for each.
+    """Write passages that tell every fact in one to three ways in every language; the number is drawn for each.
 
     Args:
-        facts: of `atlas_facts`, all of them.
-        seed: chooses how many, and in which order the frames are taken.
+        facts: all facts, as returned by `atlas_facts`.
+        seed: chooses the number of ways and the order of the frames.
 
     Returns:
         `fact`, `language`, `number` (0, 1, 2), `passage`: fact by fact, in each the languages in the order of
@@ -118,7 +118,7 @@ def atlas_paraphrases(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def atlas_names() -> pd.DataFrame:
-    """What CLDR calls territories, cities, languages, currencies and scripts.
+    """List the names in CLDR of territories, cities, languages, currencies and scripts.
 
     Returns:
         A row for each that has a name in all languages, by code (as `territory:KE`); a column for each language.
@@ -132,13 +132,13 @@ def _frames(language: str) -> dict[str, dict[str, list[str]]]:
 
 
 def _slots() -> dict[Any, dict[str, str]]:
-    """Names by language and code."""
+    """Return the names by language and code."""
     return _names().astype(object).to_dict()
 
 
 @cache
 def _names() -> pd.DataFrame:
-    """Names that exist in all languages.
+    """Collect the names that exist in all languages.
 
     Codes carry their kind, as `territory:KE`, since CLDR's own codes are not unique across kinds.
     """
@@ -158,14 +158,14 @@ def _names() -> pd.DataFrame:
 
 @cache
 def _zones() -> list[str]:
-    """The first few time zones of each territory that are named `Continent/City`."""
+    """List the first few time zones of each territory that are named `Continent/City`."""
     zones = pd.DataFrame(sorted(get_global("zone_territories").items()), columns=["zone", "territory"])
     zones = zones[(zones.zone.str.count("/") == 1) & ~zones.zone.str.contains("^(?:Antarctica|Etc)/")]
     return zones.groupby("territory", sort=True).head(_MOST_CITIES).zone.tolist()
 
 
 def _city_name(locale: Locale, zone: str) -> str | None:
-    """The zone's city.
+    """Name the city of a time zone.
 
     Where CLDR leaves it out in a language of Latin script, it is the last part of the zone's own name:
     https://www.unicode.org/reports/tr35/tr35-dates.html#Time_Zone_Format_Terminology (exemplar city)
@@ -177,7 +177,7 @@ def _city_name(locale: Locale, zone: str) -> str | None:
 
 
 def _candidates() -> list[tuple[str, str, str]]:
-    """All facts that CLDR states without doubt, of every relation, as (relation, entity, answer).
+    """List all facts that CLDR states without doubt, of every relation, as (relation, entity, answer).
 
     A territory with several currencies, or with two official languages spoken by as many people, has no such fact.
     """
@@ -201,7 +201,7 @@ def _candidates() -> list[tuple[str, str, str]]:
 
 
 def _main_language(territory: str) -> str | None:
-    """The official language most people speak there; None where there is none or the first two are level."""
+    """Return the official language that most people speak there; None if there is none or the first two are level."""
     official = get_official_languages(territory, de_facto=True)
     information = get_territory_language_info(territory)
     shares = [information[code]["population_percent"] for code in official[:2]]
@@ -209,12 +209,13 @@ def _main_language(territory: str) -> str | None:
 
 
 def _territories() -> list[str]:
+    """List the codes of the territories, of two letters."""
     codes: list[str] = list(Locale.parse("en").territories)
     return sorted(code for code in codes if len(code) == 2 and code.isalpha())
 
 
 def _tellable(names: pd.DataFrame, entities: np.ndarray) -> set[str]:
-    """Entities whose name means nothing else in any language.
+    """Keep the entities whose name means nothing else in any language.
 
     A city called like its country would make two facts one question.
     """

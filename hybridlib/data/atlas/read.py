@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from hybridlib.data.atlas.facts import SPLITS, atlas_facts, atlas_names, atlas_paraphrases, atlas_texts
-from hybridlib.data.corpus import ParallelCorpus, check_languages, check_split, connected_groups
+from hybridlib.data.choices import check_languages, check_split
+from hybridlib.data.corpus import ParallelCorpus, connected_groups
 from hybridlib.data.task import RetrievalTask
 from hybridlib.names import LANGUAGES
 
 
-def read_corpus(name: str, split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
-    """Read the embedded corpus, or its names alone.
+def read_corpus(name: str, *, split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
+    """Read the embedded corpus, or the names in it alone.
 
     Args:
         name: `atlas` or `atlas-names`.
@@ -28,23 +29,24 @@ def read_corpus(name: str, split: str, languages: Sequence[str] | None, seed: in
     return ParallelCorpus.from_frame(frame.assign(dataset=name), check_languages(languages, LANGUAGES, name))
 
 
-def read_task(name: str, split: str, seed: int) -> RetrievalTask:
+def read_task(name: str, *, split: str | None, seed: int) -> RetrievalTask:
     """Read one of the embedded tasks; the pool holds the passages of all facts.
 
     Args:
         name: `atlas`, `atlas-paraphrased` or `atlas-partial`.
-        split: the facts that are asked about: `train`, `validation` or `test`.
+        split: the facts that are asked about: `train`, `validation` or `test` (also if None).
         seed: chooses the split, the sentence frames and, for `atlas-partial`, the languages of each fact.
 
     Raises:
         ValueError: there is no such split.
     """
+    split = check_split("test" if split is None else split, SPLITS)
     facts = atlas_facts(seed)
     texts = atlas_texts(facts, seed)
     if name == "atlas-partial":
-        texts = texts[_partial(len(facts), seed)]
+        texts = texts[_draw_existing(len(facts), seed)]
     told = atlas_paraphrases(facts, seed) if name == "atlas-paraphrased" else texts
-    asked = texts.fact.isin(facts.fact[facts.split == check_split(split, SPLITS)])
+    asked = texts.fact.isin(facts.fact[facts.split == split])
     queries = texts[asked].sort_values("language", kind="stable").rename(columns={"query": "text"})
     queries["query_id"] = queries.language + ":" + queries.fact
     passages = told.sort_values("language", kind="stable").rename(columns={"passage": "text"})
@@ -57,6 +59,7 @@ def read_task(name: str, split: str, seed: int) -> RetrievalTask:
 
 @lru_cache(maxsize=2)
 def _facts_as_items(split: str, seed: int) -> pd.DataFrame:
+    """Make an item of every fact of a split."""
     check_split(split, SPLITS)
     facts = atlas_facts(seed)
     # Texts are made for all facts before the split is taken, since what a fact reads like must not depend on the split.
@@ -65,7 +68,7 @@ def _facts_as_items(split: str, seed: int) -> pd.DataFrame:
 
 
 def _names_as_items(split: str) -> pd.DataFrame:
-    """Names as question and passage alike: a cross-lingual pair of them is a translation pair."""
+    """Make items whose question and passage are the same name: a cross-lingual pair of them is a translation pair."""
     check_split(split, ("train",))
     names = atlas_names().rename_axis("item").reset_index()
     frame = names.melt(id_vars="item", var_name="language", value_name="query")
@@ -76,8 +79,8 @@ def _names_as_items(split: str) -> pd.DataFrame:
     return frame.assign(passage=frame["query"], passage_group=frame["item"].map(groups), domain=kind)
 
 
-def _partial(facts: int, seed: int) -> np.ndarray:
-    """Which facts exist in which language: English and, drawn for each fact, one to three others. (facts * L,)"""
+def _draw_existing(facts: int, seed: int) -> np.ndarray:
+    """Draw the languages in which each fact exists: English and one to three others. (facts * L,)"""
     rng = np.random.default_rng([seed, 3])
     order = np.argsort(rng.random((facts, len(LANGUAGES))), axis=1)
     exists = np.zeros((facts, len(LANGUAGES)), dtype=bool)

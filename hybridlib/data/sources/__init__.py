@@ -1,5 +1,6 @@
-"""Public data: one module for each source, which knows its files, their checksums, their licence and their format.
+"""Public data. Each module knows the files of a source, their licence and their format.
 
-Every module has `SOURCES`, what `hybridlib data info` prints, and `read_task` or `read_corpus`, which `load_task` and
-`load_corpus` call. Files are read from `$HYBRIDLIB_DATA` or downloaded; see `hybridlib.data.sources.source`.
+A source has a `Source`, which `hybridlib data info` prints, and a `read_task` or `read_corpus`, which `load_task` or
+`load_corpus` calls. Its files are pinned in `files.csv` and read from `$HYBRIDLIB_DATA`, or downloaded: see
+`hybridlib.data.sources.source`.
 """

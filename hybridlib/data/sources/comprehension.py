@@ -1,22 +1,23 @@
 """Reading comprehension as retrieval: find the passage that a question was asked about.
 
-For data in which the same questions are asked in several languages, as in XQuAD and Belebele. A question is relevant to
-its passage in every language. As MTEB does, texts are stripped, and equal texts of one language are one passage or one
-query; a query made of several questions has the relevant passages of all of them.
+This is for data in which the same questions are asked in several languages, as in XQuAD and Belebele. A question is
+relevant to its passage in every language. As in MTEB, texts are stripped, and equal texts of one language are one
+passage or one query; a query made of several questions has the relevant passages of all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from hybridlib.data.sources.lines import place
 from hybridlib.data.task import RetrievalTask
 
 _TEXTS = ["question", "passage"]
 
 
 def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
-    """The task of parallel questions.
+    """Make the task of parallel questions.
 
     Args:
         files: for each language a table in the order of its file, with a row for every question: `key` (the same in
@@ -56,13 +57,13 @@ def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
 
 
 def checked_rows(rows: pd.DataFrame, path: Path, questions: int, unit: str = "line") -> pd.DataFrame:
-    """The rows of a file, if they are as they must be.
+    """Return the rows of a file if they are as they must be.
 
     Args:
-        rows: see `comprehension_task`; every row of the file, in its order.
-        path: of the file, for messages.
-        questions: how many the published file has; a file that was cut off has fewer.
-        unit: what a row is called in messages.
+        rows: every row of the file, in its order; see `comprehension_task`.
+        path: the file, for messages.
+        questions: the number that the published file has; a file that was cut off has fewer.
+        unit: the word for a row in messages.
 
     Raises:
         ValueError: a text or a key is missing or empty, a key comes twice, or there are more or fewer questions.
@@ -70,26 +71,14 @@ def checked_rows(rows: pd.DataFrame, path: Path, questions: int, unit: str = "li
     for column in ("key", *_TEXTS):
         bad = ~rows[column].map(lambda value: isinstance(value, str) and bool(value.strip()))
         if bad.any():
-            raise ValueError(f"{path}, {unit} {rows.index[bad][0] + 1}: the {column} is empty or no text")
+            raise ValueError(f"{place(path, rows.index[bad][0] + 1, unit)}: the {column} is empty or no text")
     twice = rows.key.duplicated()
     if twice.any():
-        raise ValueError(f"{path}, {unit} {rows.index[twice][0] + 1}: question {rows.key[twice].iloc[0]!r} comes twice")
+        where = place(path, rows.index[twice][0] + 1, unit)
+        raise ValueError(f"{where}: question {rows.key[twice].iloc[0]!r} comes twice")
     if len(rows) != questions:
         raise ValueError(f"{path} has {len(rows)} questions; the published file has {questions}")
     return rows
-
-
-def chosen_languages(name: str, languages: Sequence[str] | None, allowed: Sequence[str]) -> list[str]:
-    """The languages asked for, in the order of the task's own.
-
-    Raises:
-        ValueError: there is no such language.
-    """
-    unknown = [] if languages is None else [language for language in languages if language not in allowed]
-    if unknown or (languages is not None and not languages):
-        what = f"{unknown[0]!r} is not in {name}" if unknown else "none is named"
-        raise ValueError(f"languages: {what}; allowed: {', '.join(allowed)}")
-    return [language for language in allowed if languages is None or language in languages]
 
 
 def _check_parallel(files: Mapping[str, pd.DataFrame]) -> None:

@@ -8,33 +8,47 @@ A passage is its title and text with a space between them, as in MTEB 2.26 (`_co
 (`MiraclDoc.default_text`) and in Pyserini's encoders, which made the baselines of the paper.
 
 Files lie in `$HYBRIDLIB_DATA/miracl`: topics and judgements by their names, the passages in folders as on the hub
-(`miracl-corpus-v1.0-sw/docs-0.jsonl.gz`). They are fetched as those of every source are, so that ir_datasets, which
-keeps a store of compressed objects of its own beside them, is not needed. Up to 32.9 million passages a language are
-converted into memory-mapped Arrow when they are first asked for; see `hybridlib.data.sources.arrow`.
+(`miracl-corpus-v1.0-sw/docs-0.jsonl.gz`). They are fetched as those of every source are, so ir_datasets, which keeps a
+store of compressed objects of its own, is not needed. A language has up to 32.9 million passages. Each of their files
+becomes a table of the cache (`hybridlib.data.table`) when it is first asked for, so a conversion that was interrupted
+goes on with the file it was in. Every line is checked.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import datasets
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm.auto import tqdm
 
-from hybridlib.data.sources.arrow import read_passages, unknown_ids
-from hybridlib.data.sources.source import File, Source, fetch
+from hybridlib.data.choices import check_languages
+from hybridlib.data.sources.lines import gzip_lines, json_record, parse_lines, place, whole_lines
+from hybridlib.data.sources.source import Source, pinned_files
+from hybridlib.data.table import cached_table
 from hybridlib.data.task import RetrievalTask
 
-if TYPE_CHECKING:
-    import datasets
-
-# Of castorini/anserini-tools, whose `_metadata_qrels.json` lists all 18 at this commit: the hub's own copy
-# (miracl/miracl) asks for a login.
+# These are from castorini/anserini-tools, whose `_metadata_qrels.json` lists all 18 at this commit: the hub's own copy
+# (miracl/miracl) asks for a login. Sizes and SHA-256 are those of the files, whose MD5 are those in ir_datasets.
 _TOPICS_COMMIT = "6bb119c4ec0311985b0f9b9469c214051514d3f8"
 _TOPICS_URL = f"https://raw.githubusercontent.com/castorini/anserini-tools/{_TOPICS_COMMIT}/topics-and-qrels/"
-# The newest of miracl/miracl-corpus on the hub (of 2023), after the two languages that came last.
+# The newest commit of miracl/miracl-corpus on the hub (2023), after the two languages that came last. Sizes and MD5 are
+# those in ir_datasets 0.6.3 (`etc/downloads.json`); the size that it has for Yoruba, 10946 bytes for 49,043 passages,
+# cannot be right, so it is left out.
 _CORPUS_COMMIT = "d921ec7e349ce0d28daf30b2da9da5ee698bef0d"
 _CORPUS_URL = f"https://huggingface.co/datasets/miracl/miracl-corpus/resolve/{_CORPUS_COMMIT}/"
-_CITATION = """@article{zhang-etal-2023-miracl,
+SOURCE = Source(
+    name="miracl",
+    title="MIRACL v1.0, development set: questions and Wikipedia's passages in 18 languages",
+    homepage="https://github.com/project-miracl/miracl",
+    revision=f"anserini-tools {_TOPICS_COMMIT[:7]}, miracl-corpus {_CORPUS_COMMIT[:7]}",
+    licence="Apache 2.0; the passages are Wikipedia's text, CC BY-SA",
+    citation="""@article{zhang-etal-2023-miracl,
   title = {{MIRACL}: A Multilingual Retrieval Dataset Covering 18 Diverse Languages},
   author = {Zhang, Xinyu and Thakur, Nandan and Ogundepo, Odunayo and Kamalloo, Ehsan and Alfonso-Hermelo, David and
             Li, Xiaoguang and Liu, Qun and Rezagholizadeh, Mehdi and Lin, Jimmy},
@@ -43,65 +57,39 @@ _CITATION = """@article{zhang-etal-2023-miracl,
   pages = {1114--1131},
   year = {2023},
   doi = {10.1162/tacl_a_00595}
-}"""
-
-
-def _files() -> tuple[File, ...]:
-    """The files of `miracl.csv`.
-
-    Topics and judgements: size and SHA-256 of the files themselves, whose MD5 are those in ir_datasets. Passages: MD5
-    and size in ir_datasets 0.6.3 (`etc/downloads.json`); the size that it has for Yoruba, 10946 bytes for 49,043
-    passages, cannot be right, so it is left out.
-    """
-    with Path(__file__).with_suffix(".csv").open(newline="") as stream:
-        return tuple(
-            File(
-                f"miracl/{row['file']}",
-                (_CORPUS_URL if "/" in row["file"] else _TOPICS_URL) + row["file"],
-                row["checksum"],
-                int(row["size"]) if row["size"] else None,
-            )
-            for row in csv.DictReader(stream)
-        )
-
-
-SOURCES = (
-    Source(
-        name="miracl",
-        title="MIRACL v1.0, development set: questions and Wikipedia's passages in 18 languages",
-        homepage="https://github.com/project-miracl/miracl",
-        revision=f"anserini-tools {_TOPICS_COMMIT[:7]}, miracl-corpus {_CORPUS_COMMIT[:7]}",
-        licence="Apache 2.0; the passages are Wikipedia's text, CC BY-SA",
-        citation=_CITATION,
-        files=_files(),
-    ),
+}""",
+    files=pinned_files("miracl", {"miracl-corpus": _CORPUS_URL, "": _TOPICS_URL}),
+)
+# Lines in memory at a time.
+_BATCH = 10_000
+_FIELDS = {"docid": str, "title": str, "text": str}
+_SCHEMA = pa.schema(
+    [("passage_id", pa.string()), ("language", pa.string()), ("text", pa.string()), ("hash", pa.uint64())]
 )
 
 
-def read_task(name: str, languages: Sequence[str] | None) -> RetrievalTask:
-    """MIRACL in some languages, or in all.
+def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
+    """Read MIRACL in some languages, or in all.
 
     Args:
         name: `miracl`.
         languages: their codes; all unless given. Passages come in the order of the codes, which settles ties.
 
     Returns:
-        Queries `<language>:<topic>`, passages `<language>:<docid>`, and judgements of relevance 0 and 1.
+        The task: queries `<language>:<topic>`, passages `<language>:<docid>`, and judgements of relevance 0 and 1.
 
     Raises:
         ValueError: there is no such language, or a file is not as it must be; the message names the file and the line.
         FileNotFoundError: a file is missing.
     """
-    import datasets  # takes a second
-
-    codes = _check_languages(languages)
+    codes = sorted(check_languages(languages, SOURCE.languages, name))
     queries = {language: _read_topics(language) for language in codes}
     qrels = {language: _read_qrels(language, queries[language]) for language in codes}
     # All files before the first is converted, which may take an hour.
-    files = {language: {fetch(file, name): str(file.checksum) for file in _corpus(language)} for language in codes}
+    paths = {language: SOURCE.fetch(language, "miracl-corpus") for language in codes}
     passages = []
     for language in codes:
-        passages.append(read_passages(files[language], language))
+        passages.append(_read_passages(language, paths[language]))
         _refuse_unjudgeable(language, qrels[language], passages[-1])
     return RetrievalTask(
         pd.concat(queries.values(), ignore_index=True),
@@ -111,76 +99,120 @@ def read_task(name: str, languages: Sequence[str] | None) -> RetrievalTask:
     )
 
 
-def _check_languages(languages: Sequence[str] | None) -> list[str]:
-    allowed = sorted({file.path.split("-")[-2] for file in SOURCES[0].files if "topics" in file.path})
-    codes = sorted(allowed if languages is None else languages)
-    for code in codes:
-        if code not in allowed or codes.count(code) > 1:
-            raise ValueError(f"languages: {code!r} is unknown or comes twice; allowed: {', '.join(allowed)}")
-    if not codes:
-        raise ValueError(f"languages is empty; allowed: {', '.join(allowed)}")
-    return codes
-
-
-def _corpus(language: str) -> list[File]:
-    folder = f"miracl/miracl-corpus-v1.0-{language}/"
-    return [file for file in SOURCES[0].files if file.path.startswith(folder)]
-
-
-def _path(kind: str, language: str) -> Path:
-    """Of the topics or the qrels."""
-    path = f"miracl/{kind}.miracl-v1.0-{language}-dev.tsv"
-    return fetch(next(file for file in SOURCES[0].files if file.path == path), SOURCES[0].name)
-
-
 def _read_topics(language: str) -> pd.DataFrame:
-    path = _path("topics", language)
+    (path,) = SOURCE.fetch(language, "topics")
     texts: dict[str, str] = {}
-    for line, (topic, text) in _rows(path, 2):
+
+    def check(line: bytes) -> None:
+        topic, text = _fields(line, 2)
         if not topic or not text:
-            raise ValueError(f"{path}, line {line}: the {'text' if topic else 'id'} of the topic is empty")
+            raise ValueError(f"the {'text' if topic else 'id'} of the topic is empty")
         if topic in texts:
-            raise ValueError(f"{path}, line {line}: topic {topic!r} comes twice")
+            raise ValueError(f"topic {topic!r} comes twice")
         texts[topic] = text
+
+    list(parse_lines(path, whole_lines(path), check))
     ids = [f"{language}:{topic}" for topic in texts]
     return pd.DataFrame({"query_id": ids, "language": language, "text": list(texts.values())})
 
 
 def _read_qrels(language: str, queries: pd.DataFrame) -> pd.DataFrame:
-    """`query_id`, `passage_id`, `relevance`, and the `line`, for messages about passages that do not exist."""
-    path = _path("qrels", language)
-    known = set(queries.query_id)
-    pairs: dict[tuple[str, str], tuple[int, int]] = {}
-    for line, (topic, _, docid, relevance) in _rows(path, 4):
+    """Read `query_id`, `passage_id`, `relevance`, and the `line`, for messages about passages that do not exist."""
+    (path,) = SOURCE.fetch(language, "qrels")
+    known, pairs = set(queries.query_id), set()
+
+    def judgement(line: bytes) -> tuple[str, str, int]:
+        topic, _, docid, relevance = _fields(line, 4)
         pair = (f"{language}:{topic}", f"{language}:{docid}")
         if pair[0] not in known:
-            raise ValueError(f"{path}, line {line}: topic {topic!r} does not exist")
+            raise ValueError(f"topic {topic!r} does not exist")
         if relevance not in ("0", "1"):
-            raise ValueError(f"{path}, line {line}: relevance is {relevance!r}; allowed: 0, 1")
+            raise ValueError(f"relevance is {relevance!r}; allowed: 0, 1")
         if pair in pairs:
-            raise ValueError(f"{path}, line {line}: topic {topic!r} and passage {docid!r} are judged twice")
-        pairs[pair] = (int(relevance), line)
-    rows = [(*pair, *judged) for pair, judged in pairs.items()]
+            raise ValueError(f"topic {topic!r} and passage {docid!r} are judged twice")
+        pairs.add(pair)
+        return *pair, int(relevance)
+
+    rows = [(*judged, line) for line, judged in parse_lines(path, whole_lines(path), judgement)]
     return pd.DataFrame(rows, columns=["query_id", "passage_id", "relevance", "line"])
 
 
-def _rows(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
-    """The number of every line and its columns, between tabs."""
-    content = path.read_bytes()
-    try:
-        lines = content.decode().removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {number}: not UTF-8: {error.reason}") from error
-    for number, line in enumerate(lines, 1):
-        fields = [field.strip() for field in line.split("\t")]
-        if len(fields) != columns:
-            raise ValueError(f"{path}, line {number}: {len(fields)} columns between tabs; expected {columns}")
-        yield number, fields
+def _fields(line: bytes, number: int) -> list[str]:
+    """Split a line at its tabs into so many fields."""
+    fields = [field.strip() for field in line.decode().split("\t")]
+    if len(fields) != number:
+        raise ValueError(f"{len(fields)} columns between tabs; expected {number}")
+    return fields
 
 
-def _refuse_unjudgeable(language: str, qrels: pd.DataFrame, passages: "datasets.Dataset") -> None:
-    unknown = qrels[qrels.passage_id.isin(unknown_ids(passages, qrels.passage_id))]
+def _refuse_unjudgeable(language: str, qrels: pd.DataFrame, passages: datasets.Dataset) -> None:
+    """Refuse a judgement of a passage that does not exist; only the column of the ids is read."""
+    ids = passages.data.column("passage_id")
+    found = ids.filter(pc.is_in(ids, value_set=pa.array(qrels.passage_id.unique())))
+    unknown = qrels[~qrels.passage_id.isin(found.to_pylist())]
     if len(unknown):
-        line, docid = unknown.line.iloc[0], unknown.passage_id.iloc[0].partition(":")[2]
-        raise ValueError(f"{_path('qrels', language)}, line {line}: passage {docid!r} does not exist")
+        (path,) = SOURCE.fetch(language, "qrels")
+        docid = unknown.passage_id.iloc[0].partition(":")[2]
+        raise ValueError(f"{place(path, unknown.line.iloc[0])}: passage {docid!r} does not exist")
+
+
+def _read_passages(language: str, paths: Sequence[Path]) -> datasets.Dataset:
+    """Map the passages of one language: `passage_id`, `language` and `text`, in the order of the files and their lines.
+
+    Memory is constant while a file is converted; looking for docids that come twice takes 16 bytes a passage.
+    """
+    parts, sizes = {}, [path.stat().st_size for path in paths]
+    options: dict[str, Any] = {"unit": "B", "unit_scale": True, "delay": 2, "disable": None}
+    with tqdm(total=sum(sizes), desc=f"converting {language}", **options) as bar:
+        for path, file, end in zip(paths, SOURCE.files_of(language, "miracl-corpus"), np.cumsum(sizes), strict=True):
+            parts[path] = cached_table(["miracl", language, file.checksum], partial(_convert, path, language, bar))
+            bar.update(int(end) - bar.n)  # past a table that was there
+    _refuse_twice(parts)
+    return datasets.concatenate_datasets([part.remove_columns("hash") for part in parts.values()])
+
+
+def _convert(path: Path, language: str, bar: tqdm) -> Iterator[pa.Table]:
+    """Make the pieces of the table of a file."""
+    rows = parse_lines(path, gzip_lines(path, bar), _passage)
+    empty = True
+    while batch := [passage for _, passage in islice(rows, _BATCH)]:
+        ids = np.array([f"{language}:{docid}" for docid, _ in batch], dtype=object)
+        hashes = pd.util.hash_array(ids, categorize=False)
+        columns = [ids, [language] * len(batch), [text for _, text in batch], hashes]
+        yield pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], _SCHEMA)
+        empty = False
+    if empty:
+        raise ValueError(f"{path} holds no passage")
+
+
+def _passage(line: bytes) -> tuple[str, str]:
+    """Parse a line, `{"docid": ..., "title": ..., "text": ...}`, into docid and passage."""
+    record = json_record(line, _FIELDS)
+    docid = record["docid"]
+    if docid.split() != [docid]:
+        raise ValueError(f"docid {docid!r} is empty or holds white space")
+    # As MTEB and the baselines of MIRACL join them; an empty text under a title is a passage there, too.
+    passage = f"{record['title']} {record['text']}".strip()
+    if not passage:
+        raise ValueError(f"passage {docid!r} is empty")
+    try:
+        (docid + passage).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"passage {docid!r} holds half a surrogate pair, which is no text") from error
+    return docid, passage
+
+
+def _refuse_twice(parts: Mapping[Path, datasets.Dataset]) -> None:
+    """Refuse a docid that comes twice in the tables of the files."""
+    chunks = [chunk for part in parts.values() for chunk in part.data.column("hash").chunks]
+    hashes = np.sort(pa.chunked_array(chunks).to_numpy())  # (P,)
+    suspects = hashes[1:][hashes[1:] == hashes[:-1]]
+    # Different ids may have the same hash, so the ids themselves are compared.
+    first: dict[str, str] = {}
+    for path, part in parts.items():
+        column = part.data.column("hash").to_numpy() if len(suspects) else suspects
+        for row in np.flatnonzero(np.isin(column, suspects)).tolist():
+            name, where = part.data.column("passage_id")[row].as_py(), place(path, row + 1)
+            if name in first:
+                raise ValueError(f"{where}: docid {name.partition(':')[2]!r} comes twice; it is in {first[name]}")
+            first[name] = where

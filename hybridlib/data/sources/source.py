@@ -1,14 +1,16 @@
-"""Where public data comes from: its files, pinned by revision and checksum.
+"""The files of public data: pinned by revision and checksum, found or downloaded, and checked.
 
-Files are used as they lie in `$HYBRIDLIB_DATA`, in the layout of upstream, if it is set; otherwise they are downloaded
-to the user's cache folder. They are checked against their checksums either way. A download that breaks off is taken up
-where it stands, by this call or the next.
+`files.csv` lists all of them. Files are used as they lie in `$HYBRIDLIB_DATA`, in the layout of upstream, if it is set;
+otherwise they are downloaded to the user's cache folder. Either way they are checked against their checksums. A
+download that breaks off is taken up where it stands, by this call or the next.
 """
 
+import csv
 import hashlib
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,27 +34,29 @@ class File:
         url: of the pinned revision.
         checksum: `sha256:...`, or `md5:...` where upstream publishes no other; None where nobody publishes any, so that
             the revision in the URL is all that pins the file.
-        size: bytes, to say and to plan with (a file without a checksum is checked by it); None where it is not known.
+        size: bytes, for messages and estimates; a file without a checksum is checked by it. None where it is not known.
+        language: the code of the only language in it; empty if there is no such language.
     """
 
     path: str
     url: str
     checksum: str | None
     size: int | None
+    language: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be known of a source; `hybridlib data info` prints it.
+    """A source of public data, as `hybridlib data info` prints it.
 
     Attributes:
-        name: of the task or corpus.
-        title: in one line, what it is.
-        homepage: where it is described.
+        name: the task or corpus that is read from it.
+        title: one line that says what it is.
+        homepage: the page that describes it.
         revision: the pinned commit or version.
-        licence: its name, and what of it a user must know.
+        licence: its name, and what a user must know of it.
         citation: BibTeX.
-        files: all of them.
+        files: all of its files.
     """
 
     name: str
@@ -63,15 +67,60 @@ class Source:
     citation: str
     files: tuple[File, ...]
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The codes of the languages that have files, sorted."""
+        return tuple(sorted({file.language for file in self.files} - {""}))
+
+    def files_of(self, language: str = "", beginning: str = "") -> list[File]:
+        """List the files of a language, in order.
+
+        Args:
+            language: its code; empty for the files of no language.
+            beginning: the beginning of their paths, below the source's folder; all of them unless given.
+        """
+        start = f"{self.name}/{beginning}"
+        return [file for file in self.files if file.language == language and file.path.startswith(start)]
+
+    def fetch(self, language: str = "", beginning: str = "") -> list[Path]:
+        """Fetch the files of a language, in order; arguments are those of `files_of`, errors those of `fetch`."""
+        return [fetch(file, self.name) for file in self.files_of(language, beginning)]
+
+
+def pinned_files(source: str, urls: Mapping[str, str]) -> tuple[File, ...]:
+    """List the files of a source from `files.csv`.
+
+    Args:
+        source: its name.
+        urls: the URL of the folder upstream, by the beginning of a path; the first that fits counts.
+    """
+    return tuple(
+        File(
+            f"{source}/{row['path']}",
+            next(url for beginning, url in urls.items() if row["path"].startswith(beginning)) + row["path"],
+            row["checksum"] or None,
+            int(row["size"]) if row["size"] else None,
+            row["language"],
+        )
+        for row in _pinned()
+        if row["source"] == source
+    )
+
+
+@cache
+def _pinned() -> list[dict[str, str]]:
+    with Path(__file__).with_name("files.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
 
 def location(file: File) -> Path:
-    """Where the file is on this machine, or would be: in `$HYBRIDLIB_DATA` or else in the user's cache folder."""
+    """Return where the file is, or would be: in `$HYBRIDLIB_DATA`, or else in the user's cache folder."""
     folder = os.environ.get("HYBRIDLIB_DATA")
     return (Path(folder) if folder else platformdirs.user_cache_path("hybridlib")) / file.path
 
 
 def readable(size: float) -> str:
-    """A number of bytes as the progress bar writes it.
+    """Write a number of bytes as the progress bar does.
 
     >>> readable(732156)
     '732kB'
@@ -80,11 +129,13 @@ def readable(size: float) -> str:
 
 
 def fetch(file: File, source: str) -> Path:
-    """The file on this machine, checked; downloaded if need be, once, however many processes ask for it.
+    """Return where the file is on this machine, checked; download it if need be.
+
+    It is downloaded once, however many processes ask for it.
 
     Args:
-        file: of which source.
-        source: its name, for messages.
+        file: a file of a source.
+        source: the name of the source, for messages.
 
     Raises:
         FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks the file; the message says where to get it.
@@ -110,9 +161,9 @@ def check_space(folder: Path, size: int, what: str) -> None:
     """Refuse to begin a download that the disk cannot hold.
 
     Args:
-        folder: where it is to be written; it need not exist.
+        folder: the folder of the download; it need not exist.
         size: bytes.
-        what: is downloaded, for the message.
+        what: what is downloaded, for the message.
 
     Raises:
         OSError: the disk has less.
@@ -124,7 +175,7 @@ def check_space(folder: Path, size: int, what: str) -> None:
 
 
 def _difference(path: Path, file: File) -> str | None:
-    """In what a file differs from the published one."""
+    """Say how a file differs from the published one; None if it does not."""
     status = path.stat()
     if file.checksum:
         kind, _, expected = file.checksum.partition(":")
@@ -139,7 +190,7 @@ def _difference(path: Path, file: File) -> str | None:
 # been damaged or replaced since it was downloaded, and results must not rest on another file than was pinned.
 @cache
 def _digest(path: Path, kind: str, size: int, modified: int) -> str:
-    """The checksum of a file; size and time of modification tell another content under the same name."""
+    """Compute the checksum of a file; size and time of modification tell another content under the same name."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, kind).hexdigest()
 
@@ -162,7 +213,7 @@ def _download(file: File, source: str, path: Path) -> None:
 
 
 def _receive(file: File, source: str, part: Path) -> None:
-    """Bring the part to its full length from where it stands."""
+    """Bring the part to its full length; go on where it stands."""
     while True:
         kept = part.stat().st_size if part.exists() else 0
         try:
@@ -179,6 +230,7 @@ def _receive(file: File, source: str, part: Path) -> None:
 
 
 def _continue(file: File, source: str, part: Path, kept: int) -> None:
+    """Append to the part, which has so many bytes, what one connection gives."""
     # As the bytes are stored: those of a stream compressed on the way cannot be appended to each other.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={kept}-"} if kept else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:

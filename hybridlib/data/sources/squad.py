@@ -1,14 +1,89 @@
-"""The JSON of SQuAD v1.1 (Rajpurkar et al., 2016) as pairs to train on: a question and the sentence that answers it."""
+"""SQuAD v1.1 (Rajpurkar et al., 2016) and what has its format: questions on paragraphs, and two corpora to train on.
+
+An item is a question. Its passage is the sentence that holds the start of the answer, as in XQuAD-R and MLQA-R (Roy et
+al., 2020), on which encoders are evaluated: trained on paragraphs, they would meet sentences for the first time there.
+A question whose answer does not stand where it should is left out, and counted in the log.
+
+`squad-translate` is SQuAD's training set, English and the translations of XTREME (Hu et al., 2020). The translations
+have no sentence breaks, so sentences are found by `sentencex`, which cuts out the sentence of XQuAD-R's own breaks for
+94 % of its questions (82 % in Turkish to 97 % in Arabic). Thai is an exception: it does not mark the end of a sentence,
+and a passage there is mostly the whole paragraph. XTREME's files were made by machine and lack the questions whose
+answer was lost in translation. Translations of a paragraph may differ from question to question, so equal sentences
+cannot be told by their text: the passage group is the paragraph of the English original, which every question has.
+
+`squadshifts` is SQuADShifts (Miller et al., 2020), SQuAD's questions asked anew in four domains, in English. The paper
+stops training early on them. `new_wiki` are articles of Wikipedia that SQuAD does not have, `nyt` of the New York
+Times, `reddit` comments and `amazon` reviews of products. Questions on one paragraph share a passage group.
+"""
 
 import json
-from collections.abc import Iterator
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+import pyarrow as pa
 from sentencex import get_sentence_boundaries
+from tqdm import tqdm
 
-# Some paragraphs of XQuAD begin with one, which counts in the offsets but is no text.
-_BYTE_ORDER_MARK = "\ufeff"
+from hybridlib.data.choices import check_languages, check_split
+from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.sources.source import Source, pinned_files
+from hybridlib.data.table import cached_table
+from hybridlib.data.texts import Texts, interleave
+
+_log = logging.getLogger(__name__)
+
+# Sizes and checksums: tensorflow-datasets 4.9.10, url_checksums/squad.txt and url_checksums/xquad.txt.
+SQUAD_TRANSLATE = Source(
+    name="squad-translate",
+    title="SQuAD v1.1, training set, in English and XTREME's machine translations into 10 languages",
+    homepage="https://github.com/google-research/xtreme",
+    revision="SQuAD v1.1; XTREME's translate-train files, which have no versions and are pinned by checksum",
+    licence="CC BY-SA 4.0 (SQuAD)",
+    citation="""@inproceedings{rajpurkar-etal-2016-squad,
+  title = {{SQ}u{AD}: 100,000+ Questions for Machine Comprehension of Text},
+  author = {Rajpurkar, Pranav and Zhang, Jian and Lopyrev, Konstantin and Liang, Percy},
+  booktitle = {Proceedings of EMNLP},
+  year = {2016}
+}
+@inproceedings{hu-etal-2020-xtreme,
+  title = {{XTREME}: A Massively Multilingual Multi-task Benchmark for Evaluating Cross-lingual Generalisation},
+  author = {Hu, Junjie and Ruder, Sebastian and Siddhant, Aditya and Neubig, Graham and Firat, Orhan and
+            Johnson, Melvin},
+  booktitle = {Proceedings of ICML},
+  year = {2020}
+}""",
+    files=pinned_files(
+        "squad-translate",
+        {
+            "train-": "https://rajpurkar.github.io/SQuAD-explorer/dataset/",
+            "squad.translate.": "https://storage.googleapis.com/xtreme_translations/SQuAD/translate-train/",
+        },
+    ),
+)
+# Sizes and checksums: huggingface/datasets at b811663c865fe2acb9a778925a3f03e7eaa8659c,
+# datasets/squadshifts/dataset_infos.json. The branch has no tags; the files are versioned by name.
+SQUADSHIFTS = Source(
+    name="squadshifts",
+    title="SQuADShifts, test sets for SQuAD of four domains, English",
+    homepage="https://modestyachts.github.io/squadshifts-website/",
+    revision="v1.0",
+    licence="CC BY 4.0",
+    citation="""@inproceedings{miller2020effect,
+  title = {The Effect of Natural Distribution Shift on Question Answering Models},
+  author = {Miller, John and Krauth, Karl and Recht, Benjamin and Schmidt, Ludwig},
+  booktitle = {Proceedings of ICML},
+  year = {2020}
+}""",
+    files=pinned_files(
+        "squadshifts", {"": "https://raw.githubusercontent.com/modestyachts/squadshifts-website/master/datasets/"}
+    ),
+)
+_DOMAINS = ("new_wiki", "nyt", "reddit", "amazon")  # of the files of SQuADShifts, in order
 
 
 class Question(NamedTuple):
@@ -21,27 +96,87 @@ class Question(NamedTuple):
     answers: list[dict[str, Any]]
 
 
+def read_squad_translate(name: str, *, split: str, languages: Sequence[str] | None) -> ParallelCorpus:
+    """Read the questions of SQuAD in some languages, in its order.
+
+    The table is made when it is first asked for, with one file at a time in memory: 1.1 GB for Russian, the largest.
+
+    Args:
+        name: `squad-translate`.
+        split: `train`.
+        languages: those of the grid, in order; all of them unless given.
+
+    Raises:
+        ValueError: an argument names something that does not exist, or a file is not of SQuAD's format; the message
+            names the question.
+        FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks a file.
+    """
+    check_split(split, ("train",))
+    chosen = check_languages(languages, SQUAD_TRANSLATE.languages, name)
+    checksums = [file.checksum for code in ("en", *chosen) for file in SQUAD_TRANSLATE.files_of(code)]
+    return ParallelCorpus(cached_table([name, chosen, checksums], lambda: _pieces(chosen)))
+
+
+def read_squadshifts(name: str, *, split: str, languages: Sequence[str] | None) -> ParallelCorpus:
+    """Read all four domains, one after the other.
+
+    Args:
+        name: `squadshifts`.
+        split: `validation`, all there is: nothing is to be trained on it.
+        languages: English.
+
+    Raises:
+        ValueError: an argument names something that does not exist, or a file is not of SQuAD's format.
+        FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks a file.
+    """
+    check_split(split, ("validation",))
+    chosen = check_languages(languages, SQUADSHIFTS.languages, name)
+    rows = []
+    for domain, path in zip(_DOMAINS, SQUADSHIFTS.fetch("en"), strict=True):
+        for question, sentence in _answered(path, "en"):
+            group = f"{domain}:{question.paragraph}"
+            rows.append((f"{domain}:{question.key}", question.text, sentence, group, domain))
+    frame = pd.DataFrame(rows, columns=["item", "query", "passage", "passage_group", "domain"])
+    return ParallelCorpus.from_frame(frame.assign(language="en", dataset=name), chosen)
+
+
+def read_paragraphs(path: Path, layout: str = "SQuAD") -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Read the article and the content of every paragraph, in the order of the file.
+
+    The whole file is in memory, for it is a single JSON value.
+
+    Args:
+        path: the file.
+        layout: the name of the format, for messages.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not of the format.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            articles = json.load(stream)["data"]
+        return [(article, paragraph) for article in articles for paragraph in article["paragraphs"]]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is truncated or not a file in {layout}'s format: {error!r}") from error
+
+
 def read_questions(path: Path) -> Iterator[Question]:
-    """The questions of a file, in its order; the whole file is in memory, for it is a single JSON value.
+    """Read the questions of a file, in its order.
 
     Raises:
         ValueError: the file is not of the format, holds no question or one twice, or a text is empty; the message names
             the file, and the question where one is at fault.
     """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            articles = json.load(stream)["data"]
-        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is truncated or not a file in SQuAD's format: {error!r}") from error
     seen: set[str] = set()
-    for number, paragraph in enumerate(paragraphs):
+    for number, (_, paragraph) in enumerate(read_paragraphs(path)):
         try:
             for entry in paragraph["qas"]:
                 # The answers of other versions of SQuAD may be missing, here as well where a translation lost them.
-                found = Question(
-                    entry["id"], entry["question"], paragraph["context"], number, entry.get("answers") or []
-                )
+                answers = entry.get("answers") or []
+                found = Question(entry["id"], entry["question"], paragraph["context"], number, answers)
                 if found.key in seen:
                     raise ValueError(f"{path}: question {found.key!r} comes twice")
                 if not (found.text.strip() and found.context.strip()):
@@ -54,8 +189,27 @@ def read_questions(path: Path) -> Iterator[Question]:
         raise ValueError(f"{path} holds no question")
 
 
+def stands(context: str, start: Any, text: Any) -> bool:
+    """Tell whether an answer stands in its paragraph where it should."""
+    return bool(text) and isinstance(start, int) and start >= 0 and context[start : start + len(text)] == text
+
+
+def sentence_at(sentences: Sequence[tuple[int, int]], character: int) -> int | None:
+    """Return the number of the sentence (its begin and end) that holds a character; None if it lies in none."""
+    return next((n for n, (begin, end) in enumerate(sentences) if begin <= character < end), None)
+
+
+def without_mark(text: str) -> str:
+    """Drop byte-order marks: two in a hundred paragraphs of XQuAD begin with one, which the offsets count.
+
+    >>> without_mark("\ufeffIt rains.")
+    'It rains.'
+    """
+    return text.replace("\ufeff", "")
+
+
 def answering_sentence(question: Question, language: str) -> str | None:
-    """The sentence that holds the start of the first answer that stands where it should; none if there is no such.
+    """Return the sentence that holds the start of the first answer that stands where it should; None without such.
 
     >>> context = "It rains. The sun set at six. We slept."
     >>> answering_sentence(Question("1", "When?", context, 0, [{"text": "six", "answer_start": 25}]), "en")
@@ -63,11 +217,44 @@ def answering_sentence(question: Question, language: str) -> str | None:
     """
     context = question.context
     for answer in question.answers:
-        start, text = answer.get("answer_start"), answer.get("text")
-        if text and isinstance(start, int) and start >= 0 and context[start : start + len(text)] == text:
-            for sentence in get_sentence_boundaries(language, context):
-                if sentence["start_index"] <= start < sentence["end_index"]:
-                    return (
-                        context[sentence["start_index"] : sentence["end_index"]].replace(_BYTE_ORDER_MARK, "").strip()
-                    )
+        start: Any = answer.get("answer_start")
+        if stands(context, start, answer.get("text")):
+            breaks = get_sentence_boundaries(language, context)
+            sentences = [(sentence["start_index"], sentence["end_index"]) for sentence in breaks]
+            number = sentence_at(sentences, start)
+            return None if number is None else without_mark(context[slice(*sentences[number])]).strip()
     return None
+
+
+def _answered(path: Path, language: str) -> Iterator[tuple[Question, str]]:
+    """Read the questions of a file with the sentences that answer them; log how many have none."""
+    lost = 0
+    for question in read_questions(path):
+        sentence = answering_sentence(question, language)
+        if sentence is None:
+            lost += 1
+        else:
+            yield question, sentence
+    if lost:
+        _log.info("%s: %d questions are left out, whose answers do not stand where they should", path, lost)
+
+
+def _pieces(languages: Sequence[str]) -> Iterator[pa.Table]:
+    """Make the pieces of the table of `squad-translate`."""
+    paragraph = {question.key: question.paragraph for question in read_questions(*SQUAD_TRANSLATE.fetch("en"))}
+    number = {key: place for place, key in enumerate(paragraph)}
+    items = pd.DataFrame({"query": range(len(number)), "passage": range(len(number))})
+    items = items.assign(passage_group=list(paragraph.values()), domain="wikipedia", dataset="squad-translate")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        texts = {}
+        for language in tqdm(languages, desc="squad-translate", unit="language", disable=None):
+            kept = [Texts(Path(folder) / f"{language}.{kind}", len(number)) for kind in ("query", "passage")]
+            queries, passages = map(stack.enter_context, kept)
+            (path,) = SQUAD_TRANSLATE.fetch(language)
+            for question, sentence in _answered(path, language):
+                if question.key not in number:
+                    raise ValueError(f"{path}: question {question.key!r} is not in SQuAD's training set")
+                queries.put(number[question.key], question.text)
+                passages.put(number[question.key], sentence)
+            texts[language] = (queries, passages)
+        yield from interleave(items, texts)

@@ -1,12 +1,12 @@
 """XQuAD (Artetxe et al., 2020): 1,190 questions on 240 paragraphs of Wikipedia, translated into 12 languages.
 
-A passage is a paragraph, relevant to a question its paragraph in every language. The monolingual setting is MTEB's
-`XQuADRetrieval`, number for number (`benchmarks/published.py` shows it): equal questions of a language are one query,
-which leaves 1,180 (Thai) to 1,186 (Arabic).
+A passage is a paragraph. A question is relevant to its own paragraph in every language. The monolingual setting is
+MTEB's `XQuADRetrieval`, number for number (`benchmarks/published.py` shows it): equal questions of a language are one
+query, which leaves 1,180 (Thai) to 1,186 (Arabic).
 
 The files are those of google/xquad on the Hugging Face hub at the revision that MTEB's published results name. Their
-checksums are not published where they can be read without downloading them: the revision pins them, and the number of
-questions is checked. The sizes of some are not known either.
+checksums are not published where they can be read without a download: the revision pins them, and the number of
+questions is checked. Sizes are the `download_size` of the dataset card, where it could be read.
 """
 
 from collections.abc import Sequence
@@ -16,71 +16,48 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridlib.data.sources.comprehension import checked_rows, chosen_languages, comprehension_task
-from hybridlib.data.sources.source import File, Source, fetch
+from hybridlib.data.choices import check_languages
+from hybridlib.data.sources.comprehension import checked_rows, comprehension_task
+from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask
 
 _REVISION = "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"
 _QUESTIONS = 1190
-# Bytes: `download_size` of the dataset card at the revision, where it could be read.
-_SIZES: dict[str, int | None] = {
-    "ar": 263002,
-    "de": 241957,
-    "el": 324379,
-    "en": 212372,
-    "es": None,
-    "hi": None,
-    "ro": None,
-    "ru": None,
-    "th": None,
-    "tr": 228364,
-    "vi": None,
-    "zh": 205768,
-}
-
-
-def _file(language: str, size: int | None) -> File:
-    name = f"xquad.{language}/validation-00000-of-00001.parquet"
-    url = f"https://huggingface.co/datasets/google/xquad/resolve/{_REVISION}/{name}"
-    return File(f"xquad/{name}", url, None, size)
-
-
-SOURCES = (
-    Source(
-        name="xquad",
-        title="XQuAD, paragraph retrieval in 12 languages, as in MTEB",
-        homepage="https://huggingface.co/datasets/google/xquad",
-        revision=_REVISION,
-        licence="CC BY-SA 4.0",
-        citation="""@inproceedings{artetxe-etal-2020-cross,
+SOURCE = Source(
+    name="xquad",
+    title="XQuAD, paragraph retrieval in 12 languages, as in MTEB",
+    homepage="https://huggingface.co/datasets/google/xquad",
+    revision=_REVISION,
+    licence="CC BY-SA 4.0",
+    citation="""@inproceedings{artetxe-etal-2020-cross,
     title = {On the Cross-lingual Transferability of Monolingual Representations},
     author = {Artetxe, Mikel and Ruder, Sebastian and Yogatama, Dani},
     booktitle = {Proceedings of the 58th Annual Meeting of the Association for Computational Linguistics},
     year = {2020},
     pages = {4623--4637},
 }""",
-        files=tuple(_file(language, size) for language, size in _SIZES.items()),
-    ),
+    files=pinned_files("xquad", {"": f"https://huggingface.co/datasets/google/xquad/resolve/{_REVISION}/"}),
 )
 
 
-def read_task(name: str, languages: Sequence[str] | None) -> RetrievalTask:
+def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
     """Read the task in some of its languages.
 
     Args:
         name: `xquad`.
-        languages: all 12 unless given.
+        languages: the codes, in any order; all 12 unless given.
 
     Raises:
         ValueError: there is no such language, or a file is not as published.
         FileNotFoundError: a file is missing.
     """
-    chosen = chosen_languages(name, languages, list(_SIZES))
-    files = dict(zip(_SIZES, SOURCES[0].files, strict=True))
-    return comprehension_task({language: _rows(fetch(files[language], name)) for language in chosen})
+    return comprehension_task(
+        {code: _rows(*SOURCE.fetch(code)) for code in sorted(check_languages(languages, SOURCE.languages, name))}
+    )
 
 
 def _rows(path: Path) -> pd.DataFrame:
+    """Read and check the questions of a file."""
     try:
         table = pq.read_table(path, columns=["id", "question", "context"])
         rows = table.rename_columns(["key", "question", "passage"]).to_pandas()

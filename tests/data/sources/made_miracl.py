@@ -3,13 +3,11 @@
 import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hybridlib.data.sources import miracl
-from hybridlib.data.sources.source import File, Source
+from hybridlib.data.sources.source import File
 from hybridlib.paths import checksum
 
 _WORDS = 4096
@@ -52,17 +50,17 @@ def made_corpus(
     return paths
 
 
-def pinned(folder: Path) -> tuple[Source, ...]:
-    """What `miracl.SOURCES` must be for the files of a folder to pass as the published ones."""
+def pinned(folder: Path) -> tuple[File, ...]:
+    """What `miracl.SOURCE.files` must be for the files of a folder to pass as the published ones."""
     paths = [path for path in (folder / "miracl").rglob("*") if path.is_file()]
     paths.sort(key=lambda path: (path.parent, len(path.name), path.name))  # docs-10 comes after docs-9
-    files = [
+    return tuple(
         File(
             path.relative_to(folder).as_posix(),
             f"https://example.org/{path.name}",
             f"sha256:{checksum(path)}",
             path.stat().st_size,
+            path.relative_to(folder).as_posix().partition("-v1.0-")[2][:2],
         )
         for path in paths
-    ]
-    return (replace(miracl.SOURCES[0], files=tuple(files)),)
+    )

@@ -1,10 +1,7 @@
 """Files in LAReQA's format: what is read from them, what is refused, and XQuAD-R as published."""
 
-import dataclasses
-import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +11,8 @@ import pytest
 from hybridlib.data.corpus import connected_groups
 from hybridlib.data.load import load_task
 from hybridlib.data.sources import lareqa
+from hybridlib.data.sources import source as module
 from hybridlib.data.sources.lareqa import read_lareqa, read_mlqa_r, read_xquad_r, split_articles, task_from_lareqa
-from hybridlib.data.sources.source import File
 
 # Questions and candidate sentences of each language, as LAReQA publishes them (Roy et al., 2020, and
 # https://github.com/google-research-datasets/lareqa).
@@ -60,10 +57,14 @@ def paragraph(sentences: list[str], *questions: tuple[str, str]) -> dict[str, An
     }
 
 
+def content(*articles: tuple[str, list[dict[str, Any]]]) -> str:
+    data = [{"title": title, "paragraphs": paragraphs} for title, paragraphs in articles]
+    return json.dumps({"data": data, "version": "1"}, ensure_ascii=False)
+
+
 def file(folder: Path, language: str, *articles: tuple[str, list[dict[str, Any]]]) -> Path:
     path = folder / f"{language}.json"
-    data = [{"title": title, "paragraphs": paragraphs} for title, paragraphs in articles]
-    path.write_text(json.dumps({"data": data, "version": "1"}, ensure_ascii=False), encoding="utf-8")
+    path.write_text(content(*articles), encoding="utf-8")
     return path
 
 
@@ -264,6 +265,10 @@ def altered(path: Path, change: Any) -> Path:
         (b'{"data": [{"title": "Bear"}]}', r"is truncated or not a file in LAReQA's format: KeyError\('paragraphs'\)"),
         (b'{"data": []}', "holds no paragraph"),
         (b'{"data": {}}', "holds no paragraph"),
+        (
+            b'{"data": [{"paragraphs": [{}]}]}',
+            r"article None, paragraph 0 is not in LAReQA's format: KeyError\('title'\)",
+        ),
         (b'{"data": [{"title": "Bear", "paragraphs": [5]}]}', "article 'Bear', paragraph 0 is not in LAReQA's format"),
     ],
 )
@@ -296,7 +301,7 @@ def test_a_file_of_another_format_is_refused_by_name(tmp_path, content, message)
         (lambda p: p["qas"][1].pop("id"), r" is not in LAReQA's format: KeyError\('id'\)"),
         (lambda p: p["qas"][1].pop("question"), r" is not in LAReQA's format: KeyError\('question'\)"),
         (lambda p: p["qas"][1]["answers"][0].pop("text"), r" is not in LAReQA's format: KeyError\('text'\)"),
-        (lambda p: p["qas"][1]["answers"][0].update(answer_start="9"), " is not in LAReQA's format: TypeError"),
+        (lambda p: p["qas"][1].update(answers=[9]), " is not in LAReQA's format: TypeError"),
         (lambda p: p["qas"].append("why?"), " is not in LAReQA's format: TypeError"),
     ],
 )
@@ -315,7 +320,11 @@ def test_a_paragraph_of_another_format_is_refused_with_file_and_article(files, c
             lambda q: q["answers"][0].update(text="money"),
             ": its answer 'money' does not stand at character 25 of its par",
         ),
-        (lambda q: q["answers"][0].update(answer_start=-6), ": its answer at character -6 lies in no sentence"),
+        (lambda q: q["answers"][0].update(answer_start=-6), ": its answer 'honey' does not stand at character -6"),
+        (
+            lambda q: q["answers"][0].update(answer_start="9"),
+            ": its answer 'honey' does not stand at character 9 of its",
+        ),
         (lambda q: q["answers"][0].update(answer_start=999), ": its answer 'honey' does not stand at character 999"),
     ],
 )
@@ -346,25 +355,6 @@ def test_a_missing_file_is_named(files, tmp_path):
 # --- XQuAD-R and MLQA-R
 
 
-def publish(patch: pytest.MonkeyPatch, folder: Path, name: str, articles: Callable[[str], list[Any]]) -> Path:
-    """Files of our own under the names of the published ones, in HYBRIDLIB_DATA; returns their folder.
-
-    Checked as those are, so they are pinned by their own checksums.
-    """
-    (folder / name).mkdir()
-    made = []
-    for source in lareqa.SOURCES:
-        if source.name == name:
-            for pinned in source.files:
-                path = file(folder / name, Path(pinned.path).stem, *articles(Path(pinned.path).stem))
-                digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-                made.append(File(pinned.path, pinned.url, digest, path.stat().st_size))
-            source = dataclasses.replace(source, files=tuple(made))
-            patch.setattr(lareqa, "SOURCES", (source,))
-    patch.setenv("HYBRIDLIB_DATA", str(folder))
-    return folder / name
-
-
 def mlqa_articles(language: str) -> list[Any]:
     """As in MLQA: the article has a title of its language, and more text in English; a question in 2 to 4 languages."""
     questions = [("a", "bear")] * (language in ("en", "de")) + [("b", "honey")] * (language in ("en", "es", "zh", "hi"))
@@ -373,8 +363,8 @@ def mlqa_articles(language: str) -> list[Any]:
 
 
 @pytest.fixture
-def mlqa_r(monkeypatch, tmp_path):
-    return publish(monkeypatch, tmp_path, "mlqa-r", mlqa_articles)
+def mlqa_r(publish):
+    return publish(lareqa.MLQA_R, {f"{code}.json": content(*mlqa_articles(code)) for code in lareqa.MLQA_R.languages})
 
 
 def test_mlqa_r_is_read_in_seven_languages_and_judged_where_a_question_exists(mlqa_r):
@@ -403,7 +393,7 @@ def test_mlqa_r_has_no_split_since_its_articles_have_another_title_in_each_langu
 
 
 def test_that_mlqa_r_is_not_for_commercial_use_is_said_once(mlqa_r, caplog):
-    lareqa._tell_licence.cache_clear()
+    lareqa._warn_of_licence.cache_clear()
     for _ in range(2):
         read_mlqa_r()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -420,7 +410,7 @@ def test_that_mlqa_r_is_not_for_commercial_use_is_said_once(mlqa_r, caplog):
 )
 def test_the_files_of_the_pinned_commits_are_fetched(monkeypatch, files, read, name, commit, published):
     fetched = []
-    monkeypatch.setattr(lareqa, "fetch", lambda pinned, source: fetched.append((pinned, source)) or files["en"])
+    monkeypatch.setattr(module, "fetch", lambda pinned, source: fetched.append((pinned, source)) or files["en"])
     assert len(read().passages) == 2 * len(published)
     assert [pinned.path for pinned, _ in fetched] == [f"{name}/{language}.json" for language in published]
     for pinned, source in fetched:
@@ -460,13 +450,12 @@ def test_mlqa_r_has_the_published_numbers_of_questions_and_candidate_sentences(r
     questions, sentences = data.queries.language.value_counts(), data.passages.language.value_counts()
     assert {code: (questions[code], sentences[code]) for code in questions.index} == PUBLISHED_MLQA_R
     assert data.queries.groupby("question").language.nunique().between(2, 4).all()
-    for source in lareqa.SOURCES:
-        for pinned in source.files:
-            assert pinned.size == (real_data / pinned.path).stat().st_size
+    for pinned in lareqa.MLQA_R.files:
+        assert pinned.size == (real_data / pinned.path).stat().st_size
 
 
 def test_the_sizes_of_xquad_r_are_those_of_its_files(real_data):
-    for pinned in lareqa.SOURCES[0].files:
+    for pinned in lareqa.XQUAD_R.files:
         assert pinned.size == (real_data / pinned.path).stat().st_size
 
 

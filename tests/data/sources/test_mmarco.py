@@ -1,12 +1,8 @@
 """mMARCO: files of upstream's layout, and what a corpus makes of them."""
 
-import dataclasses
-import hashlib
 import io
 import tarfile
-from pathlib import Path
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,34 +34,20 @@ def packed(member: str, content: str) -> bytes:
 @pytest.fixture
 def made() -> dict[str, bytes]:
     """What the files hold, by path: English, German and Dutch."""
-    contents = {"mmarco/qrels.train.tsv": "".join(f"{q}\t0\t{p}\t1\n" for q, p in JUDGED).encode()}
-    contents["mmarco/queries.tar.gz"] = packed("queries.train.tsv", texts_of("en", "query", QUERIES))
-    contents["mmarco/collectionandqueries.tar.gz"] = packed("collection.tsv", texts_of("en", "passage", PASSAGES))
+    contents = {"qrels.train.tsv": "".join(f"{q}\t0\t{p}\t1\n" for q, p in JUDGED).encode()}
+    contents["queries.tar.gz"] = packed("queries.train.tsv", texts_of("en", "query", QUERIES))
+    contents["collectionandqueries.tar.gz"] = packed("collection.tsv", texts_of("en", "passage", PASSAGES))
     for code, name in (("de", "german"), ("nl", "dutch")):
-        folder = "mmarco/data/google"
+        folder = "data/google"
         contents[f"{folder}/queries/train/{name}_queries.train.tsv"] = texts_of(code, "query", QUERIES).encode()
         contents[f"{folder}/collections/{name}_collection.tsv"] = texts_of(code, "passage", PASSAGES).encode()
     return contents
 
 
 @pytest.fixture
-def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Write files and make theirs the pinned checksums; tables go to a cache of their own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
-
-    def write(contents: dict[str, bytes]) -> None:
-        files = []
-        for file in mmarco.SOURCES[0].files:
-            if file.path in contents:
-                path = tmp_path / file.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(contents[file.path])
-                file = dataclasses.replace(file, checksum=f"md5:{hashlib.md5(contents[file.path]).hexdigest()}")
-            files.append(file)
-        monkeypatch.setattr(mmarco, "SOURCES", (dataclasses.replace(mmarco.SOURCES[0], files=tuple(files)),))
-
-    return write
+def pin(publish):
+    """Publish the files of mMARCO."""
+    return lambda contents: publish(mmarco.SOURCE, contents)
 
 
 def test_an_item_is_a_judgement_with_its_texts_in_each_language(made, pin):
@@ -116,8 +98,8 @@ def test_groups_are_split_at_the_rate_that_is_stated():
     assert connected_groups(items["query"], items.passage).nunique() == 40_000
 
 
-GERMAN = "mmarco/data/google/collections/german_collection.tsv"
-QRELS = "mmarco/qrels.train.tsv"
+GERMAN = "data/google/collections/german_collection.tsv"
+QRELS = "qrels.train.tsv"
 
 
 @pytest.mark.parametrize(
@@ -127,33 +109,33 @@ QRELS = "mmarco/qrels.train.tsv"
             QRELS,
             b"103\t0\t6\t1",
             b"103 0 6 1",
-            r"qrels\.train\.tsv:4 is b'103 0 6 1.n'; expected query, 0, passage and",
+            r"qrels\.train\.tsv, line 4: expected query, 0, passage and relevance, .* not b'103 0 6 1.n'",
         ),
-        (QRELS, b"103\t0\t6\t1", b"103\t0\t6", r"qrels\.train\.tsv:4 is"),
-        (QRELS, b"103\t0\t6\t1", b"102\t0\t4\t1", r"qrels\.train\.tsv:4: query 102 and passage 4 come twice"),
-        (QRELS, b"103\t0\t6\t1", b"103\t0\t7\t1", r"qrels\.train\.tsv:4: passage 7 is not in .*collection\.tsv"),
+        (QRELS, b"103\t0\t6\t1", b"103\t0\t6", r"qrels\.train\.tsv, line 4: expected query, 0"),
+        (QRELS, b"103\t0\t6\t1", b"102\t0\t4\t1", r"qrels\.train\.tsv, line 4: query 102 and passage 4 come twice"),
+        (QRELS, b"103\t0\t6\t1", b"103\t0\t7\t1", r"qrels\.train\.tsv, line 4: passage 7 is not in .*collection\.tsv"),
         (
             QRELS,
             b"103\t0\t6\t1",
             b"99\t0\t6\t1",
-            r"qrels\.train\.tsv:4: query 99 is not in .*german_queries\.train\.tsv",
+            r"qrels\.train\.tsv, line 4: query 99 is not in .*german_queries\.train\.tsv",
         ),
         # Passages go down from 2998, on line 1; the judged one 6 is on line 1497.
         (
             GERMAN,
             b"\n6\tpassage",
             b"\n6 passage",
-            r"german_collection\.tsv:1497 has 1 columns; expected 2, id and text",
+            r"german_collection\.tsv, line 1497: 1 columns; expected 2, id and text",
         ),
-        (GERMAN, b"\n6\tpassage", b"\n6\tpas\tsage", r"german_collection\.tsv:1497 has 3 columns"),
-        (GERMAN, b"\n6\tpassage", b"\n6\tpass\xff", r"german_collection\.tsv:1497 is not in UTF-8"),
-        (GERMAN, b"\n6\tpassage", b"\n6\t \n5\tpassage", r"german_collection\.tsv:1497: the text of 6 is empty"),
-        (GERMAN, b"\n6\tpassage", b"\n8\tpassage", r"german_collection\.tsv:1497: id 8 comes twice"),
+        (GERMAN, b"\n6\tpassage", b"\n6\tpas\tsage", r"german_collection\.tsv, line 1497: 3 columns"),
+        (GERMAN, b"\n6\tpassage", b"\n6\tpass\xff", r"german_collection\.tsv, line 1497: not UTF-8"),
+        (GERMAN, b"\n6\tpassage", b"\n6\t \n5\tpassage", r"german_collection\.tsv, line 1497: the text of 6 is empty"),
+        (GERMAN, b"\n6\tpassage", b"\n8\tpassage", r"german_collection\.tsv, line 1497: id 8 comes twice"),
         (
             GERMAN,
             b"\n6\tpassage",
             b"\n5\tpassage",
-            r"qrels\.train\.tsv:4: passage 6 is not in .*german_collection\.tsv",
+            r"qrels\.train\.tsv, line 4: passage 6 is not in .*german_collection\.tsv",
         ),
     ],
 )
@@ -165,7 +147,7 @@ def test_files_that_do_not_fit_are_refused_with_file_and_line(made, pin, path, o
 
 
 def test_a_truncated_or_foreign_archive_is_refused(made, pin):
-    path = "mmarco/collectionandqueries.tar.gz"
+    path = "collectionandqueries.tar.gz"
     pin({**made, path: made[path][:-3000]})
     with pytest.raises(ValueError, match=r"collectionandqueries\.tar\.gz is truncated or lacks collection\.tsv"):
         load_corpus("mmarco", languages=["en"])
@@ -200,6 +182,6 @@ def test_arguments_that_name_nothing_are_refused(arguments, message):
 
 
 def test_files_are_pinned_for_all_fourteen_languages():
-    assert len(mmarco.LANGUAGES) == 14
-    files = mmarco.SOURCES[0].files
+    assert len(mmarco.SOURCE.languages) == 14
+    files = mmarco.SOURCE.files
     assert len(files) == len({file.path for file in files}) == len({file.checksum for file in files}) == 1 + 2 * 14

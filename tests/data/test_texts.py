@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from hybridlib.data.corpus import ParallelCorpus
-from hybridlib.data.sources.texts import Texts, interleave
+from hybridlib.data.texts import Texts, interleave
 
 
 def test_texts_come_back_by_number_whatever_the_order_they_were_put_in(tmp_path: Path):
@@ -25,7 +25,7 @@ def test_texts_come_back_by_number_whatever_the_order_they_were_put_in(tmp_path:
 
 @pytest.mark.parametrize("rows", [1, 6, 7, 1000])
 def test_the_pieces_are_those_of_the_table_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int):
-    monkeypatch.setattr("hybridlib.data.sources.texts.ROWS_AT_ONCE", rows)
+    monkeypatch.setattr("hybridlib.data.texts.ROWS_AT_ONCE", rows)
     generator = np.random.default_rng(0)
     # 23 items of 9 queries and 7 passages, a third of which is missing in each of three languages.
     items = pd.DataFrame({"query": generator.integers(0, 9, 23), "passage": generator.integers(0, 7, 23)})

@@ -1,18 +1,16 @@
-"""SQuAD and its translations: files of upstream's layout, and what a corpus makes of them."""
+"""SQuAD, its translations and SQuADShifts: files of upstream's layout, and what a corpus makes of them."""
 
-import dataclasses
-import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
-from hybridlib.data.sources import squad_translate
+from hybridlib.data.sources import squad
 from hybridlib.data.sources.lareqa import read_xquad_r
 from hybridlib.data.sources.squad import Question, answering_sentence, read_questions
 
@@ -23,7 +21,7 @@ GERMAN = ["Es regnet in Bergen. Die Sonne geht um sechs unter.", "Katzen schlafe
 GEFRAGT = {"a": ("Wo regnet es?", 0, "Bergen"), "b": ("Wann?", 0, "sechs"), "c": ("Wer?", 1, "Katzen")}
 
 
-def squad(contexts: list[str], asked: dict[str, tuple[str, int, str]], *, apart: bool = False) -> dict[str, Any]:
+def content(contexts: list[str], asked: dict[str, tuple[str, int, str]], *, apart: bool = False) -> dict[str, Any]:
     """SQuAD's JSON; translations have a copy of its paragraph for each question."""
     paragraphs = []
     for number, context in enumerate(contexts):
@@ -37,38 +35,23 @@ def squad(contexts: list[str], asked: dict[str, tuple[str, int, str]], *, apart:
     return {"version": "1.1", "data": [{"title": "T", "paragraphs": paragraphs}]}
 
 
-def pin(folder: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write files and make theirs the pinned checksums."""
-    files = []
-    for language, file in zip(squad_translate.LANGUAGES, squad_translate.SOURCES[0].files, strict=True):
-        if language in contents:
-            path = folder / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(contents[language])
-            digest = hashlib.sha256(contents[language]).hexdigest()
-            file = dataclasses.replace(file, checksum=f"sha256:{digest}", size=path.stat().st_size)
-        files.append(file)
-    source = dataclasses.replace(squad_translate.SOURCES[0], files=tuple(files))
-    monkeypatch.setattr(squad_translate, "SOURCES", (source,))
-    monkeypatch.setenv("HYBRIDLIB_DATA", str(folder))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    return tmp_path / "cache" / "hybridlib"
+NAMES = {"en": "train-v1.1.json", "de": "squad.translate.train.en-de.json"}
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+def write(publish) -> Callable[[dict[str, Any]], Path]:
+    """Publish what some languages hold."""
+    return lambda contents: publish(
+        squad.SQUAD_TRANSLATE, {NAMES[code]: json.dumps(value) for code, value in contents.items()}
+    )
+
+
+@pytest.fixture
+def made(write) -> dict[str, dict[str, Any]]:
     """What English and German hold; German has its questions in another order and a paragraph for each."""
-    contents = {"en": squad(ENGLISH, ASKED), "de": squad(GERMAN, dict(reversed(GEFRAGT.items())), apart=True)}
-    pin(tmp_path, {code: json.dumps(value).encode() for code, value in contents.items()}, monkeypatch)
+    contents = {"en": content(ENGLISH, ASKED), "de": content(GERMAN, dict(reversed(GEFRAGT.items())), apart=True)}
+    write(contents)
     return contents
-
-
-def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: dict[str, Any]) -> None:
-    pin(tmp_path, {code: json.dumps(value).encode() for code, value in contents.items()}, monkeypatch)
 
 
 def rows(corpus: ParallelCorpus) -> list[tuple[str, str, str]]:
@@ -101,11 +84,9 @@ def test_english_need_not_be_of_the_grid(made):
 
 
 @pytest.mark.parametrize("answers", [[], None, [{"text": "sechs", "answer_start": 0}], [{"text": "sechs"}]])
-def test_a_question_whose_answer_was_lost_in_translation_is_missing_and_counted(
-    made, tmp_path, monkeypatch, caplog, answers
-):
+def test_a_question_whose_answer_was_lost_in_translation_is_missing_and_counted(made, write, caplog, answers):
     made["de"]["data"][0]["paragraphs"][0]["qas"][0]["answers"] = answers  # of b, since German goes backwards: b, a, c
-    again(tmp_path, monkeypatch, made)
+    write(made)
     with caplog.at_level(logging.INFO):
         corpus = load_corpus("squad-translate", languages=["en", "de"])
     assert corpus.sizes().to_dict() == {"en": 3, "de": 2}
@@ -116,26 +97,26 @@ def test_a_question_whose_answer_was_lost_in_translation_is_missing_and_counted(
     assert len(alone) == 2 and list(alone.table["item"]) == [0, 1]
 
 
-def test_the_table_is_mapped_and_made_once_for_the_same_files(made, cache, tmp_path, monkeypatch):
+def test_the_table_is_mapped_and_made_once_for_the_same_files(made, cache, monkeypatch):
     first = load_corpus("squad-translate", languages=["en", "de"])
     assert [Path(one["filename"]).parent for one in first.table.cache_files] == [cache]
-    monkeypatch.setattr(squad_translate, "fetch", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(squad, "_pieces", lambda *_: pytest.fail("read again"))
     assert load_corpus("squad-translate", languages=["en", "de"]).table.to_dict() == first.table.to_dict()
     # In another order of languages it is another table.
     with pytest.raises(pytest.fail.Exception, match="read again"):
         load_corpus("squad-translate", languages=["de", "en"])
 
 
-def test_other_files_make_another_table(made, tmp_path, monkeypatch):
+def test_other_files_make_another_table(made, write):
     load_corpus("squad-translate", languages=["en", "de"])
     made["de"]["data"][0]["paragraphs"][0]["qas"][0]["question"] = "Um wie viel Uhr?"
-    again(tmp_path, monkeypatch, made)
+    write(made)
     assert rows(load_corpus("squad-translate", languages=["en", "de"]))[3][1] == "Um wie viel Uhr?"
 
 
-def test_nothing_is_kept_of_a_table_that_could_not_be_made(made, cache, tmp_path, monkeypatch):
+def test_nothing_is_kept_of_a_table_that_could_not_be_made(made, cache, write):
     made["de"]["data"][0]["paragraphs"][0]["qas"][0]["id"] = "z"
-    again(tmp_path, monkeypatch, made)
+    write(made)
     with pytest.raises(ValueError, match=r"en-de\.json: question 'z' is not in SQuAD's training set"):
         load_corpus("squad-translate", languages=["en", "de"])
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
@@ -143,17 +124,17 @@ def test_nothing_is_kept_of_a_table_that_could_not_be_made(made, cache, tmp_path
 
 def broken(change: str) -> bytes:
     """An English file that is no SQuAD."""
-    content = squad(ENGLISH, ASKED)
-    paragraph = content["data"][0]["paragraphs"][0]
+    made = content(ENGLISH, ASKED)
+    paragraph = made["data"][0]["paragraphs"][0]
     if change == "twice":
-        content["data"][0]["paragraphs"].append(paragraph)
+        made["data"][0]["paragraphs"].append(paragraph)
     elif change == "empty":
         paragraph["qas"][1]["question"] = " "
     elif change == "no id":
         del paragraph["qas"][0]["id"]
     elif change == "none":
-        content["data"] = []
-    text = json.dumps(content).encode()
+        made["data"] = []
+    text = json.dumps(made).encode()
     return {"truncated": text[:-40], "encoding": text.replace(b"Cats", b"Cat\xe9")}.get(change, text)
 
 
@@ -168,8 +149,8 @@ def broken(change: str) -> bytes:
         ("encoding", r"train-v1\.1\.json is truncated or not a file in SQuAD's format: UnicodeDecodeError"),
     ],
 )
-def test_files_that_are_no_squad_are_refused(tmp_path, monkeypatch, change, message):
-    pin(tmp_path, {"en": broken(change)}, monkeypatch)
+def test_files_that_are_no_squad_are_refused(publish, change, message):
+    publish(squad.SQUAD_TRANSLATE, {NAMES["en"]: broken(change)})
     with pytest.raises(ValueError, match=message):
         load_corpus("squad-translate", languages=["en"])
 
@@ -180,7 +161,7 @@ def test_files_that_are_no_squad_are_refused(tmp_path, monkeypatch, change, mess
         ({"split": "test"}, "split is 'test'; allowed: train$"),
         ({"languages": ["en", "sw"]}, "languages: 'sw' is not in squad-translate; allowed: ar, de, el, en, es, hi, ru"),
         ({"languages": ["en", "en"]}, r"languages \['en', 'en'\] names one twice"),
-        ({"languages": []}, "no item in any of the languages"),
+        ({"languages": []}, "languages names none; allowed in squad-translate: ar, de"),
     ],
 )
 def test_arguments_that_name_nothing_are_refused(arguments, message):
@@ -189,8 +170,8 @@ def test_arguments_that_name_nothing_are_refused(arguments, message):
 
 
 def test_the_files_are_those_of_squad_and_xtreme():
-    files = squad_translate.SOURCES[0].files
-    assert len(files) == len(squad_translate.LANGUAGES) == 11
+    files = squad.SQUAD_TRANSLATE.files
+    assert len(files) == len(squad.SQUAD_TRANSLATE.languages) == 11
     assert sum(file.size for file in files) == 2_377_153_355  # in tensorflow-datasets
     paths = {file.path for file in files}
     assert {"squad-translate/train-v1.1.json", "squad-translate/squad.translate.train.en-zh.json"} <= paths
@@ -215,3 +196,96 @@ def test_sentences_are_mostly_those_of_xquad_r(real_data):
         found = [answering_sentence(one, language) in expected[f"{language}:{one.key}"] for one in questions]
         assert len(found) == 1190
         assert sum(found) / len(found) >= share, language
+
+
+# --- SQuADShifts
+
+# In each domain two questions on one paragraph and one on another; several people answered each, as upstream.
+CONTEXTS = ["{0} has seven ships. Its king is Ole. He is old.", "It snowed in {0}. Nobody came."]
+SHIFTED = [("1", "How many ships?", 0, ["seven", "seven ships"]), ("2", "Who is king?", 0, ["Ole"])]
+SHIFTED += [("3", "What did it do?", 1, ["snowed"])]
+
+
+@pytest.fixture
+def shifted(publish) -> Callable[..., Path]:
+    """Publish the four files, some of them changed."""
+
+    def write(change: dict[str, str | bytes] | None = None) -> Path:
+        contents = {}
+        for domain, file in zip(squad._DOMAINS, squad.SQUADSHIFTS.files, strict=True):
+            paragraphs = []
+            for number, template in enumerate(CONTEXTS):
+                context = template.format(domain)
+                entries = [
+                    {"id": key, "question": f"{text} {domain}", "answers": answers_in(context, answers)}
+                    for key, text, place, answers in SHIFTED
+                    if place == number
+                ]
+                paragraphs.append({"context": context, "qas": entries})
+            made = json.dumps({"version": "1.1", "data": [{"title": "T", "paragraphs": paragraphs}]})
+            contents[file.path.removeprefix("squadshifts/")] = (change or {}).get(domain, made)
+        return publish(squad.SQUADSHIFTS, contents)
+
+    return write
+
+
+def answers_in(context: str, answers: list[str]) -> list[dict[str, object]]:
+    return [{"text": text, "answer_start": context.index(text)} for text in answers]
+
+
+def test_all_four_domains_are_there_for_validation(shifted):
+    shifted()
+    corpus = load_corpus("squadshifts", "validation")
+    assert corpus.languages == ("en",)
+    table = corpus.table.to_pandas()
+    assert table.domain.tolist() == [name for name in ("new_wiki", "nyt", "reddit", "amazon") for _ in range(3)]
+    assert table["query"].tolist()[3:6] == ["How many ships? nyt", "Who is king? nyt", "What did it do? nyt"]
+    assert table["passage"].tolist()[3:6] == ["nyt has seven ships.", "Its king is Ole.", "It snowed in nyt."]
+    # Ids and numbers of paragraphs begin anew in each domain, items and groups do not.
+    assert table["item"].tolist() == list(range(12))
+    assert table.passage_group.tolist() == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]
+    assert set(table["dataset"]) == {"squadshifts"} and set(table.language) == {"en"}
+
+
+def test_domains_can_be_chosen(shifted):
+    shifted()
+    corpus = load_corpus("squadshifts", "validation", items={"reddit": 3, "nyt": 1})
+    assert sorted(corpus.table["domain"]) == ["nyt", "reddit", "reddit", "reddit"]
+
+
+def test_the_first_answer_that_stands_where_it_should_counts(shifted, caplog):
+    context = "It is so. Is he old? End."
+    answers = [{"text": "snow", "answer_start": 0}, {"text": "old", "answer_start": context.index("old")}]
+    entries = [
+        {"id": "1", "question": "Who?", "answers": answers},
+        {"id": "2", "question": "?", "answers": answers[:1]},
+    ]
+    foreign = {"data": [{"title": "T", "paragraphs": [{"context": context, "qas": entries}]}]}
+    shifted({"amazon": json.dumps(foreign)})
+    with caplog.at_level(logging.INFO):
+        table = load_corpus("squadshifts", "validation").table
+    assert len(table) == 10 and table[9]["passage"] == "Is he old?"
+    assert "amazon_reviews_v1.0.json: 1 questions are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "train"}, "split is 'train'; allowed: validation$"),
+        ({"split": "validation", "languages": ["de"]}, "languages: 'de' is not in squadshifts; allowed: en$"),
+    ],
+)
+def test_nothing_but_english_validation_data_can_be_had(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load_corpus("squadshifts", **arguments)
+
+
+def test_a_file_that_is_no_squad_is_refused(shifted):
+    shifted({"reddit": b'{"data": [{}]}'})
+    with pytest.raises(ValueError, match=r"reddit_v1\.0\.json is truncated or not a file in SQuAD's format: KeyError"):
+        load_corpus("squadshifts", "validation")
+
+
+def test_the_files_of_squadshifts_are_those_that_upstream_announces():
+    # 16,505,623 bytes is the download_size of dataset_infos.json.
+    assert sum(file.size for file in squad.SQUADSHIFTS.files) == 16_505_623
