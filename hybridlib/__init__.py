@@ -15,7 +15,6 @@ _MODULE_OF = {
     "BatchRatioParams": "study.questions",
     "DomainDataParams": "study.questions",
     "HybridBatchSampler": "sampler.batches",
-    "Index": "evaluation.search",
     "InfoNCE": "loss",
     "LanguageImbalanceParams": "study.questions",
     "MiraclHighResourceParams": "study.questions",

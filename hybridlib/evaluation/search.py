@@ -18,14 +18,13 @@ from hybridlib.metric.arguments import as_matrix
 from hybridlib.metric.bounds import error_bound
 from hybridlib.metric.cpu_kernels import norms_of, pair_scores
 
-# Candidates beyond k that are asked for at first, and the most that are held at a time.
-_SPARE, _MOST_CANDIDATES = 16, 2**22
+Queries = str | Sequence[str] | pd.DataFrame
 
 
 def search(
     encoder: SentenceTransformer,
     task: RetrievalTask,
-    queries: str | Sequence[str] | pd.DataFrame | None = None,
+    queries: Queries | None = None,
     *,
     k: int = 5,
     progress: bool = False,
@@ -54,8 +53,9 @@ def search(
     if not (isinstance(k, int | np.integer) and 1 <= k <= len(task.passages)):
         raise ValueError(f"k is {k}; allowed: whole numbers from 1 to {len(task.passages)}, the passages of the task")
     texts, asked = _texts_and_rows(task, task.queries if queries is None else queries)
-    passages = embed_texts(encoder, task.passages.text.tolist(), progress=progress, **options)
-    embedded = embed_texts(encoder, texts, role="query", progress=progress, **options)
+    passages = embed_texts(encoder, task.passages.text.tolist(), progress=progress, **options)  # (P, D)
+    embedded = embed_texts(encoder, texts, role="query", progress=progress, **options)  # (Q, D)
+    passages, embedded = as_matrix(passages, "passage_embeddings"), as_matrix(embedded, "query_embeddings")
     scores, passage = _nearest(embedded, passages, k, cosine)  # (Q k,), (Q k,)
     query = np.repeat(np.arange(len(texts)), k)
     found = {
@@ -68,14 +68,13 @@ def search(
     if asked is None:
         return pd.DataFrame({"query": query, **found})
     of_task = task.queries.iloc[asked[query]].reset_index(drop=True)
-    relevant = pd.MultiIndex.from_arrays([asked[query], passage]).isin(pd.MultiIndex.from_arrays(task.pairs.T))
     keys = {"query_id": of_task.query_id, "query_language": of_task.language.astype("category")}
+    a_pair = np.array([len(task.passages), 1])  # makes one number of a query's and a passage's row
+    relevant = np.isin(np.column_stack([asked[query], passage]) @ a_pair, task.pairs @ a_pair)
     return pd.DataFrame({**keys, **found, "relevant": relevant})
 
 
-def _texts_and_rows(
-    task: RetrievalTask, queries: str | Sequence[str] | pd.DataFrame
-) -> tuple[list[str], np.ndarray | None]:
+def _texts_and_rows(task: RetrievalTask, queries: Queries) -> tuple[list[str], np.ndarray | None]:
     """Return the texts of the queries, and their rows in the task if they are of it. (Q,)"""
     if len(queries) == 0:
         raise ValueError("queries is empty; expected a text, several, or rows of task.queries")
@@ -97,30 +96,22 @@ def _nearest(queries: np.ndarray, passages: np.ndarray, k: int, cosine: bool) ->
     """Return the exact scores and the rows of the k nearest passages of each query. (Q, D), (P, D) -> (Q k,), (Q k,)"""
     import faiss  # brings a thread pool of its own, which only those who search should have
 
-    queries, passages = as_matrix(queries, "query_embeddings"), as_matrix(passages, "passage_embeddings")
     norms, lengths = norms_of(queries), norms_of(passages)
-    scale = lengths if cosine else np.ones(len(passages))
-    # The error bound asks for norms of at most 1; for the dot product all passages are shrunk alike.
+    scale = lengths if cosine else np.ones(len(lengths))
     units = (queries / norms[:, None]).astype(np.float32)
     index = faiss.IndexFlatIP(passages.shape[1])
+    # The error bound asks for norms of at most 1; for the dot product all passages are shrunk alike.
     index.add((passages / (lengths[:, None] if cosine else lengths.max())).astype(np.float32))
-    scores, found = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
-
-    def settle(rows: np.ndarray, depth: int) -> None:
-        near, candidates = index.search(units[rows], depth)  # (rows, depth), (rows, depth)
-        # What faiss left out is surely worse than k candidates if the last one is, by twice the error of a score.
-        sure = (near[:, k - 1] - near[:, -1] > 2 * error_bound(queries.shape[1])) | (depth == len(passages))
-        pairs = np.repeat(rows[sure], depth), candidates[sure].ravel()
-        exact = pair_scores(queries, passages, scale, *pairs).reshape(-1, depth)
-        order = np.lexsort((candidates[sure], -exact))[:, :k]
-        scores[rows[sure]] = np.take_along_axis(exact, order, axis=1)
-        found[rows[sure]] = np.take_along_axis(candidates[sure], order, axis=1)
-        if not sure.all():
-            settle(rows[~sure], min(4 * depth, len(passages)))
-
-    for rows in np.array_split(np.arange(len(queries)), -(-len(queries) * len(passages) // _MOST_CANDIDATES)):
-        settle(rows, min(k + _SPARE, len(passages)))
-    return (scores / norms[:, None] if cosine else scores).ravel(), found.ravel()
+    # What is worse than the k-th by more than both scores can be wrong is not among the best k.
+    lowest = index.search(units, k)[0][:, -1] - 2 * error_bound(passages.shape[1])  # (Q,)
+    scores, found = [], []
+    for row in range(len(queries)):
+        _, _, near = index.range_search(units[row : row + 1], np.nextafter(lowest[row], np.float32(-np.inf)))
+        exact = pair_scores(queries, passages, scale, np.full(len(near), row), near)
+        best = np.lexsort((near, -exact))[:k]
+        scores.append(exact[best] / (norms[row] if cosine else 1.0))
+        found.append(near[best])
+    return np.concatenate(scores), np.concatenate(found)
 
 
 def language_shares(found: pd.DataFrame) -> pd.DataFrame:
