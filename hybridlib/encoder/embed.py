@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -36,6 +36,13 @@ _BATCH_TOKENS, _BATCH_TOKENS_OF_GPU = 2048, 32_768
 _WINDOW = 4096  # texts
 _WORKERS = 8  # at most
 _STOCK_BATCH = 512  # texts
+
+
+class EmbedOptions(TypedDict, total=False):
+    """How an encoder is asked to embed; see `embed_texts`."""
+
+    batch_tokens: int | None
+    precision: str | None
 
 
 def embed_texts(

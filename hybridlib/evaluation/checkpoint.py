@@ -1,8 +1,8 @@
-"""Checkpoints of an evaluation: what has been counted so far, in a folder, so that a kill costs seconds and not days.
+"""Checkpoints of an evaluation: the counts so far, kept in a folder, so that a kill costs seconds and not days.
 
 Every process writes a file of its own, `counts-<number>.npz`, with the chunks of passages that it has counted and their
-counts. A later evaluation reads all of them, however many processes there were, and counts the remaining chunks into
-new ones. A description, `evaluation.json`, says what the counts are of; a folder of anything else is refused.
+counts. A later evaluation reads all of these files, however many processes wrote them, and counts the remaining chunks
+into new ones. A record, `evaluation.json`, says what the counts depend on; a folder with another record is refused.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from hybridlib.data.passages import Passages
 from hybridlib.data.task import RetrievalTask
 from hybridlib.paths import replacing
 
-# A checkpoint is written after a chunk, but not more often than this: what a kill costs is this and a chunk.
+# A checkpoint is written after a chunk, but not more often than this. So a kill costs this and a chunk.
 SECONDS = 10.0
 
-Description = dict[str, Any]
+Record = dict[str, Any]
 
 
-def describe(
+def records_of_folders(
     encoder: SentenceTransformer,
     task: RetrievalTask,
     chunk_size: int,
@@ -35,58 +35,65 @@ def describe(
     *,
     checkpoint: Path | None,
     embeddings: Path | None,
-) -> dict[Path, Description]:
-    """What counts and embeddings depend on, by the file that says so in their folder, as text, numbers and SHA-256.
+) -> dict[Path, Record]:
+    """Return, for the record file of each folder, what the counts or the embeddings in that folder depend on.
 
-    Measures are functions of the counts and are not among it.
+    Measures are not recorded, because they are functions of the counts.
     """
     if checkpoint is None and embeddings is None:
         return {}
-    passages = {
-        **_describe_encoder(encoder),
+    of_embeddings = {
+        **_record_of_encoder(encoder),
         "precision": precision,
         "passages": _digest(task.passages),
         "chunk_size": chunk_size,
     }
-    counts = {
-        **passages,
+    of_counts = {
+        **of_embeddings,
         "similarity": str(encoder.similarity_fn_name),
         "queries": _digest(task.queries[["query_id", "language", "text"]]),
         "qrels": _digest(task.qrels),
     }
-    descriptions = {}
+    records = {}
     if checkpoint is not None:
-        descriptions[checkpoint / "evaluation.json"] = counts
+        records[checkpoint / "evaluation.json"] = of_counts
     if embeddings is not None:
-        descriptions[embeddings / "embeddings.json"] = passages
-    return descriptions
+        records[embeddings / "embeddings.json"] = of_embeddings
+    return records
 
 
-def _describe_encoder(encoder: SentenceTransformer) -> Description:
-    parts = hashlib.sha256(repr((encoder, sorted(encoder.tokenizer.get_vocab().items()))).encode())
+def _record_of_encoder(encoder: SentenceTransformer) -> Record:
+    digest = hashlib.sha256(repr((encoder, sorted(encoder.tokenizer.get_vocab().items()))).encode())
     for name, tensor in encoder.state_dict().items():
-        parts.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        parts.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
     return {
-        "encoder": parts.hexdigest(),
+        "encoder": digest.hexdigest(),
         "prompts": dict(encoder.prompts),
         "max_seq_length": str(encoder.max_seq_length),
         "truncate_dim": encoder.truncate_dim,
     }
 
 
+def _digest(table: Passages) -> str:
+    """Hash the content of a table in memory; a Dataset has a fingerprint, which follows its files and transforms."""
+    if not isinstance(table, pd.DataFrame):
+        return f"{table._fingerprint} ({len(table)} rows)"
+    return hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest()
+
+
 class Checkpoint:
-    """What was counted before, and the file in which this process keeps what it counts now.
+    """The counts that a folder holds, and the file in it where this process keeps its own.
 
     Args:
-        folder: of all processes; nothing is read or written if it is None.
+        folder: shared by all processes; nothing is read or written if it is None.
         chunks: how many chunks there are.
         pairs: relevant pairs, N.
         languages: of the passages, L.
 
     Attributes:
         counted: whether each chunk was counted before. (chunks,)
-        above: what was counted before. (N, L)
+        above: the counts of those chunks. (N, L)
 
     Raises:
         ValueError: a file cannot be read, or a chunk was counted twice.
@@ -98,25 +105,28 @@ class Checkpoint:
         self._folder, self._written = folder, time.monotonic()
         files = sorted(folder.glob("counts-*.npz")) if folder else []
         for path in files:
-            try:
-                with np.load(path) as part:
-                    here, above = part["chunks"], part["above"]
-                self.above += above
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{path} cannot be read ({error}); delete it to count its chunks again") from error
-            if self.counted[here].any():
-                chunk = here[self.counted[here]][0]
-                raise ValueError(f"{path}: chunk {chunk} is in another file of the folder, too; delete the folder")
-            self.counted[here] = True
+            self._read(path)
         self._next = 1 + max((int(re.sub(r"\D", "", path.stem)) for path in files), default=-1)
 
+    def _read(self, path: Path) -> None:
+        try:
+            with np.load(path) as part:
+                chunks, above = part["chunks"], part["above"]
+            self.above += above
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} cannot be read ({error}); delete it to count its chunks again") from error
+        twice = chunks[self.counted[chunks]]
+        if len(twice):
+            raise ValueError(f"{path}: chunk {twice[0]} is in another file of the folder, too; delete the folder")
+        self.counted[chunks] = True
+
     def save(self, chunks: list[int], above: np.ndarray, *, rank: int, last: bool) -> None:
-        """Write what this process has counted since the start, if the last time is long enough ago or if it is done.
+        """Write what this process has counted since the start, if the last time is long enough ago or it is done.
 
         Args:
             chunks: counted by this process.
             above: their counts. (N, L)
-            rank: of this process, from 0.
+            rank: number of this process, from 0.
             last: whether nothing will follow.
         """
         if self._folder is None or not (last or time.monotonic() - self._written >= SECONDS):
@@ -124,10 +134,3 @@ class Checkpoint:
         with replacing(self._folder / f"counts-{self._next + rank:05}.npz") as draft:
             np.savez(draft, chunks=np.array(chunks, dtype=np.int64), above=above)
         self._written = time.monotonic()
-
-
-def _digest(table: Passages) -> str:
-    """Of a table in memory its content, of a Dataset its own fingerprint, which follows its files and transforms."""
-    if not isinstance(table, pd.DataFrame):
-        return f"{table._fingerprint} ({len(table)} rows)"
-    return hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest()

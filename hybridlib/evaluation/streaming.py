@@ -1,65 +1,54 @@
-"""Counting ranks over a corpus of any size: embed a chunk of passages, count, forget.
+"""Ranks in a corpus of any size: embed a chunk of passages, count, forget.
 
-Chunks are at fixed places, so that a chunk's embeddings are the same wherever and whenever they are made: after a kill,
-or in one of several processes, which take chunks in turn and add up their counts.
+Chunks begin at fixed places, so that a chunk's embeddings are the same wherever and whenever they are made: after a
+kill, or in one of several processes, which take chunks in turn and add up their counts.
 
 The texts of relevant passages are embedded first and once. Where one of them comes again in the corpus, its embedding
-is taken from there, so that equal texts are tied exactly, in whichever chunks and processes they are.
+is taken from there. So equal texts are tied exactly, whichever chunks and processes they are in.
 """
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.distributed as dist
 from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
-from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of, workers_for
-from hybridlib.evaluation.checkpoint import Checkpoint, describe
+from hybridlib.encoder.embed import EmbedOptions, embed_chunks, embed_texts, precision_of
+from hybridlib.evaluation.checkpoint import Checkpoint, records_of_folders
+from hybridlib.evaluation.processes import connected_processes
 from hybridlib.metric.ranks import RankCounter, Ranks
 from hybridlib.paths import check_record, replacing, write_record
 
-# Processes wait for the slowest of them.
-_PATIENCE = timedelta(days=7)
-# What takes less than this many seconds shows no progress unless it is asked for.
-_UNSEEN = 2
-
-Embed = Callable[[Iterable[list[str]]], Iterator[np.ndarray]]
-Chunk = tuple[int, pd.DataFrame]  # its number and its passages
+# The bar appears after this many seconds unless `progress` is set.
+_QUIET_SECONDS = 2
 
 
 def stream_ranks(
     encoder: SentenceTransformer,
     task: RetrievalTask,
     *,
-    batch_tokens: int | None,
-    precision: str | None,
     chunk_size: int,
     progress: bool | None,
     checkpoint: Path | None,
     embeddings: Path | None,
+    **options: Unpack[EmbedOptions],
 ) -> Ranks:
-    """Rank every relevant passage among the passages of each language, of which one chunk at a time is in memory.
+    """Rank every relevant passage among the passages of each language, with one chunk of these in memory at a time.
 
     Args:
         encoder: its similarity is the cosine or the dot product.
         task: what to retrieve.
-        batch_tokens, precision: as of `hybridlib.encoder.embed.embed_texts`.
         chunk_size: passages of a chunk, C.
-        progress: as of `hybridlib.evaluation.evaluate.evaluate`.
+        progress: as in `hybridlib.evaluation.evaluate.evaluate`.
         checkpoint: a folder for counts.
         embeddings: a folder for the embeddings of the chunks.
+        options: as in `hybridlib.encoder.embed.embed_texts`.
 
     Returns:
         The ranks, in the order of `task.pairs`; memory O(N L + (Q + R + C) D) for R relevant passages.
@@ -70,170 +59,133 @@ def stream_ranks(
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}; allowed: 1 or more")
-    precision = precision_of(encoder, precision)
-    chunks = -(-len(task.passages) // chunk_size)
-    with _processes() as processes:
-        descriptions = describe(encoder, task, chunk_size, precision, checkpoint=checkpoint, embeddings=embeddings)
-        for path, description in descriptions.items():
-            check_record(path, description)
-        done = Checkpoint(checkpoint, chunks=chunks, pairs=len(task.pairs), languages=len(task.languages))
+    options["precision"] = precision = precision_of(encoder, options.get("precision"))
+    sizes = np.diff([*range(0, len(task.passages), chunk_size), len(task.passages)])  # passages of each chunk
+    with connected_processes() as processes:
+        records = records_of_folders(encoder, task, chunk_size, precision, checkpoint=checkpoint, embeddings=embeddings)
+        for path, record in records.items():
+            check_record(path, record)
+        done = Checkpoint(checkpoint, chunks=len(sizes), pairs=len(task.pairs), languages=len(task.languages))
         processes.wait()  # nothing is written before all have read
-        if processes.rank == 0:
-            for path, description in descriptions.items():
-                write_record(path, description)
+        for path, record in records.items():
+            write_record(path, record)
+        own = np.flatnonzero(~done.counted)[processes.rank :: processes.size].tolist()
         above = np.zeros_like(done.above)
-        if not done.counted.all():
-            options = {"batch_tokens": batch_tokens, "precision": precision}
-            counting = _Counting(encoder, task, options, chunk_size, processes, embeddings)
-            above = counting.run(done, progress)
+        if own:
+            embedder = _PassageEmbedder(encoder, task, embeddings, options)
+            counter = _counter(encoder, task, embedder, processes.threads, options)
+            languages = pd.Index(task.languages)
+            with _progress_bar(sizes, done.counted, own, progress, rank=processes.rank) as bar:
+                chunks = embedder.embed(_chunks(task, own, chunk_size))
+                for counted, (chunk, rows) in enumerate(chunks, start=1):
+                    counter.update(rows, languages.get_indexer(pd.Index(chunk.passages.language)), start=chunk.start)
+                    done.save(own[:counted], counter.above, rank=processes.rank, last=counted == len(own))
+                    bar.update(len(rows))
+            above = counter.above
         return Ranks(task.pairs[:, 0], task.pairs[:, 1], done.above + processes.sum(above))
 
 
-class _Counting:
-    """One process's part of an evaluation."""
+class _Chunk(NamedTuple):
+    """Consecutive passages of the corpus."""
 
-    def __init__(
-        self,
-        encoder: SentenceTransformer,
-        task: RetrievalTask,
-        options: dict[str, Any],
-        chunk_size: int,
-        processes: "_Processes",
-        embeddings: Path | None,
-    ) -> None:
-        positions, row = np.unique(task.pairs[:, 1], return_inverse=True)
-        relevant = rows_of(task.passages, positions).text  # (R,)
-        options["workers"] = workers_for(encoder, len(task.passages) // processes.size)
-        self._passages = _ChunkEncoder(partial(embed_chunks, encoder, **options), relevant, embeddings)
-        self._task, self._chunk_size, self._processes = task, chunk_size, processes
-        self._languages = pd.Index(task.languages)
-        self._counter = RankCounter(
-            embed_texts(encoder, task.queries.text.tolist(), role="query", **options),
-            self._passages.of_relevant(relevant),
-            np.column_stack([task.pairs[:, 0], row]),
-            positions,
-            languages=len(self._languages),
-            similarity=str(encoder.similarity_fn_name),
-            threads=processes.threads,
-            device=encoder.device,
-        )
-
-    def run(self, done: Checkpoint, progress: bool | None) -> np.ndarray:
-        """Count this process's share of the chunks that are not counted yet. (N, L)"""
-        rank, size = self._processes.rank, len(self._task.passages)
-        own = np.flatnonzero(~done.counted)[rank :: self._processes.size].tolist()
-        starts = np.arange(0, size, self._chunk_size)
-        passages = np.diff([*starts, size])  # of each chunk
-        counted = int(passages[done.counted].sum())
-        bar = tqdm(
-            total=counted + int(passages[own].sum()),
-            initial=counted,
-            desc="evaluate",
-            unit="passage",
-            unit_scale=True,
-            disable=True if rank else None if progress is None else not progress,
-            delay=_UNSEEN if progress is None else 0,
-        )
-        with bar:
-            chunks = ((chunk, self._rows(int(starts[chunk]), int(passages[chunk]))) for chunk in own)
-            for number, (chunk, rows, embeddings) in enumerate(self._passages(chunks), start=1):
-                languages = self._languages.get_indexer(pd.Index(rows.language))
-                self._counter.update(embeddings, languages, start=int(starts[chunk]))
-                done.save(own[:number], self._counter.above, rank=rank, last=number == len(own))
-                bar.update(len(rows))
-        return self._counter.above
-
-    def _rows(self, start: int, size: int) -> pd.DataFrame:
-        return rows_of(self._task.passages, slice(start, start + size))
+    number: int
+    start: int  # position of the first passage
+    passages: pd.DataFrame  # (C,)
 
 
-class _ChunkEncoder:
-    """Embeds passages chunk by chunk, relevant texts ahead of all.
+def _chunks(task: RetrievalTask, numbers: list[int], chunk_size: int) -> Iterator[_Chunk]:
+    """Read some chunks of the corpus, one after the other."""
+    for number in numbers:
+        start = number * chunk_size
+        yield _Chunk(number, start, rows_of(task.passages, slice(start, start + chunk_size)))
+
+
+class _PassageEmbedder:
+    """Embeds passages chunk by chunk, and before all others the texts of the relevant ones.
 
     Args:
-        embed: embeddings of chunks of texts, one after the other.
-        relevant: texts of the relevant passages. (R,)
-        folder: keeps the embeddings of chunks, and those that it has are not made again.
+        encoder: what embeds.
+        task: whose passages are embedded.
+        folder: keeps the embeddings of chunks; those that it has are not made again.
+        options: as in `hybridlib.encoder.embed.embed_texts`.
+
+    Attributes:
+        positions: rows of the relevant passages in the corpus, ascending. (R,)
+        relevant: their embeddings. (R, D)
     """
 
-    def __init__(self, embed: Embed, relevant: pd.Series, folder: Path | None) -> None:
-        self._embed, self._folder = embed, folder
-        self._texts = pd.Index(relevant.unique())
-        (self._embeddings,) = embed([self._texts.tolist()])  # (texts, D)
+    def __init__(
+        self, encoder: SentenceTransformer, task: RetrievalTask, folder: Path | None, options: EmbedOptions
+    ) -> None:
+        self._encoder, self._folder, self._options = encoder, folder, options
+        self.positions = np.unique(task.pairs[:, 1])
+        texts = pd.Index(rows_of(task.passages, self.positions).text)  # (R,)
+        self._known = texts.unique()
+        (self._of_known,) = embed_chunks(encoder, [self._known.tolist()], **options)  # (known, D)
+        self.relevant = self._of_known[self._known.get_indexer(texts)]
 
-    def of_relevant(self, texts: pd.Series) -> np.ndarray:
-        """Embeddings of relevant texts. (R,) -> (R, D)"""
-        return self._embeddings[self._texts.get_indexer(pd.Index(texts))]
+    def embed(self, chunks: Iterable[_Chunk]) -> Iterator[tuple[_Chunk, np.ndarray]]:
+        """Yield each chunk with its embeddings, (C, D); some later chunks may have been read by then."""
+        waiting: deque[tuple[_Chunk, np.ndarray, bool]] = deque()
 
-    def __call__(self, chunks: Iterable[Chunk]) -> Iterator[tuple[int, pd.DataFrame, np.ndarray]]:
-        """Chunks with the embeddings of their texts, (C, D) each; some chunks more may have been asked for."""
-        waiting: deque[tuple[Chunk, np.ndarray, np.ndarray | None]] = deque()
+        def texts_to_embed() -> Iterator[list[str]]:
+            for chunk in chunks:
+                known = self._known.get_indexer(pd.Index(chunk.passages.text))  # (C,), -1 where a text is not known
+                is_kept = self._folder is not None and self._path(chunk).exists()
+                waiting.append((chunk, known, is_kept))
+                yield [] if is_kept else chunk.passages.text[known < 0].unique().tolist()
 
-        def new_texts() -> Iterator[list[str]]:
-            for chunk, rows in chunks:
-                row = self._texts.get_indexer(pd.Index(rows.text))
-                path = self._path(chunk)
-                kept = self._load(path, len(rows)) if path and path.exists() else None
-                waiting.append(((chunk, rows), row, kept))
-                yield [] if kept is not None else rows.text[row < 0].unique().tolist()
+        for others in embed_chunks(self._encoder, texts_to_embed(), **self._options):
+            chunk, known, is_kept = waiting.popleft()
+            rows = self._load(chunk) if is_kept else np.empty((len(known), self.relevant.shape[1]), dtype=np.float32)
+            if not is_kept:
+                rows[known < 0] = others[pd.factorize(chunk.passages.text[known < 0])[0]]
+            rows[known >= 0] = self._of_known[known[known >= 0]]  # so that equal texts are tied to the bit
+            if self._folder and not is_kept:
+                with replacing(self._path(chunk)) as draft:
+                    np.save(draft, rows)
+            yield chunk, rows
 
-        for made in self._embed(new_texts()):
-            (chunk, rows), row, whole = waiting.popleft()
-            if whole is None:
-                whole = np.empty((len(rows), self._embeddings.shape[1]), dtype=self._embeddings.dtype)
-                whole[row < 0] = made[pd.factorize(rows.text[row < 0])[0]]
-            whole[row >= 0] = self._embeddings[row[row >= 0]]  # to the bit those of the relevant passages
-            self._save(self._path(chunk), whole)
-            yield chunk, rows, whole
+    def _path(self, chunk: _Chunk) -> Path:
+        assert self._folder is not None
+        return self._folder / f"chunk-{chunk.number:06}.npy"
 
-    def _path(self, chunk: int) -> Path | None:
-        return self._folder / f"chunk-{chunk:06}.npy" if self._folder else None
-
-    def _load(self, path: Path, texts: int) -> np.ndarray:
-        kept, shape = np.load(path), (texts, self._embeddings.shape[1])
-        if kept.shape != shape:
-            raise ValueError(f"{path} has shape {kept.shape}; expected {shape}. Delete it to make it again")
-        return kept
-
-    @staticmethod
-    def _save(path: Path | None, embeddings: np.ndarray) -> None:
-        if path and not path.exists():
-            with replacing(path) as draft:
-                np.save(draft, embeddings)
-
-
-class _Processes:
-    """The processes of one evaluation, of which this is one; alone unless torchrun started several."""
-
-    def __init__(self, group: "dist.ProcessGroup | None") -> None:
-        self._group = group
-        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if group else (0, 1)
-        beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if group else 1
-        self.threads = max(1, (os.cpu_count() or 1) // beside)
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self._group:
-            dist.barrier(self._group)
-
-    def sum(self, counts: np.ndarray) -> np.ndarray:
-        """The sum of every process's counts."""
-        if not self._group:
-            return counts
-        total = torch.from_numpy(counts)
-        dist.all_reduce(total, group=self._group)
-        return total.numpy()
+    def _load(self, chunk: _Chunk) -> np.ndarray:
+        rows, shape = np.load(self._path(chunk)), (len(chunk.passages), self.relevant.shape[1])
+        if rows.shape != shape:
+            raise ValueError(
+                f"{self._path(chunk)} has shape {rows.shape}; expected {shape}. Delete it to make it again"
+            )
+        return rows
 
 
-@contextmanager
-def _processes() -> Iterator[_Processes]:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=_PATIENCE)
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        yield _Processes(None)
-        return
-    group = dist.new_group(backend="gloo", timeout=_PATIENCE)  # counts are in main memory, whatever trains on GPUs
-    try:
-        yield _Processes(group)
-    finally:
-        dist.destroy_process_group(group)
+def _counter(
+    encoder: SentenceTransformer, task: RetrievalTask, embedder: _PassageEmbedder, threads: int, options: EmbedOptions
+) -> RankCounter:
+    """Embed the queries, and make a counter that has seen no chunk yet."""
+    return RankCounter(
+        embed_texts(encoder, task.queries.text.tolist(), role="query", **options),
+        embedder.relevant,
+        np.column_stack([task.pairs[:, 0], np.searchsorted(embedder.positions, task.pairs[:, 1])]),
+        embedder.positions,
+        languages=len(task.languages),
+        similarity=str(encoder.similarity_fn_name),
+        threads=threads,
+        device=encoder.device,
+    )
+
+
+def _progress_bar(sizes: np.ndarray, counted: np.ndarray, own: list[int], progress: bool | None, *, rank: int) -> tqdm:
+    """Make the bar of this process, over the chunks counted before and its own; only the first process shows one."""
+    before = int(sizes[counted].sum())
+    if rank:
+        progress = False
+    return tqdm(
+        total=before + int(sizes[own].sum()),
+        initial=before,
+        desc="evaluate",
+        unit="passage",
+        unit_scale=True,
+        disable=None if progress is None else not progress,
+        delay=_QUIET_SECONDS if progress is None else 0,
+    )

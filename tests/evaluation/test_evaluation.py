@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import pytrec_eval
-import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models, pre_tokenizers
+from word_encoder import word_encoder
 
 from hybridlib.data.load import load_task
 from hybridlib.data.task import RetrievalTask
@@ -298,13 +296,6 @@ def test_peer_tests_the_languages_of_the_pool_and_is_skipped_where_it_is_undefin
     assert summary.peer.isna().sum() == len(summary) - 1
 
 
-def test_of_undefined_values_only_the_mean_is_undefined():
-    task = small_task("q1 en - \n q2 de -", "q1 p3 1 \n q1 p2 1 \n q2 p4 1 \n q2 p1 1")
-    summary = summarize(evaluate_embeddings(np.tile([1.0, 0.0], (2, 1)), EMBEDDINGS, task, measures=("map", "peer")))
-    assert np.isnan(summary.loc["multilingual", "peer"])
-    assert not summary["map"].isna().any()
-
-
 def test_measures_are_taken_once_and_in_their_order():
     task = small_task("q en -", "q p1 1")
     results = evaluate_embeddings(np.array([[1.0, 0.0]]), EMBEDDINGS, task, measures=["rr@3", "map", "rr@3"])
@@ -337,15 +328,6 @@ def test_embeddings_that_do_not_fit_are_refused(change, message):
         evaluate_embeddings(**{**good, **change})
 
 
-def tiny_encoder(**options):
-    """A text is the mean of the vectors of its words: a is (1, 0), b is (0, 1), ask: is (4, 0) and tell: is (0, 4)."""
-    vocabulary = {"[UNK]": 0, "a": 1, "b": 2, "ask:": 3, "tell:": 4}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    weights = torch.tensor([[0, 0], [1, 0], [0, 1], [4, 0], [0, 4]]).float()
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu", **options)
-
-
 TEXTS = RetrievalTask(
     pd.DataFrame({"query_id": ["q"], "language": ["en"], "text": ["a b"]}),
     pd.DataFrame({"passage_id": ["p1", "p2", "p3"], "language": "en", "text": ["a", "b b b", "a b"]}),
@@ -363,14 +345,14 @@ def test_an_encoder_is_asked_with_its_own_prompts():
     # 76, "tell: b b b" is at 90, and "tell: a b" is (1/3, 5/3), at 79. With any of the prompts p1 becomes the nearest;
     # it is second or third if one of them is left out, taken for the other, or given to both.
     ask, tell = {"query": "ask: "}, {"document": "tell: "}
-    assert first_rank(evaluate(tiny_encoder(), TEXTS)) == 2
-    assert first_rank(evaluate(tiny_encoder(prompts=ask), TEXTS)) == 1
-    assert first_rank(evaluate(tiny_encoder(prompts=tell), TEXTS)) == 1
-    assert first_rank(evaluate(tiny_encoder(prompts=ask | tell), TEXTS)) == 1
+    assert first_rank(evaluate(word_encoder(), TEXTS)) == 2
+    assert first_rank(evaluate(word_encoder(prompts=ask), TEXTS)) == 1
+    assert first_rank(evaluate(word_encoder(prompts=tell), TEXTS)) == 1
+    assert first_rank(evaluate(word_encoder(prompts=ask | tell), TEXTS)) == 1
 
 
 def test_the_results_of_an_encoder_are_those_of_the_embeddings_that_it_makes():
-    encoder = tiny_encoder(prompts={"query": "ask: ", "document": "tell: "})
+    encoder = word_encoder(prompts={"query": "ask: ", "document": "tell: "})
     queries, passages = np.array([[5 / 3, 1 / 3]]), np.array([[0.5, 2], [0, 1.75], [1 / 3, 5 / 3]])
     made = evaluate_embeddings(queries, passages, TEXTS, measures=("map", "rank_distance"))
     pd.testing.assert_frame_equal(evaluate(encoder, TEXTS, measures=("map", "rank_distance")), made)
@@ -381,9 +363,9 @@ def test_an_encoder_is_asked_with_its_own_similarity():
     # The query "b" is (0, 1). The relevant passage, "b" too, has cosine 1 and dot product 1; "tell: a", which is
     # (0.5, 2), has cosine 0.97 and dot product 2.
     task = RetrievalTask(TEXTS.queries.assign(text="b"), TEXTS.passages.assign(text=["b", "tell: a", "a"]), TEXTS.qrels)
-    assert first_rank(evaluate(tiny_encoder(), task)) == 1
-    assert first_rank(evaluate(tiny_encoder(similarity_fn_name="cosine"), task)) == 1
-    assert first_rank(evaluate(tiny_encoder(similarity_fn_name="dot"), task)) == 2
+    assert first_rank(evaluate(word_encoder(), task)) == 1
+    assert first_rank(evaluate(word_encoder(similarity_fn_name="cosine"), task)) == 1
+    assert first_rank(evaluate(word_encoder(similarity_fn_name="dot"), task)) == 2
 
 
 class Untouched(Exception):
@@ -402,79 +384,10 @@ def test_a_wrong_argument_is_found_before_anything_is_encoded(monkeypatch, simil
     def encode(*_, **__):
         raise Untouched
 
-    encoder = tiny_encoder(similarity_fn_name=similarity)
+    encoder = word_encoder(similarity_fn_name=similarity)
     monkeypatch.setattr(encoder, "encode", encode)
     with pytest.raises(ValueError, match=message):
         evaluate(encoder, TEXTS, measures=measures)
     if similarity == "cosine":
         with pytest.raises(Untouched):
             evaluate(encoder, TEXTS)
-
-
-# Three German and two English queries; the German ones have passages in English and, one of them, in Swahili.
-RESULTS = table(
-    """
-    g1 de monolingual   de  map 0.1
-    g2 de monolingual   de  map 0.2
-    g3 de monolingual   de  map 0.6
-    e1 en monolingual   en  map 0.5
-    g1 de cross-lingual en  map 0.2
-    g2 de cross-lingual en  map 0.4
-    g1 de cross-lingual sw  map 0.9
-    e1 en cross-lingual de  map 0.0
-    e2 en cross-lingual de  map 0.2
-    g1 de multilingual  all map 0.4
-    e1 en multilingual  all map 0.6
-    g1 de multilingual  all rank_distance 7
-    e1 en multilingual  all rank_distance 2
-    """,
-    " ".join(column for column in COLUMNS if column != "question"),
-).astype({"value": float})
-RESULTS.insert(1, "question", RESULTS.query_id.str[1])  # g1 and e1 ask the same
-
-
-def test_the_summary_averages_over_queries_then_passage_languages_then_query_languages():
-    summary = summarize(RESULTS)
-    # monolingual: German (0.1 + 0.2 + 0.6) / 3 = 0.3, English 0.5, together 0.4 (the mean of four queries is 0.35).
-    assert summary.loc["monolingual", "map"] == pytest.approx(0.4)
-    # cross-lingual: German ((0.2 + 0.4) / 2 + 0.9) / 2 = 0.6, English 0.1, together 0.35 (the mean of pairs is 0.433).
-    assert summary.loc["cross-lingual", "map"] == pytest.approx(0.35)
-    assert summary.loc["multilingual", "map"] == pytest.approx(0.5)
-    assert summary.loc["multilingual", "rank_distance"] == pytest.approx(4.5)
-    assert summary.rank_distance.isna().sum() == 2
-    assert sorted(summary.columns) == ["map", "rank_distance"]
-    assert summary.columns.name is None
-
-
-def test_further_columns_are_kept_apart_in_the_summary_even_without_a_value():
-    # An alpha of None (NaN) is a strategy that has none; pandas would drop its rows in silence.
-    both = pd.concat([RESULTS.assign(alpha=0.5), RESULTS.assign(alpha=np.nan, value=RESULTS.value / 2)])
-    summary = summarize(both)
-    assert summary.index.names == ["alpha", "setting"]
-    assert summary["map"].xs("monolingual", level="setting").tolist() == pytest.approx([0.4, 0.2])
-    assert len(by_language_pair(both)) == 2 * len(by_language_pair(RESULTS))
-
-
-def test_settings_and_measures_of_a_summary_come_in_their_own_order():
-    task, rng = draw_task(4), np.random.default_rng(4)
-    measures = ("recall@10", "map", "rank_distance", "ndcg@10")
-    results = evaluate_embeddings(rng.standard_normal((61, 5)), rng.standard_normal((307, 5)), task, measures=measures)
-    summary = summarize(results)
-    assert summary.index.tolist() == list(SETTINGS)
-    assert summary.columns.tolist() == list(measures)
-
-
-def test_a_summary_can_be_made_of_the_means_by_language_pair():
-    task, rng = draw_task(5), np.random.default_rng(5)
-    results = evaluate_embeddings(rng.standard_normal((61, 5)), rng.standard_normal((307, 5)), task)
-    means = by_language_pair(results)
-    assert list(means.columns) == [column for column in COLUMNS if column not in ("query_id", "question")]
-    pd.testing.assert_frame_equal(summarize(means), summarize(results))
-
-
-def test_the_means_by_language_pair_average_over_queries_only():
-    means = by_language_pair(RESULTS).set_index(["query_language", "passage_language", "measure"]).value
-    assert means["de", "de", "map"] == pytest.approx(0.3)
-    assert means["de", "en", "map"] == pytest.approx(0.3)
-    assert means["de", "sw", "map"] == pytest.approx(0.9)
-    assert len(means) == 9

@@ -17,15 +17,14 @@ import pandas as pd
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tiny_bert import tiny_bert
-from tokenizers import Tokenizer, models, pre_tokenizers
+from word_encoder import word_encoder
 
 import hybridlib.encoder.embed
 import hybridlib.evaluation.checkpoint
-import hybridlib.evaluation.streaming
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
+from hybridlib.encoder.embed import embed_texts
 from hybridlib.evaluation.evaluate import evaluate, evaluate_embeddings
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -33,13 +32,10 @@ pytestmark = pytest.mark.usefixtures("quickly")
 WORDS = "a b c d e f g".split()  # noqa: SIM905 (one line)
 
 
-def word_encoder(seed: int = 0, **options: Any) -> SentenceTransformer:
-    """A text is the mean of random vectors of its words."""
-    vocabulary = {word: number for number, word in enumerate(["[UNK]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    weights = torch.randn(len(vocabulary), 5, generator=torch.Generator().manual_seed(seed))
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu", **options)
+def random_encoder(seed: int = 0, **options: Any) -> SentenceTransformer:
+    """Random vectors of the words; embeddings do not depend on the batch by a single bit."""
+    vectors = np.random.default_rng(seed).standard_normal((len(WORDS), 5))
+    return word_encoder(dict(zip(WORDS, vectors, strict=True)), **options)
 
 
 def draw_task(passages: int = 211, seed: int = 0) -> RetrievalTask:
@@ -104,14 +100,14 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
 @pytest.mark.parametrize("chunk_size", [1, 7, 105, 210, 211, 212])
 @pytest.mark.parametrize("mapped", [False, True])
 def test_results_do_not_depend_on_chunks(tmp_path: Path, chunk_size: int, mapped: bool) -> None:
-    encoder, task = word_encoder(), draw_task()
+    encoder, task = random_encoder(), draw_task()
     expected = all_at_once(encoder, task)
     task = on_disk(task, tmp_path) if mapped else task
     pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size), expected)
 
 
 def test_a_chunk_is_all_that_is_encoded_at_a_time_and_no_relevant_text_is_encoded_twice(encoded: Callable) -> None:
-    encoder, task = word_encoder(), draw_task()
+    encoder, task = random_encoder(), draw_task()
     calls = encoded(encoder)
     evaluate(encoder, task, chunk_size=13)
     relevant = set(task.passages.text.to_numpy()[task.pairs[:, 1]])
@@ -123,7 +119,7 @@ def test_a_chunk_is_all_that_is_encoded_at_a_time_and_no_relevant_text_is_encode
 
 
 def test_texts_that_are_equal_are_tied_even_if_the_encoder_is_not_so_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = word_encoder()
+    encoder = random_encoder()
     encode, rng = encoder.encode_document, np.random.default_rng(0)
 
     def noisy(texts: list[str], **options: Any) -> np.ndarray:
@@ -141,7 +137,7 @@ def test_texts_that_are_equal_are_tied_even_if_the_encoder_is_not_so_exact(monke
 
 def test_a_chunk_of_no_passage_is_refused() -> None:
     with pytest.raises(ValueError, match="chunk_size is 0; allowed: 1 or more"):
-        evaluate(word_encoder(), draw_task(), chunk_size=0)
+        evaluate(random_encoder(), draw_task(), chunk_size=0)
 
 
 @pytest.mark.parametrize(
@@ -153,26 +149,32 @@ def test_a_chunk_of_no_passage_is_refused() -> None:
 )
 def test_wrong_options_of_the_embedding_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate(word_encoder(), draw_task(), **options)
+        evaluate(random_encoder(), draw_task(), **options)
 
 
 @pytest.mark.parametrize("chunk_size", [13, 211])
-def test_results_of_a_transformer_do_not_depend_on_windows_batches_and_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_size: int
+@pytest.mark.parametrize(("batch_tokens", "window"), [(30, 4096), (None, 20)])
+def test_ranks_of_a_transformer_are_exactly_those_of_its_embeddings_which_depend_on_batches_by_rounding_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_size: int, batch_tokens: int | None, window: int
 ) -> None:
-    encoder, task = tiny_bert(tmp_path), draw_task()
-    expected = all_at_once(encoder, task)
-    pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size, batch_tokens=30), expected)
-    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 20)
-    monkeypatch.setattr(hybridlib.evaluation.streaming, "workers_for", lambda encoder, texts: 2)
-    pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size), expected)
+    encoder, task = tiny_bert(tmp_path / "bert"), draw_task()
+    assert isinstance(task.passages, pd.DataFrame)
+    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", window)
+    results = evaluate(encoder, task, chunk_size=chunk_size, batch_tokens=batch_tokens, embeddings=tmp_path / "kept")
+    kept = np.concatenate([np.load(path) for path in sorted((tmp_path / "kept").glob("*.npy"))])
+    queries = embed_texts(encoder, task.queries.text.tolist(), role="query", batch_tokens=batch_tokens)
+    pd.testing.assert_frame_equal(results, evaluate_embeddings(queries, kept, task))
+    # Numbers of the size of 1, after sums of 32 terms or fewer in float32, a dozen of them on one another.
+    expected = encoder.encode_document(task.passages.text.tolist())
+    np.testing.assert_allclose(kept, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(queries, encoder.encode_query(task.queries.text.tolist()), rtol=0, atol=1e-5)
 
 
 def test_progress_counts_passages_and_is_shown_where_it_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
     for progress in (False, None):  # None: no terminal is here
-        evaluate(word_encoder(), draw_task(), progress=progress, chunk_size=50)
+        evaluate(random_encoder(), draw_task(), progress=progress, chunk_size=50)
         assert capfd.readouterr() == ("", "")
-    evaluate(word_encoder(), draw_task(), progress=True, chunk_size=50)
+    evaluate(random_encoder(), draw_task(), progress=True, chunk_size=50)
     shown = capfd.readouterr().err
     assert "211/211" in shown and "passage/s" in shown
 
@@ -185,25 +187,25 @@ def test_what_was_stopped_goes_on_at_the_chunk_it_was_in(
     tmp_path: Path, encoded: Callable, capfd: pytest.CaptureFixture[str], calls: int
 ) -> None:
     task, options = on_disk(draw_task(), tmp_path), {"chunk_size": 30, "checkpoint": tmp_path / "checkpoint"}
-    stopped = word_encoder()
+    stopped = random_encoder()
     encoded(stopped, calls)
     with pytest.raises(Stopped):
         evaluate(stopped, task, **options)
-    encoder = word_encoder()
+    encoder = random_encoder()
     again = encoded(encoder)
     results = evaluate(encoder, on_disk(draw_task(), tmp_path), progress=True, **options)
-    pd.testing.assert_frame_equal(results, all_at_once(word_encoder(), task))
+    pd.testing.assert_frame_equal(results, all_at_once(random_encoder(), task))
     # A call for the relevant texts and one for each of eight chunks, less those that were counted before.
     assert len(again) == 1 + 8 - (calls - 1)
     assert re.search(rf"\b{30 * (calls - 1)}(\.0+)?/211", capfd.readouterr().err)  # tqdm writes 0.00, 30.0 and 120
 
 
 def test_of_a_finished_evaluation_counts_are_read_for_any_measure(tmp_path: Path, encoded: Callable) -> None:
-    encoder, task = word_encoder(), draw_task()
+    encoder, task = random_encoder(), draw_task()
     evaluate(encoder, task, measures=["map"], checkpoint=tmp_path)
     encoded(encoder, 0)
     results = evaluate(encoder, task, measures=["rr@10"], checkpoint=str(tmp_path))
-    pd.testing.assert_frame_equal(results, evaluate(word_encoder(), task, measures=["rr@10"]))
+    pd.testing.assert_frame_equal(results, evaluate(random_encoder(), task, measures=["rr@10"]))
 
 
 def test_a_checkpoint_is_not_written_after_every_chunk_but_at_the_end(
@@ -211,30 +213,30 @@ def test_a_checkpoint_is_not_written_after_every_chunk_but_at_the_end(
 ) -> None:
     written = []
     monkeypatch.setattr(np, "savez", lambda path, **arrays: written.append(arrays["chunks"].tolist()) or path.touch())
-    evaluate(word_encoder(), draw_task(), chunk_size=50, checkpoint=tmp_path / "ten seconds")
+    evaluate(random_encoder(), draw_task(), chunk_size=50, checkpoint=tmp_path / "ten seconds")
     assert written == [[0, 1, 2, 3, 4]]
     written.clear()
     monkeypatch.setattr(hybridlib.evaluation.checkpoint, "SECONDS", 0)
-    evaluate(word_encoder(), draw_task(), chunk_size=100, checkpoint=tmp_path / "none")
+    evaluate(random_encoder(), draw_task(), chunk_size=100, checkpoint=tmp_path / "none")
     assert written == [[0], [0, 1], [0, 1, 2]]
 
 
 TASK = draw_task()
 OTHERS: dict[str, tuple[SentenceTransformer, RetrievalTask, int]] = {
-    "encoder": (word_encoder(1), TASK, 50),
-    "prompts": (word_encoder(prompts={"document": "a "}), TASK, 50),
-    "similarity": (word_encoder(similarity_fn_name="dot"), TASK, 50),
-    "truncate_dim": (word_encoder(truncate_dim=3), TASK, 50),
-    "chunk_size": (word_encoder(), TASK, 51),
-    "passages": (word_encoder(), RetrievalTask(TASK.queries, TASK.passages.iloc[::-1], TASK.qrels), 50),  # type: ignore[union-attr]
-    "queries": (word_encoder(), RetrievalTask(TASK.queries.assign(text="a"), TASK.passages, TASK.qrels), 50),
-    "qrels": (word_encoder(), RetrievalTask(TASK.queries, TASK.passages, TASK.qrels[1:]), 50),
+    "encoder": (random_encoder(1), TASK, 50),
+    "prompts": (random_encoder(prompts={"document": "a "}), TASK, 50),
+    "similarity": (random_encoder(similarity_fn_name="dot"), TASK, 50),
+    "truncate_dim": (random_encoder(truncate_dim=3), TASK, 50),
+    "chunk_size": (random_encoder(), TASK, 51),
+    "passages": (random_encoder(), RetrievalTask(TASK.queries, TASK.passages.iloc[::-1], TASK.qrels), 50),  # type: ignore[union-attr]
+    "queries": (random_encoder(), RetrievalTask(TASK.queries.assign(text="a"), TASK.passages, TASK.qrels), 50),
+    "qrels": (random_encoder(), RetrievalTask(TASK.queries, TASK.passages, TASK.qrels[1:]), 50),
 }
 
 
 @pytest.mark.parametrize("different", OTHERS)
 def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_path: Path, different: str) -> None:
-    evaluate(word_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
+    evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
     encoder, task, chunk_size = OTHERS[different]
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
@@ -255,29 +257,29 @@ def test_a_checkpoint_and_embeddings_of_another_precision_are_refused(tmp_path: 
 
 def test_a_dataset_of_other_rows_is_another_evaluation(tmp_path: Path) -> None:
     task = on_disk(draw_task(), tmp_path)
-    evaluate(word_encoder(), task, checkpoint=tmp_path / "checkpoint")
+    evaluate(random_encoder(), task, checkpoint=tmp_path / "checkpoint")
     assert isinstance(task.passages, datasets.Dataset)
     turned = RetrievalTask(task.queries, task.passages.select(range(210, -1, -1)), task.qrels)
     with pytest.raises(ValueError, match=r"passages is \w+ \(211 rows\) there and \w+ \(211 rows\) here"):
-        evaluate(word_encoder(), turned, checkpoint=tmp_path / "checkpoint")
+        evaluate(random_encoder(), turned, checkpoint=tmp_path / "checkpoint")
 
 
 def test_a_chunk_that_was_counted_twice_is_found(tmp_path: Path) -> None:
-    evaluate(word_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
+    evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
     shutil.copy(tmp_path / "counts-00000.npz", tmp_path / "counts-00007.npz")
     with pytest.raises(ValueError, match=r"counts-00007\.npz: chunk 0 is in another file of the folder, too"):
-        evaluate(word_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
+        evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
 
 
 def test_a_file_of_counts_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    evaluate(word_encoder(), TASK, checkpoint=tmp_path)
+    evaluate(random_encoder(), TASK, checkpoint=tmp_path)
     path = tmp_path / "counts-00000.npz"
     path.write_bytes(path.read_bytes()[:-99])
     with pytest.raises(ValueError, match=r"counts-00000\.npz cannot be read \(.+\); delete it to count its chunks"):
-        evaluate(word_encoder(), TASK, checkpoint=tmp_path)
+        evaluate(random_encoder(), TASK, checkpoint=tmp_path)
     path.unlink()
     pd.testing.assert_frame_equal(
-        evaluate(word_encoder(), TASK, checkpoint=tmp_path), all_at_once(word_encoder(), TASK)
+        evaluate(random_encoder(), TASK, checkpoint=tmp_path), all_at_once(random_encoder(), TASK)
     )
 
 
@@ -286,29 +288,29 @@ def test_a_file_of_counts_that_cannot_be_read_is_refused(tmp_path: Path) -> None
 
 def test_embeddings_that_were_kept_serve_other_queries(tmp_path: Path, encoded: Callable) -> None:
     options = {"chunk_size": 100, "embeddings": tmp_path}
-    evaluate(word_encoder(), TASK, **options)
+    evaluate(random_encoder(), TASK, **options)
     kept = np.concatenate([np.load(tmp_path / f"chunk-{chunk:06}.npy") for chunk in range(3)])
     assert kept.dtype == np.float32
-    np.testing.assert_array_equal(kept, word_encoder().encode_document(TASK.passages["text"].tolist()))
+    np.testing.assert_array_equal(kept, random_encoder().encode_document(TASK.passages["text"].tolist()))
     other = RetrievalTask(TASK.queries.assign(text=TASK.queries.text.iloc[::-1].tolist()), TASK.passages, TASK.qrels)
-    encoder = word_encoder()
+    encoder = random_encoder()
     calls = encoded(encoder)
     results = evaluate(encoder, other, **options)
     assert len(calls) == 1  # of the relevant texts
-    pd.testing.assert_frame_equal(results, all_at_once(word_encoder(), other))
+    pd.testing.assert_frame_equal(results, all_at_once(random_encoder(), other))
 
 
 def test_embeddings_of_other_passages_or_of_another_shape_are_refused(tmp_path: Path) -> None:
-    evaluate(word_encoder(), TASK, embeddings=tmp_path)
+    evaluate(random_encoder(), TASK, embeddings=tmp_path)
     with pytest.raises(ValueError, match="was made from something else: encoder is"):
-        evaluate(word_encoder(1), TASK, embeddings=tmp_path)
+        evaluate(random_encoder(1), TASK, embeddings=tmp_path)
     np.save(tmp_path / "chunk-000000.npy", np.ones((2, 5)))
     with pytest.raises(ValueError, match=r"chunk-000000\.npy has shape \(2, 5\); expected \(211, 5\)\. Delete it to"):
-        evaluate(word_encoder(), TASK, embeddings=tmp_path)
+        evaluate(random_encoder(), TASK, embeddings=tmp_path)
 
 
 def test_checkpoint_and_embeddings_may_share_a_folder(tmp_path: Path) -> None:
-    evaluate(word_encoder(), TASK, checkpoint=tmp_path, embeddings=tmp_path)
+    evaluate(random_encoder(), TASK, checkpoint=tmp_path, embeddings=tmp_path)
     said = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("evaluation", "embeddings")}
     assert set(said["evaluation"]) - set(said["embeddings"]) == {"similarity", "queries", "qrels"}
 

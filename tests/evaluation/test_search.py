@@ -1,37 +1,19 @@
 """Search against a float64 sort, the ranks of the evaluation and words by hand; what it refuses, and shares by hand."""
 
 import math
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models, pre_tokenizers
+from word_encoder import word_encoder
 
-import hybridlib as hl
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.evaluate import evaluate
-from hybridlib.evaluation.search import Index, language_shares, search
+from hybridlib.evaluation.search import language_shares, search
 from hybridlib.metric.arguments import checked_array
 from hybridlib.metric.cpu_kernels import norms_of, pair_scores
-
-
-def encoder_of(vectors, **options):
-    """A text is the mean of the vectors of its words."""
-    names = ["[UNK]", *vectors]
-    tokenizer = Tokenizer(models.WordLevel({name: n for n, name in enumerate(names)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    values = np.array(list(vectors.values()), dtype=np.float32)
-    weights = torch.tensor(np.vstack([np.zeros_like(values[:1]), values]))
-    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu", **options)
-
-
-def word_encoder(**options):
-    return encoder_of({"a": (1, 0), "b": (0, 1), "ask:": (4, 0), "tell:": (0, 4)}, **options)
-
 
 TASK = RetrievalTask(
     pd.DataFrame([("q1", "en", "a"), ("q2", "de", "b"), ("q3", "en", "a b")], columns=["query_id", "language", "text"]),
@@ -55,7 +37,7 @@ def draw(seed, similarity, dimensions=5):
         pd.DataFrame({"query_id": names[0], "passage_id": rng.choice(names[1], 23), "relevance": 1}),
     )
     vectors = dict(zip(names[0] + names[1], [*queries, *passages], strict=True))
-    return encoder_of(vectors, similarity_fn_name=similarity), task
+    return word_encoder(vectors, similarity_fn_name=similarity), task
 
 
 def exhaustive(encoder, task):
@@ -107,7 +89,7 @@ def test_scores_closer_than_float32_can_tell_are_told_apart():
         pd.DataFrame({"passage_id": list(vectors), "language": "en", "text": list(vectors)}),
         pd.DataFrame({"query_id": ["q1"], "passage_id": ["p1"], "relevance": [1]}),
     )
-    found = search(encoder_of({"a": (1, 0)} | vectors, similarity_fn_name="cosine"), task, "a", k=3)
+    found = search(word_encoder({"a": (1, 0)} | vectors, similarity_fn_name="cosine"), task, "a", k=3)
     assert found.passage_id.tolist() == ["p30", "p29", "p31"]
 
 
@@ -123,22 +105,14 @@ def test_the_best_are_found_although_in_float32_many_others_are_above_them(simil
         pd.DataFrame({"passage_id": names, "language": "en", "text": names}),
         pd.DataFrame({"query_id": range(23), "passage_id": "p0", "relevance": 1}),
     )
-    encoder = encoder_of(vectors | {f"q{n}": rng.standard_normal(64) for n in range(23)}, similarity_fn_name=similarity)
+    encoder = word_encoder(
+        vectors | {f"q{n}": rng.standard_normal(64) for n in range(23)}, similarity_fn_name=similarity
+    )
     _, order = exhaustive(encoder, task)
     assert search(encoder, task, k=1).passage_id.tolist() == [f"p{n}" for n in order[:, 0]]
 
 
-def test_what_is_found_does_not_depend_on_how_candidates_are_asked_for(monkeypatch):
-    encoder, task = draw(5, "cosine")
-    expected = search(encoder, task, k=6)
-    for spare, most in ((0, 1), (0, 50), (1, 2**20), (91, 97)):
-        # The name hybridlib.evaluation.search is that of the function, too.
-        monkeypatch.setattr(sys.modules[search.__module__], "_SPARE", spare)
-        monkeypatch.setattr(sys.modules[search.__module__], "_MOST_CANDIDATES", most)
-        pd.testing.assert_frame_equal(search(encoder, task, k=6), expected)
-
-
-def test_what_is_found_does_not_depend_on_threads_and_their_number_is_left_as_it_was():
+def test_what_is_found_does_not_depend_on_threads_and_torch_keeps_its_own():
     encoder, task = draw(6, "dot")
     expected, before = search(encoder, task), torch.get_num_threads()
     try:
@@ -210,15 +184,6 @@ def test_prompts_and_similarity_are_the_encoders_own():
         assert found.score.tolist() == pytest.approx([1, score])
 
 
-def test_an_index_encodes_the_passages_once(monkeypatch):
-    encoder, calls = word_encoder(), []
-    encode = encoder.encode_document
-    monkeypatch.setattr(encoder, "encode_document", lambda *a, **o: calls.append(a) or encode(*a, **o))
-    index = Index(encoder, TASK)
-    pd.testing.assert_frame_equal(index.search("a", k=3), index.search(["a"], k=3))
-    assert len(calls) == 1
-
-
 def test_texts_without_a_known_word_find_the_first_passages():
     # Their vector is zero, its score with every passage is 0, and the order is that of the task.
     found = search(word_encoder(), TASK, "c", k=3)
@@ -265,12 +230,11 @@ def test_a_wrong_argument_is_found_before_anything_is_encoded(monkeypatch, chang
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_embeddings_that_are_not_finite_are_refused(value):
     passages = TASK.passages.assign(text=["a", "a", "broken", "a"])
-    encoder = encoder_of({"a": (1, 0), "broken": (value, 1)})
+    encoder = word_encoder({"a": (1, 0), "broken": (value, 1)})
     with pytest.raises(ValueError, match=f"passage_embeddings: row 2 holds {value}"):
         search(encoder, RetrievalTask(TASK.queries, passages, TASK.qrels), "a", k=1)
-    index = Index(encoder, RetrievalTask(TASK.queries, passages.assign(text="a"), TASK.qrels))
     with pytest.raises(ValueError, match=f"query_embeddings: row 1 holds {value}"):
-        index.search(["a", "broken"], k=1)
+        search(encoder, RetrievalTask(TASK.queries, passages.assign(text="a"), TASK.qrels), ["a", "broken"], k=1)
 
 
 def test_shares_of_languages_by_hand():
@@ -284,17 +248,6 @@ def test_shares_of_languages_by_hand():
     assert language_shares(found[found.query_language == "de"]).to_numpy().tolist() == [[1 / 2, 1 / 2, 0]]
 
 
-def test_shares_sum_to_one_for_every_query_language():
-    encoder, task = draw(8, "cosine")
-    shares = language_shares(search(encoder, task, k=9))
-    np.testing.assert_allclose(shares.sum(axis=1), 1)
-    assert shares.index.tolist() == sorted(set(task.queries.language))
-
-
 def test_shares_of_texts_without_a_language_are_refused():
     with pytest.raises(ValueError, match="found lacks the column 'query_language'; it has"):
         language_shares(search(word_encoder(), TASK, "a", k=1))
-
-
-def test_search_is_part_of_the_library():
-    assert (hl.search, hl.Index, hl.language_shares) == (search, Index, language_shares)
