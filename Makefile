@@ -2,26 +2,22 @@
 PYTHON ?= python3
 PROFILE ?= embedded
 NOTEBOOK ?=
-GPU ?= a100-80gb
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help plan reproduce dag test lab notebooks bench clean
+.PHONY: help plan reproduce test lab notebooks bench clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
-	@printf '\nVariables: PROFILE=%s NOTEBOOK=%s GPU=%s PYTHON=%s\n' '$(PROFILE)' '$(NOTEBOOK)' '$(GPU)' '$(PYTHON)'
+	@printf '\nVariables: PROFILE=%s NOTEBOOK=%s PYTHON=%s\n' '$(PROFILE)' '$(NOTEBOOK)' '$(PYTHON)'
 
-plan: $(VENV)/.installed ## Estimate what a profile takes on a GPU: hours, downloads, disk, memory
-	@$(BIN)/python -m hybridlib plan --profile $(PROFILE) --gpu $(GPU)
+plan: $(VENV)/.installed ## Estimate what a profile takes: runs, downloads, disk, GPU hours
+	@$(BIN)/python -m hybridlib plan --profile $(PROFILE)
 
 reproduce: $(VENV)/.installed ## Run all notebooks of a profile, or NOTEBOOK: train, evaluate, draw, and say what was found
 	@$(BIN)/python -m hybridlib reproduce $(NOTEBOOK) --profile $(PROFILE)
-
-dag: $(VENV)/.installed ## Draw the graph of the workflow to figures/PROFILE/workflow.png
-	@$(BIN)/python workflow/draw.py --profile $(PROFILE)
 
 test: $(VENV)/.tested ## Lint, check types, and test the library, its documentation and the notebooks
 	$(BIN)/ruff check .

@@ -9,8 +9,6 @@ from babel.core import get_global
 LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())  # noqa: SIM905 (one line)
 STATIC_ENCODERS = ("static:scratch", "static:aligned")
 STRATEGIES = ("en-en", "x-x", "x-x-mono", "x-y", "hybrid", "mix-passages", "mix-entries", "round-robin-entries")
-# Trains as en-en, on code-switched text.
-CODE_SWITCH = "code-switch"
 SETTINGS = ("monolingual", "cross-lingual", "multilingual")
 # Measures of which less is better.
 LOWER_IS_BETTER = ("rank_distance", "slope")

@@ -13,8 +13,7 @@ import torch
 import yaml
 
 from hybridlib.paths import project_root
-from hybridlib.study import jobs
-from hybridlib.study.cli import main as reproduce
+from hybridlib.study.cli import jobs, main
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network
 if not torch.cuda.is_available():
@@ -44,18 +43,19 @@ TINY = {
 }
 # What the workflow sees of a notebook; the notebooks of the project are executed by `make test`. Bytes are all that
 # matters of the figure, so it is a text.
-_STUB = """import hybridlib as hl
-from hybridlib import paths
+_STUB = """from hybridlib import paths
 from hybridlib.study.questions import QUESTIONS
+from hybridlib.study.report.results import read_means, summarize, write_results
+from hybridlib.study.workers import compute_runs
 params = QUESTIONS[{name!r}].from_namespace(globals())
 ---
-hl.compute_runs(params.runs())
-table = hl.summarize(hl.read_means(params.plan())).to_csv()
+compute_runs(params.runs())
+table = summarize(read_means(params.trials())).to_csv()
 ---
 for path in (paths.figure_path(params.profile, {name!r} + "-means"), paths.findings_path(params.profile, {name!r})):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("Found: " + table)
-hl.write_results(paths.results_path(params.profile, {name!r}), params.plan())"""
+write_results(paths.results_path(params.profile, {name!r}), params.trials())"""
 
 
 @pytest.fixture
@@ -104,6 +104,6 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
         patch.chdir(folder)
         patch.setattr(jobs, "_workers", lambda: pool)
-        assert reproduce.main(["reproduce", "--profile", "tiny"]) == 0
+        assert main.main(["reproduce", "--profile", "tiny"]) == 0
     torch.set_num_threads(threads)
     return folder

@@ -46,7 +46,6 @@ def test_a_script_that_a_code_names_is_taken():
 def test_no_word_is_listed_twice():
     for words in (names.STATIC_ENCODERS, names.STRATEGIES, names.SETTINGS):
         assert len(set(words)) == len(words)
-    assert names.CODE_SWITCH not in names.STRATEGIES  # a way to make text, not to draw batches
 
 
 # What the package hands out
@@ -76,7 +75,6 @@ def test_a_name_that_there_is_not_is_an_attribute_error(name):
 LIGHT = """
 import sys
 import hybridlib, hybridlib.study.questions
-from hybridlib import Run, Trial, BatchRatioParams
 assert dir(hybridlib)
 heavy = {"torch", "sentence_transformers", "transformers", "matplotlib", "numba"} & set(sys.modules)
 assert not heavy, heavy

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from hybridlib.data.task import RetrievalTask
 from hybridlib.encoder.embed import embed_texts
 from hybridlib.evaluation.evaluate import similarity_of
-from hybridlib.metric.arguments import as_matrix
+from hybridlib.metric.arguments import checked_array
 from hybridlib.metric.bounds import error_bound
 from hybridlib.metric.cpu_kernels import norms_of, pair_scores
 
@@ -59,7 +59,7 @@ class Index:
         self._encoder, self._task = encoder, task
         self._embed: dict[str, Any] = {"batch_tokens": batch_tokens, "precision": precision, "progress": progress}
         encoded = embed_texts(encoder, task.passages.text.tolist(), role="document", **self._embed)
-        self._passages = as_matrix(encoded, "passage_embeddings")  # (P, D)
+        self._passages = checked_array(encoded, "passage_embeddings")  # (P, D)
         norms = norms_of(self._passages)
         self._scale = norms if self._cosine else np.ones(len(norms))
         # The error bound asks for norms of at most 1; for the dot product all passages are shrunk alike.
@@ -72,7 +72,7 @@ class Index:
         task = self._task
         texts, asked = _asked(task, queries, k)
         encoded = embed_texts(self._encoder, texts, role="query", **self._embed)
-        scores, found = self._nearest(as_matrix(encoded, "query_embeddings"), k)  # (Q, k), (Q, k)
+        scores, found = self._nearest(checked_array(encoded, "query_embeddings"), k)  # (Q, k), (Q, k)
         query, passage = np.repeat(np.arange(len(texts)), k), found.ravel()
         if asked is None:
             columns: dict[str, Any] = {"query": query}

@@ -1,4 +1,4 @@
-"""Counting ranks on the CPU: `hybridlib.metric.ranks` with a float32 product of matrices, a tile at a time."""
+"""Counts of ranks on the CPU: float32 matrix products, a tile of queries and passages at a time, on every core."""
 
 import itertools
 import os
@@ -8,122 +8,67 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from hybridlib.metric.arguments import as_floats, check_languages, check_size, largest_of
+from hybridlib.metric.arguments import check_magnitudes, float_array, largest_magnitudes
 from hybridlib.metric.bounds import error_bound
-from hybridlib.metric.cpu_kernels import count_tile, norms_of, order_within, pair_scores, unit_columns
+from hybridlib.metric.counts import Counts, RelevantPairs
+from hybridlib.metric.cpu_kernels import (
+    Chunk,
+    Pairs,
+    count_tile,
+    norms_of,
+    order_within,
+    pair_scores,
+    unit_columns,
+)
 
 # The most queries and passages of a tile. Fewer make a slower product, and more leave the cache.
 _TILE_QUERIES = 512
 _TILE_PASSAGES = 2048
 # Threads share the passages rather than the queries where each would have fewer queries than this.
 _FEW_QUERIES = 256
-# Norms that no vector has whose numbers are not sound.
+# Norms between these, and none else, show by themselves that a row's numbers are finite and of ordinary size.
 _ORDINARY = (1e-130, 1e130)
 
 
-class CpuCounts:
-    """How many passages rank above each pair's relevant one, of those added so far.
+class CpuCounts(Counts):
+    """`Counts` by `threads` worker threads, or one for each core unless given."""
 
-    Args:
-        queries: (Q, D)
-        relevant: passages. (R, D)
-        query: row of the query of each pair, ascending. (N,)
-        row: row of the relevant passage of each pair. (N,)
-        position: where in the corpus that is. (N,)
-        languages: how many there are, L.
-        cosine: rather than the dot product.
-        threads: worker threads; all cores unless given.
-
-    Raises:
-        ValueError: a number is not finite or of no ordinary size.
-    """
-
-    def __init__(
-        self,
-        queries: torch.Tensor,
-        relevant: torch.Tensor,
-        query: np.ndarray,
-        row: np.ndarray,
-        position: np.ndarray,
-        *,
-        languages: int,
-        cosine: bool,
-        threads: int | None = None,
-    ) -> None:
-        self._threads, self._cosine = threads or os.cpu_count() or 1, cosine
-        self._queries, passages = as_floats(queries), as_floats(relevant)
-        self._query_norms = _norms(self._queries, "query_embeddings")  # (Q,)
-        norms = _norms(passages, "relevant_embeddings")
-        scale = norms if cosine else np.ones(len(passages))
-        threshold = self._pair_scores(passages, scale, query, row)
-        # The pairs of a query lie side by side, by threshold: `_first` holds where each query's begin.
-        self._first = np.searchsorted(query, np.arange(len(self._queries) + 1))  # (Q + 1,)
+    def __init__(self, pairs: RelevantPairs, *, threads: int | None = None) -> None:
+        self._threads, self._cosine = threads or os.cpu_count() or 1, pairs.cosine
+        self._queries, relevant = float_array(pairs.queries), float_array(pairs.relevant)
+        self._query_norms = norms_of(self._queries)  # (Q,)
+        scale = norms_of(relevant) if self._cosine else np.ones(len(relevant))  # (R,)
+        threshold = self._pair_scores(relevant, scale, pairs.query, pairs.row)  # (N,)
+        self._first = np.searchsorted(pairs.query, np.arange(len(self._queries) + 1))  # (Q + 1,)
         self._order = order_within(self._first, threshold)  # (N,)
-        self._query, self._position, self._threshold = query, position[self._order], threshold[self._order]
+        self._query, self._position, self._threshold = pairs.query, pairs.position[self._order], threshold[self._order]
         self._unit_queries = np.empty(self._queries.shape, dtype=np.float32)  # (Q, D)
         np.divide(self._queries, self._query_norms[:, None], out=self._unit_queries, casting="same_kind")
-        self._counts = np.zeros((len(query), languages), dtype=np.int64)
+        self._counts = np.zeros((len(self._query), pairs.languages), dtype=np.int64)
         self._blas = ThreadpoolController()
         # Tiles of scores, one a thread, and unit vectors are written to the same memory again: new pages are dear.
-        self._idle = [np.empty(_TILE_QUERIES * _TILE_PASSAGES, dtype=np.float32) for _ in range(self._threads)]
+        self._tiles = [np.empty(_TILE_QUERIES * _TILE_PASSAGES, dtype=np.float32) for _ in range(self._threads)]
         self._columns = np.empty(0, dtype=np.float32)
 
     @property
     def above(self) -> np.ndarray:
-        """The counts, in the order of the pairs. (N, L)"""
         above = np.empty_like(self._counts)
         above[self._order] = self._counts
         return above
 
     def add(self, embeddings: torch.Tensor, languages: np.ndarray, start: int) -> None:
-        """Count consecutive passages of the corpus, the first of which is at `start`.
-
-        Raises:
-            ValueError: a number is not finite or of no ordinary size, or a language is out of range. The counts are
-                then as they were.
-        """
-        passages = as_floats(embeddings)
-        norms = _norms(passages, "passage_embeddings")
-        check_languages(languages, self._counts.shape[1])
-        scale = norms if self._cosine else np.ones(len(passages))
-        # Passages are shrunk to a norm of at most 1, which the error bound asks for: for the dot product all alike.
+        passages = float_array(embeddings)
+        norms = _sound_norms(passages)  # (C,)
+        # The error bound asks for a norm of at most 1: each passage by its own, or for the dot product all alike.
         shrink = norms if self._cosine else np.full(len(passages), norms.max())
-        low, high = self._bands(1.0 if self._cosine else norms.max())
         by_language = np.argsort(languages, kind="stable")
-        if self._columns.size < passages.size:
-            self._columns = np.empty(passages.size, dtype=np.float32)
-        columns = self._columns[: passages.size].reshape(passages.shape[::-1])  # (D, C)
-        tiles = _tiles(languages[by_language])
-        place_of_row = np.empty(len(passages), dtype=np.int64)
-        place_of_row[by_language] = np.arange(len(passages))
-        row = self._position - start  # (N,)
-        here = (row >= 0) & (row < len(passages))
-        place = np.where(here, place_of_row[np.where(here, row, 0)], -1 - len(passages))  # far outside every tile
-        parts = _evenly(len(self._queries), _TILE_QUERIES, min(self._threads, 1 + len(self._queries) // _FEW_QUERIES))
-        groups = -(-self._threads // max(1, len(parts)))  # of passages
-        counts = [self._counts, *(np.zeros_like(self._counts) for _ in range(groups - 1))]
-
-        def make(part: tuple[int, int]) -> None:
-            unit_columns(passages, shrink, by_language, *part, columns)
-
-        def count(task: tuple[tuple[int, int], int]) -> None:
-            (begin, stop), group = task
-            scores = self._idle.pop()
-            for language, left, right in tiles[group::groups]:
-                tile = scores[: (stop - begin) * (right - left)].reshape(stop - begin, right - left)
-                np.matmul(self._unit_queries[begin:stop], columns[:, left:right], out=tile)
-                count_tile(
-                    tile, begin, self._first, low, high, self._threshold, self._position, place, left,
-                    self._queries, passages, scale, by_language[left:right], start, counts[group][:, language],
-                )  # fmt: skip
-            self._idle.append(scores)
-
+        chunk = Chunk(passages, norms if self._cosine else np.ones(len(passages)), by_language, start)
+        low, high = self._bands(1.0 if self._cosine else norms.max())
+        pairs = Pairs(self._first, self._threshold, self._position, self._places_in(chunk), low, high)
         # One matrix product per thread at a time: one that itself spread over all cores would fight with the others.
         with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(make, _evenly(len(passages), len(passages), self._threads)))
-            list(pool.map(count, itertools.product(parts, range(groups))))
-        for counted in counts[1:]:
-            self._counts += counted
+            columns = self._unit_columns(pool, chunk, shrink)
+            self._count(pool, columns, pairs, chunk, _tiles(languages[by_language]))
 
     def _pair_scores(self, passages: np.ndarray, scale: np.ndarray, query: np.ndarray, row: np.ndarray) -> np.ndarray:
         with ThreadPoolExecutor(self._threads) as pool:
@@ -134,7 +79,14 @@ class CpuCounts:
             return np.concatenate([np.empty(0), *scores])
 
     def _bands(self, largest_norm: float) -> tuple[np.ndarray, np.ndarray]:
-        """For each pair, the float32 scores below and above which a passage is surely worse or better. (N,), (N,)"""
+        """Return, for each pair, the float32 scores below and above which a passage is surely worse or better.
+
+        Args:
+            largest_norm: the largest norm of a passage, in the units of the thresholds.
+
+        Returns:
+            Lower and upper ends of the bands. (N,), (N,)
+        """
         centre = self._threshold / (self._query_norms[self._query] * largest_norm)
         centre = np.clip(centre, -2, 2)  # no score is out there, and float32 does not overflow
         bound = error_bound(self._queries.shape[1])
@@ -142,26 +94,79 @@ class CpuCounts:
         high = np.nextafter((centre + bound).astype(np.float32), np.float32(np.inf))
         return low, high
 
+    def _places_in(self, chunk: Chunk) -> np.ndarray:
+        """Return `Pairs.place` for a chunk. (N,)"""
+        size = len(chunk.passages)
+        place = np.empty(size, dtype=np.int64)
+        place[chunk.by_language] = np.arange(size)
+        row = self._position - chunk.start
+        here = (row >= 0) & (row < size)
+        return np.where(here, place[np.where(here, row, 0)], -1 - size)
 
-def _norms(embeddings: np.ndarray, name: str) -> np.ndarray:
-    """As `norms_of`; refuses numbers that are not sound, which are looked for only where the norms are not. (R,)"""
-    norms = norms_of(embeddings, zero=0.0)
+    def _unit_columns(self, pool: ThreadPoolExecutor, chunk: Chunk, shrink: np.ndarray) -> np.ndarray:
+        """Return the passages by language, divided by `shrink`, as columns. (D, C)"""
+        passages = chunk.passages
+        if self._columns.size < passages.size:
+            self._columns = np.empty(passages.size, dtype=np.float32)
+        columns = self._columns[: passages.size].reshape(passages.shape[::-1])
+
+        def write(part: tuple[int, int]) -> None:
+            unit_columns(passages, shrink, chunk.by_language, part, columns)
+
+        list(pool.map(write, _evenly(len(passages), len(passages), self._threads)))
+        return columns
+
+    def _count(
+        self,
+        pool: ThreadPoolExecutor,
+        columns: np.ndarray,
+        pairs: Pairs,
+        chunk: Chunk,
+        tiles: list[tuple[int, int, int]],
+    ) -> None:
+        """Count all tiles. The threads share the queries, and where these are few, the passages too."""
+        parts = _evenly(len(self._queries), _TILE_QUERIES, min(self._threads, 1 + len(self._queries) // _FEW_QUERIES))
+        groups = -(-self._threads // max(1, len(parts)))  # of passages
+        # No two threads write to the same counts: those of another group of passages are added up at the end.
+        counts = [self._counts, *(np.zeros_like(self._counts) for _ in range(groups - 1))]
+
+        def count(task: tuple[tuple[int, int], int]) -> None:
+            (begin, stop), group = task
+            scores = self._tiles.pop()
+            for language, left, right in tiles[group::groups]:
+                tile = scores[: (stop - begin) * (right - left)].reshape(stop - begin, right - left)
+                np.matmul(self._unit_queries[begin:stop], columns[:, left:right], out=tile)
+                count_tile(tile, begin, left, self._queries, pairs, chunk, counts[group][:, language])
+            self._tiles.append(scores)
+
+        list(pool.map(count, itertools.product(parts, range(groups))))
+        for counted in counts[1:]:
+            self._counts += counted
+
+
+def _sound_norms(passages: np.ndarray) -> np.ndarray:
+    """Return norms as `norms_of` does, and look at the numbers only where a norm leaves room for doubt. (C,)
+
+    Raises:
+        ValueError: a number is not finite or of no ordinary size.
+    """
+    norms = norms_of(passages, zero=0.0)
     low, high = _ORDINARY
     if not ((norms > low) & (norms < high)).all():
-        check_size(largest_of(torch.from_numpy(embeddings)), name)
+        check_magnitudes(largest_magnitudes(torch.from_numpy(passages)), "passage_embeddings")
     norms[norms == 0] = 1.0
     return norms
 
 
 def _evenly(rows: int, most: int, threads: int) -> list[tuple[int, int]]:
-    """First and last + 1 rows of parts of at most `most` rows, as many for each thread, and all of nearly one size."""
+    """Cut rows into parts of nearly one size, at most `most`, as many for each thread: (first, last + 1) rows."""
     parts = threads * -(-rows // (threads * most))
     edges = np.linspace(0, rows, min(parts, rows) + 1).astype(int).tolist()
     return list(itertools.pairwise(edges))
 
 
 def _tiles(sorted_languages: np.ndarray) -> list[tuple[int, int, int]]:
-    """Cut passages sorted by language into (language, first, last + 1) of one language and at most a tile."""
+    """Cut passages sorted by language into tiles of one language: (language, first, last + 1) of each."""
     edges = [0, *(np.flatnonzero(np.diff(sorted_languages)) + 1).tolist(), len(sorted_languages)]
     tiles = []
     for left, right in itertools.pairwise(edges):

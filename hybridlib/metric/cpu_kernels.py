@@ -1,24 +1,46 @@
-"""The score that ranks are made from, in float64, and the counting of ranks in a tile of scores, compiled by numba.
+"""Kernels of the CPU, compiled by numba: the float64 score that ranks are made from, and the count of a tile.
 
-The policy is stated in `hybridlib.metric.ranks`.
+`hybridlib.metric.ranks` states the policy.
 """
+
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
-# Partial sums of an inner product: four vectors of a CPU's widest registers.
+# Partial sums of an inner product: they fill four of a CPU's widest registers.
 PARTIAL_SUMS = 32
-# So many scores of a query are compared at once; where some lie in the band, these are gone through by the smaller one.
+# Scores of a query that are compared at once, and, where some lie in the band, those among which they are looked for.
 _BLOCK, _SMALL_BLOCK = 512, 32
-# Scores in the band that are settled together.
+# Scores in the band that are listed before they are settled together.
 _LISTED = 16_384
-# Rows whose numbers fill a line of the cache.
+# Rows written together, whose float32 numbers fill a line of the cache.
 _LINE = 16
+
+
+class Pairs(NamedTuple):
+    """Pairs of a query and a relevant passage, sorted by query and then by threshold."""
+
+    first: np.ndarray  # place of each query's first pair, and N, (Q + 1,)
+    threshold: np.ndarray  # float64 score of the relevant passage, (N,)
+    position: np.ndarray  # in the corpus, (N,)
+    place: np.ndarray  # among the passages of the chunk by language, outside of every tile if not there; (N,)
+    low: np.ndarray  # float32 score below which a passage is surely worse, (N,)
+    high: np.ndarray  # float32 score above which a passage is surely better, (N,)
+
+
+class Chunk(NamedTuple):
+    """Consecutive passages of the corpus."""
+
+    passages: np.ndarray  # (C, D)
+    scale: np.ndarray  # by which their scores are divided, (C,)
+    by_language: np.ndarray  # their rows, sorted by language, (C,)
+    start: int  # corpus position of the first
 
 
 @numba.njit(nogil=True, cache=True)
 def score(query, passage, scale, partial):  # type: ignore[no-untyped-def]
-    """The score, in a fixed order of summation. `partial` is scratch. (D,), (D,), (), (PARTIAL_SUMS,)"""
+    """Return the score, summed in the documented order; `partial` is scratch. (D,), (D,), (), (PARTIAL_SUMS,) -> ()"""
     partial[:] = 0.0
     whole = query.shape[0] // PARTIAL_SUMS * PARTIAL_SUMS
     for d in range(0, whole, PARTIAL_SUMS):
@@ -36,7 +58,7 @@ def score(query, passage, scale, partial):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def pair_scores(queries, passages, scale, query_rows, passage_rows):  # type: ignore[no-untyped-def]
-    """The score of each pair of rows. (Q, D), (P, D), (P,), (n,), (n,) -> (n,)"""
+    """Return the score of each pair of rows. (Q, D), (P, D), (P,), (n,), (n,) -> (n,)"""
     scores, partial = np.empty(len(query_rows)), np.empty(PARTIAL_SUMS)
     for n in range(len(query_rows)):
         row = passage_rows[n]
@@ -45,68 +67,80 @@ def pair_scores(queries, passages, scale, query_rows, passage_rows):  # type: ig
 
 
 @numba.njit(nogil=True, cache=True)
-def count_tile(  # type: ignore[no-untyped-def]
-    scores, first_query, first, low, high, threshold, relevant_position, place, tile,
-    queries, passages, scale, rows, start, counts,
-):  # fmt: skip
-    """Add to `counts` how many of a tile's passages rank above each relevant passage of the tile's queries.
+def count_tile(scores, first_query, first_column, queries, pairs, chunk, counts):  # type: ignore[no-untyped-def]
+    """Add to `counts` how many of a tile's passages rank above the relevant passage of each pair of its queries.
 
-    The pairs of a query are sorted by threshold: where no score reaches one, none reaches the next. `tile` is where the
-    tile begins among the passages sorted by language, and `place` where among them the relevant passage itself is, far
-    outside if it is not there.
+    The pairs of a query are sorted by threshold: where no score reaches one, none reaches the next.
+
+    Args:
+        scores: float32 scores of the tile, which are written to and put back. (q, p)
+        first_query: the query of the first row.
+        first_column: the place, among the chunk's passages by language, of the first column.
+        queries: (Q, D)
+        pairs: `Pairs`.
+        chunk: `Chunk`.
+        counts: of the tile's language, added to. (N,)
     """
-    listed = np.empty((_LISTED, 3), dtype=np.int64)  # query, pair and passage of scores in the band
+    listed = np.empty((_LISTED, 3), dtype=np.int64)  # query, pair and passage of each score in the band
     number = 0
     for i in range(scores.shape[0]):
         query = first_query + i
         for left in range(0, scores.shape[1], _BLOCK):
-            row = scores[i, left : left + _BLOCK]
-            for n in range(first[query], first[query + 1]):
-                itself = place[n] - tile - left
-                present = 0 <= itself < row.shape[0]
+            block = scores[i, left : left + _BLOCK]
+            for n in range(pairs.first[query], pairs.first[query + 1]):
+                itself = pairs.place[n] - first_column - left
+                present = 0 <= itself < block.shape[0]
                 if present:  # below all others while its own pair is counted
-                    own_score = row[itself]
-                    row[itself] = -np.inf
-                perhaps, surely = _beside(row, low[n], high[n])
+                    own_score = block[itself]
+                    block[itself] = -np.inf
+                perhaps, surely = _count_beyond(block, pairs.low[n], pairs.high[n])
                 counts[n] += surely
                 if perhaps > surely:
                     if number > _LISTED - _BLOCK:
-                        _settle(listed[:number], queries, passages, scale, threshold, relevant_position, start, counts)
+                        _settle(listed[:number], queries, pairs, chunk, counts)
                         number = 0
-                    for small in range(0, row.shape[0], _SMALL_BLOCK):
-                        part = row[small : small + _SMALL_BLOCK]
-                        perhaps_here, surely_here = _beside(part, low[n], high[n])
-                        if perhaps_here > surely_here:
-                            for j in range(part.shape[0]):
-                                if low[n] <= part[j] <= high[n]:
-                                    listed[number] = query, n, rows[left + small + j]
-                                    number += 1
+                    rows = chunk.by_language[first_column + left : first_column + left + _BLOCK]
+                    number = _list_between(block, query, n, pairs.low[n], pairs.high[n], rows, listed, number)
                 if present:
-                    row[itself] = own_score
+                    block[itself] = own_score
                 elif perhaps == 0:
                     break
-    _settle(listed[:number], queries, passages, scale, threshold, relevant_position, start, counts)
+    _settle(listed[:number], queries, pairs, chunk, counts)
 
 
 @numba.njit(nogil=True, cache=True)
-def _settle(  # type: ignore[no-untyped-def]
-    listed, queries, passages, scale, threshold, relevant_position, start, counts
-):  # fmt: skip
-    """Count what was listed by its score in float64: one after the other, so that one's memory comes while another is
-    scored."""
+def _list_between(block, query, n, low, high, rows, listed, number):  # type: ignore[no-untyped-def]
+    """List the passages of a block whose scores lie in a pair's band; return how many are listed then."""
+    for left in range(0, block.shape[0], _SMALL_BLOCK):
+        part = block[left : left + _SMALL_BLOCK]
+        perhaps, surely = _count_beyond(part, low, high)
+        if perhaps > surely:
+            for j in range(part.shape[0]):
+                if low <= part[j] <= high:
+                    listed[number] = query, n, rows[left + j]
+                    number += 1
+    return number
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle(listed, queries, pairs, chunk, counts):  # type: ignore[no-untyped-def]
+    """Count what was listed by its float64 score.
+
+    Listed scores are settled together, so that the memory of one comes while another is scored.
+    """
     partial = np.empty(PARTIAL_SUMS)
     for query, n, p in listed:
-        exact = score(queries[query], passages[p], scale[p], partial)
-        earlier = exact == threshold[n] and start + p < relevant_position[n]
-        counts[n] += np.int32(exact > threshold[n] or earlier)
+        exact = score(queries[query], chunk.passages[p], chunk.scale[p], partial)
+        earlier = exact == pairs.threshold[n] and chunk.start + p < pairs.position[n]
+        counts[n] += np.int32(exact > pairs.threshold[n] or earlier)
 
 
 @numba.njit(nogil=True, cache=True)
-def _beside(row, lowest, highest):  # type: ignore[no-untyped-def]
-    """How many scores are `lowest` or more, and how many above `highest`.
+def _count_beyond(row, lowest, highest):  # type: ignore[no-untyped-def]
+    """Count the scores that are `lowest` or more, and those above `highest`.
 
-    No branch, and sums that are made int32 again after each addition, which numba would take to int64: the compiler
-    turns this loop, which takes nearly all the time, into the widest vectors.
+    Nearly all the time is spent here. The loop has no branch, and its sums are made int32 again after each addition,
+    where numba would widen them to int64, so the compiler turns it into the widest vectors.
     """
     perhaps = np.int32(0)
     surely = np.int32(0)
@@ -118,7 +152,7 @@ def _beside(row, lowest, highest):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def order_within(first, values):  # type: ignore[no-untyped-def]
-    """Order by value within each segment, whose edges are `first`. (S + 1,), (N,) -> (N,)"""
+    """Return the order by value within each segment, whose edges are `first`. (S + 1,), (N,) -> (N,)"""
     order = np.empty(len(values), dtype=np.int64)
     for segment in range(len(first) - 1):
         left, right = first[segment], first[segment + 1]
@@ -127,17 +161,18 @@ def order_within(first, values):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def unit_columns(embeddings, norms, rows, begin, stop, columns):  # type: ignore[no-untyped-def]
-    """Write some rows over their norms as float32 columns, which a product of matrices reads fastest.
+def unit_columns(embeddings, norms, rows, part, columns):  # type: ignore[no-untyped-def]
+    """Write rows, divided by their norms, as float32 columns, which a matrix product reads fastest.
 
     Args:
         embeddings: (R, D)
         norms: (R,)
         rows: row of each column. (C,)
-        begin, stop: the columns to write, up to but not `stop`.
+        part: the first and the last + 1 column to write.
         columns: (D, C), written.
     """
     lines = np.empty((_LINE, embeddings.shape[1]), dtype=np.float32)
+    begin, stop = part
     for left in range(begin, stop, _LINE):
         held = min(_LINE, stop - left)
         for line in range(held):
@@ -151,7 +186,7 @@ def unit_columns(embeddings, norms, rows, begin, stop, columns):  # type: ignore
 
 
 def norms_of(embeddings: np.ndarray, *, zero: float = 1.0) -> np.ndarray:
-    """Euclidean norms in float64, `zero` for a zero vector: 1 unless given, so that one can divide by them. (R,)"""
+    """Return Euclidean norms in float64, and `zero` for a norm of 0: 1 unless given, so one can divide by them. (R,)"""
     rows = np.arange(len(embeddings))
     norms = np.sqrt(pair_scores(embeddings, embeddings, np.ones(len(embeddings)), rows, rows))
     norms[norms == 0] = zero

@@ -1,13 +1,13 @@
-"""The Triton kernels that count ranks on a GPU; `hybridlib.metric.gpu` calls them.
+"""Kernels of a GPU, compiled by Triton: the count of a tile, inner products in float64, and float16 parts.
 
-They are compiled for CUDA when they are first called, and run on the CPU under `TRITON_INTERPRET=1`, slowly, for tests.
+They are compiled for CUDA at their first call. Under `TRITON_INTERPRET=1` they run on the CPU, slowly, for tests.
 """
 
 import triton
 import triton.language as tl
 
 
-# Compiled once, whatever the numbers: else 1, and multiples of 16, are compiled for.
+# Triton would compile anew for numbers that are 1 or multiples of 16; these do not specialise it.
 @triton.jit(do_not_specialize=["number_of_queries", "query_blocks", "languages", "capacity"])
 def count_above(  # type: ignore[no-untyped-def]
     queries, passages, inverse_norms, tiles, first_pair, most_pairs, low, high, above, near_pair, near_row, near,
@@ -17,22 +17,22 @@ def count_above(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Score a tile of queries and passages, count by pair what is surely above, and list what may be.
 
-    Scores live in registers only. A program is a tile of one language; those of the same passages run side by side,
-    so that the passages come from memory once.
+    Scores live in registers only. A program counts a tile of one language. Programs with the same passages run side by
+    side, so the passages come from memory once.
 
     Args:
-        queries: (Q, stride) half-precision rows: D numbers, or the D high and then the D low parts of wider ones.
-        passages: (P, stride) of the same type and layout.
+        queries: half-precision rows: D numbers, or the D high and then the D low parts of wider ones. (Q, stride)
+        passages: rows of the same type and layout. (P, stride)
         inverse_norms: float32, by which the scores of a passage are multiplied if `SCALED`. (P,)
-        tiles: first and last + 1 passage and language of each tile, int64. (T, 3)
-        first_pair: where the pairs of each query begin among all, which are sorted by query. (Q + 1,)
+        tiles: int64 first passage, passage after the last, and language of each tile. (T, 3)
+        first_pair: place of each query's first pair among all, which are sorted by query. (Q + 1,)
         most_pairs: the most pairs that a query of each block of `BLOCK_Q` has. (query_blocks,)
         low, high: float32 scores below and above which a passage is surely worse or better than a pair's. (N,)
         above: int64 counts, added to. (N, languages)
         near_pair, near_row: the pair and the passage of each score in between, in any order. (capacity,)
-        near: their number, int64, which is counted on where the list is full. (1,)
+        near: their int64 number, which counts on where the list is full. (1,)
         width: D, a multiple of `BLOCK_K`.
-        WIDENED: multiply in float32, since the interpreter multiplies the bits of bfloat16 as if they were numbers.
+        WIDENED: multiply in float32, because the interpreter multiplies the bits of bfloat16 as if they were numbers.
     """
     program = tl.program_id(0)
     block = program % query_blocks
@@ -42,12 +42,12 @@ def count_above(  # type: ignore[no-untyped-def]
     p = begin + tl.arange(0, BLOCK_P)  # (BLOCK_P,)
     column = tl.arange(0, BLOCK_P)[None, :]
     k = tl.arange(0, BLOCK_K)
-    # Past the end, the last row is read again, which no mask slows down; int64, because rows times width is large.
+    # Past the end, the last row is read again: a mask would be slower. Rows times width needs int64.
     q_rows = queries + tl.minimum(q, number_of_queries - 1).to(tl.int64)[:, None] * stride + k[None, :]
     p_rows = passages + tl.minimum(p, stop - 1)[:, None] * stride + k[None, :]
     scores = tl.zeros((BLOCK_Q, BLOCK_P), dtype=tl.float32)
     for part in tl.static_range(PRODUCTS):
-        # The small ones come first, as the bound has it: low times high, high times low, high times high.
+        # The small products come first, as the bound asks: low times high, high times low, high times high.
         q_part = q_rows + (width if PRODUCTS == 3 and part == 0 else 0)
         p_part = p_rows + (width if PRODUCTS == 3 and part == 1 else 0)
         for start in range(0, width, BLOCK_K):
@@ -71,7 +71,7 @@ def count_above(  # type: ignore[no-untyped-def]
             highest = tl.load(high + pair, mask=held, other=float("inf"))
             surely = tl.sum((scores > highest[:, None]).to(tl.int32), axis=1)
             tl.atomic_add(above + pair * languages + language, surely.to(tl.int64), mask=surely > 0)
-            # Those in between are few: the last of each query's is listed, then the last before it.
+            # Few lie in between: the last of each query's is listed, then the last before it.
             left = perhaps - surely  # (BLOCK_Q,)
             before = tl.full((BLOCK_Q,), BLOCK_P, tl.int32)
             while tl.max(left, axis=0) > 0:
@@ -88,13 +88,14 @@ def count_above(  # type: ignore[no-untyped-def]
 def inner_products(  # type: ignore[no-untyped-def]
     left, right, left_row, right_row, products, number, width, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Inner products of rows in float64 and in the order of `hybridlib.metric.cpu_kernels.score`, bit by bit.
+    """Write float64 inner products of pairs of rows, bit by bit those of `hybridlib.metric.cpu_kernels.score`.
 
-    To be launched with `enable_fp_fusion=False`: a fused multiply-add would round once where float64 inputs take two.
+    It must be launched with `enable_fp_fusion=False`: of float64 inputs, a fused multiply-add rounds once where the CPU
+    rounds twice.
 
     Args:
-        left, right: matrices of floats with `width` columns.
-        left_row, right_row: int64. (number,)
+        left, right: floats. (L, width), (R, width)
+        left_row, right_row: int64 rows of each pair. (number,)
         products: float64, written. (number,)
     """
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)  # (BLOCK,)
@@ -106,7 +107,7 @@ def inner_products(  # type: ignore[no-untyped-def]
     for d in range(0, width, 32):
         inside = (d + lane < width)[None, :]
         partial += _wide(tl.load(a + d, mask=inside, other=0.0)) * _wide(tl.load(b + d, mask=inside, other=0.0))
-    # Neighbours are added until one is left; the order in which `tl.sum` adds is its own affair.
+    # Neighbours are added until one is left; the order in which `tl.sum` adds is not documented.
     for halvings in tl.static_range(5):
         even, odd = tl.split(tl.reshape(partial, (BLOCK, 16 >> halvings, 2)))
         partial = even + odd
@@ -127,7 +128,7 @@ def split(  # type: ignore[no-untyped-def]
     """Write each row times its scale as float16 high and low parts, with zeros up to `padded` columns each.
 
     Args:
-        embeddings: (number, width) floats.
+        embeddings: floats. (number, width)
         scales: float64. (number,)
         parts: float16, written. (number, 2 * padded)
     """

@@ -1,4 +1,4 @@
-"""Slices of passages on a device, sorted by language and cut into tiles, for what counts there."""
+"""Slices of passages on a GPU, which come one by one, sorted by language and cut into tiles."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ import torch
 
 
 class Slice(NamedTuple):
-    """Passages on the device, sorted by language, and where they are in the corpus."""
+    """Passages on the device, sorted by language."""
 
     rows: torch.Tensor  # (C, D)
-    ends: torch.Tensor  # last + 1 row of each language, (L,)
-    tiles: torch.Tensor  # first and last + 1 row and language, (T, 3)
-    positions: torch.Tensor  # in the corpus, (C,)
+    ends: torch.Tensor  # row after the last of each language, (L,)
+    tiles: torch.Tensor  # first row, row after the last, and language; (T, 3)
+    positions: torch.Tensor  # of each row in the corpus, (C,)
 
 
 def slices_on(device: torch.device, passages: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, int]]:
-    """Slices of so many passages, and the number of the first row of each.
+    """Yield slices of `size` passages on the device, each with the number of its first row.
 
-    Those that are elsewhere are brought to the device by a stream of their own, each while the caller works on the one
-    before; from pinned memory, at the full rate of the bus.
+    Slices that are elsewhere are brought there by a stream of their own, each while the caller works on the one
+    before. From pinned memory they come at the full rate of the bus.
     """
     slices = passages.split(size)
     starts = range(0, len(passages), size)
@@ -41,29 +41,29 @@ def slices_on(device: torch.device, passages: torch.Tensor, size: int) -> Iterat
             yield arrived, first
 
 
-def by_language(rows: torch.Tensor, languages: np.ndarray, first: int, number: int, tile: int) -> Slice:
-    """Sort passages by language, which costs nothing where they are, and cut them into tiles of one language each.
+def sort_by_language(rows: torch.Tensor, languages: np.ndarray, first: int, number: int, tile: int) -> Slice:
+    """Sort passages by language, which costs nothing where they are sorted, and cut them into tiles of one language.
 
     Args:
         rows: passages. (C, D)
-        languages: of each, from 0 to `number - 1`. (C,)
-        first: where in the corpus the first is.
-        number: of languages, L.
+        languages: of each passage, from 0 to `number - 1`. (C,)
+        first: corpus position of the first passage.
+        number: how many languages there are, L.
         tile: the most passages of a tile.
     """
     positions = torch.arange(first, first + len(rows), device=rows.device)
     if (languages[1:] < languages[:-1]).any():
         order = np.argsort(languages, kind="stable")
-        languages, taken = languages[order], moved(order, rows.device)
+        languages, taken = languages[order], to_device(order, rows.device)
         rows, positions = rows[taken], positions[taken]
     ends = np.searchsorted(languages, np.arange(number), side="right")
     begins = [np.arange(left, right, tile) for left, right in itertools.pairwise([0, *ends])]
     language = np.repeat(np.arange(number), [len(part) for part in begins])
     tiles = np.column_stack([np.concatenate(begins), ends[language], language])
-    return Slice(rows, moved(ends, rows.device), moved(tiles, rows.device), positions)
+    return Slice(rows, to_device(ends, rows.device), to_device(tiles, rows.device), positions)
 
 
-def moved(table: np.ndarray, device: torch.device) -> torch.Tensor:
-    """A table of whole numbers on the device, without waiting for the kernels that were launched there."""
+def to_device(table: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Bring a table of whole numbers to the device without waiting for the kernels that were launched there."""
     tensor = torch.from_numpy(np.ascontiguousarray(table, dtype=np.int64))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,11 +1,11 @@
 """Measures of retrieval quality, each a function of the ranks of the relevant passages of a query.
 
 A *ranking* is a query in one setting and pool. Its relevant passages come as rows of (ranking, rank, gain), sorted by
-ranking and then by rank; what is not among them is not relevant, so that ranks are all there is to know. A ranking
+ranking and then by rank. A passage that is not among them is not relevant, so ranks are all there is to know. A ranking
 without a relevant passage does not appear and takes no part in any mean. Definitions are those of trec_eval (average
-precision, nDCG with gains as judged, reciprocal rank cut at k).
+precision, nDCG with gains as judged, reciprocal rank cut at k). A measure returns one value for each ranking, (R,).
 
-Measures of language bias compare passages of several languages, so they are of the multilingual setting only.
+Measures of language bias compare passages of several languages, so they exist in the multilingual setting only.
 """
 
 import re
@@ -47,12 +47,12 @@ class Rankings:
         return np.arange(len(self.ranking)) - first[self.ranking] + 1
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """Sum over the relevant passages of each ranking. (N,) -> (R,)"""
+        """Return the sum over the relevant passages of each ranking. (N,) -> (R,)"""
         return np.bincount(self.ranking, weights=values, minlength=len(self.relevant))
 
 
 def average_precision(rankings: Rankings) -> np.ndarray:
-    """Mean over the relevant passages of the precision at their rank. (R,)
+    """Return the mean, over the relevant passages, of the precision at their rank.
 
     >>> average_precision(Rankings(np.array([0, 0]), np.array([1, 4]), np.array([1, 1])))  # (1/1 + 2/4) / 2
     array([0.75])
@@ -61,7 +61,7 @@ def average_precision(rankings: Rankings) -> np.ndarray:
 
 
 def ndcg(rankings: Rankings, k: int) -> np.ndarray:
-    """Discounted gain of the first k passages, over the best possible (Järvelin and Kekäläinen, 2002). (R,)
+    """Return the discounted gain of the first k passages, over the best possible (Järvelin and Kekäläinen, 2002).
 
     >>> ndcg(Rankings(np.array([0]), np.array([3]), np.array([1])), k=10)  # 1 / log2(1 + 3)
     array([0.5])
@@ -73,21 +73,21 @@ def ndcg(rankings: Rankings, k: int) -> np.ndarray:
 
 
 def recall(rankings: Rankings, k: int) -> np.ndarray:
-    """Share of the relevant passages that are among the first k. (R,)"""
+    """Return the share of the relevant passages that are among the first k."""
     return rankings.total(rankings.rank <= k) / rankings.relevant
 
 
 def reciprocal_rank(rankings: Rankings, k: int) -> np.ndarray:
-    """1 / rank of the first relevant passage, 0 if it is not among the first k. (R,)"""
+    """Return 1 / rank of the first relevant passage, 0 if it is not among the first k."""
     best = rankings.rank[rankings.place == 1]
     return np.where(best <= k, 1 / best, 0.0)
 
 
 def rank_distance(rankings: Rankings) -> np.ndarray:
-    """Ranks between the first and the last relevant passage. (R,)
+    """Return the distance in ranks between the first and the last relevant passage.
 
-    The paper's measure of language bias (arXiv 2408.10536, section 4.4): in a pool of all languages an encoder without
-    language bias ranks the same passage alike in each, so the distance is small.
+    It is the paper's measure of language bias (arXiv 2408.10536, section 4.4). In a pool of all languages, an encoder
+    without language bias ranks the same passage alike in each language, so the distance is small.
 
     >>> rank_distance(Rankings(np.array([0, 0, 0]), np.array([2, 3, 9]), np.array([1, 1, 1])))
     array([7.])
@@ -97,24 +97,26 @@ def rank_distance(rankings: Rankings) -> np.ndarray:
 
 
 def peer(rankings: Rankings, k: int | None = None, *, weights: Mapping[float, float] | None = None) -> np.ndarray:
-    """Probability of Equal Expected Rank (Yang, Jänich, Mayfield and Lawrie, SIGIR 2024, arXiv 2405.00978). (R,)
+    """Return the Probability of Equal Expected Rank (Yang, Jänich, Mayfield and Lawrie, SIGIR 2024, arXiv 2405.00978).
 
-    The p-value of a Kruskal-Wallis test that the relevant passages of each language are ranked alike; near 0 where some
-    languages are ranked above others. Each level of relevance has its own test, and the value is their weighted mean.
+    The value is the p-value of a Kruskal-Wallis test that the relevant passages of each language are ranked alike. It
+    is near 0 where some languages are ranked above others. Each level of relevance has its own test, and the value is
+    their weighted mean.
 
     As in `scipy.stats.kruskal`, a passage's rank is its place among those of its level, and those beyond the cutoff
-    share the mean of the last places. The authors' program differs: it tests ranks in the whole list, where a passage
-    far down outweighs all others, and ties what is beyond the cutoff at 3 N / 2 or less, N being the passages of the
-    level, above some that were retrieved. The two agree where those of a level lie at even distances within the cutoff.
+    share the mean of the last places. The authors' program differs in two ways. It tests ranks in the whole list, where
+    a passage far down outweighs all others. And it ties the passages beyond the cutoff at 3 N / 2 or less, with N
+    passages in the level, above some that were retrieved. The two agree where the passages of a level lie at even
+    distances within the cutoff.
 
-    Undefined tests: with one language only, or nothing retrieved, p is 1, as theirs is. Of several languages with one
-    passage each the statistic is N - 1 whatever the order, so the test says nothing: such a level takes no part, and a
-    ranking without another is NaN. In a task that is parallel throughout, as XQuAD-R is, that is every ranking.
+    Undefined tests: with one language only, or nothing retrieved, p is 1, as theirs is. Where several languages have
+    one passage each, the statistic is N - 1 whatever the order, so the test says nothing: such a level takes no part,
+    and a ranking without another level is NaN. In a task that is parallel throughout, such as XQuAD-R, all are.
 
     Args:
-        rankings: with the language of each passage.
-        k: passages further down count as not retrieved; all are retrieved unless given.
-        weights: weight of each level of relevance, 0 if not among them; all levels alike unless given.
+        rankings: rankings with the language of each passage.
+        k: how many passages are retrieved; all unless given.
+        weights: weight of each level of relevance, 0 for a level not among them; all levels alike unless given.
 
     Raises:
         ValueError: the rankings have no languages, or a weight is negative.
@@ -140,7 +142,7 @@ def peer(rankings: Rankings, k: int | None = None, *, weights: Mapping[float, fl
 
 
 def _equal_rank(tests: Rankings, k: int | None) -> np.ndarray:
-    """p of a Kruskal-Wallis test of the languages in each ranking; NaN where it cannot depend on the order. (T,)"""
+    """Return p of a Kruskal-Wallis test of the languages in each ranking, NaN where no order changes it. (T,)"""
     assert tests.language is not None
     retrieved = np.full(len(tests.rank), True) if k is None else tests.rank <= k
     last = (tests.total(retrieved) + 1 + tests.relevant) / 2  # mean of the places that are left
@@ -156,33 +158,34 @@ def _equal_rank(tests: Rankings, k: int | None) -> np.ndarray:
     return np.where((groups == tests.relevant) & (groups > 1), np.nan, p)
 
 
-_WHOLE: dict[str, Callable[[Rankings], np.ndarray]] = {
+_WITHOUT_CUTOFF: dict[str, Callable[[Rankings], np.ndarray]] = {
     "map": average_precision,
     "rank_distance": rank_distance,
     "peer": peer,
 }
-MULTILINGUAL_MEASURES = ("rank_distance", "peer")
-_CUT = {"ndcg": ndcg, "recall": recall, "rr": reciprocal_rank, "peer": peer}
+_WITH_CUTOFF = {"ndcg": ndcg, "recall": recall, "rr": reciprocal_rank, "peer": peer}
+_MULTILINGUAL = ("rank_distance", "peer")
 
 
 def parse_measure(name: str) -> Callable[[Rankings], np.ndarray]:
-    """The function a measure's name stands for.
+    """Return the function that a measure's name stands for.
 
     Names are `map`, `rank_distance`, `peer`, and `ndcg@k`, `recall@k`, `rr@k` and `peer@k`.
 
     Raises:
         ValueError: there is no such measure.
     """
-    if name in _WHOLE:
-        return _WHOLE[name]
-    match = re.fullmatch(rf"({'|'.join(_CUT)})@([1-9]\d*)", name)
+    if name in _WITHOUT_CUTOFF:
+        return _WITHOUT_CUTOFF[name]
+    match = re.fullmatch(rf"({'|'.join(_WITH_CUTOFF)})@([1-9]\d*)", name)
     if match is None:
-        allowed = f"{', '.join(_WHOLE)}, and {', '.join(f'{cut}@k' for cut in _CUT)} for a whole number k"
+        with_cutoff = ", ".join(f"{measure}@k" for measure in _WITH_CUTOFF)
+        allowed = f"{', '.join(_WITHOUT_CUTOFF)}, and {with_cutoff} for a whole number k"
         raise ValueError(f"measure is {name!r}; allowed: {allowed}")
-    cut, k = _CUT[match[1]], int(match[2])
-    return lambda rankings: cut(rankings, k)
+    function, k = _WITH_CUTOFF[match[1]], int(match[2])
+    return lambda rankings: function(rankings, k)
 
 
 def is_multilingual(name: str) -> bool:
-    """Whether a measure is of the multilingual setting only."""
-    return name.partition("@")[0] in MULTILINGUAL_MEASURES
+    """Return whether a measure exists in the multilingual setting only."""
+    return name.partition("@")[0] in _MULTILINGUAL

@@ -5,47 +5,45 @@ rank above the relevant one. Nothing else is ever computed from scores: each set
 counts, and each measure is a function of ranks (`hybridlib.metric.measures`). Counts add over chunks of passages,
 processes and machines, and the score matrix is never held.
 
-Which score. Embeddings are taken as they are given and compared in float64: dimension d of the inner product is added
-to partial sum d % 32, neighbours of these are added until one is left, and for the cosine it is divided by the norm of
-the passage, whose square is summed likewise (the norm of the query changes no rank). This fixes the last bit, so ranks
-do not depend on device, tile size, chunking or the number of threads. A zero vector has score 0.
+Which score. Embeddings are taken as they are given and compared in float64. Dimension d of the inner product is added
+to partial sum d % 32, and neighbouring sums are added until one is left. For the cosine, it is divided by the norm of
+the passage, whose square is summed in the same way; the norm of the query changes no rank. This fixes the last bit, so
+ranks do not depend on device, tile size, chunks or the number of threads. A zero vector has score 0.
 
-How it is fast. A tile of scores at a time is computed quickly: in float32 on a CPU (`hybridlib.metric.cpu`), on tensor
-cores on a GPU (`hybridlib.metric.gpu`). Such a score differs from the float64 one by at most a proven bound
-(`hybridlib.metric.bounds`). A passage outside that band around the relevant one's score is settled by a comparison;
-the few inside are scored in float64.
+How it is fast. Scores are first computed quickly, a tile at a time: in float32 on a CPU (`hybridlib.metric.cpu`), on
+tensor cores on a GPU (`hybridlib.metric.gpu`). Such a score differs from the float64 one by at most a proven bound
+(`hybridlib.metric.bounds`). The scores within this bound of the relevant passage's score are its band. A passage
+outside the band is settled by a comparison; the few inside are scored in float64.
 
 Ties. Of equal scores, the earlier passage of the corpus ranks first. A relevant passage is never compared with itself:
 it is excluded by its position, not by its score.
 """
 
 from bisect import bisect
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from hybridlib.metric.arguments import (
     Embeddings,
-    as_integers,
-    as_languages,
-    as_pairs,
-    as_tensor,
-    check_languages,
-    check_size,
-    largest_of,
+    check_magnitudes,
+    checked_integers,
+    checked_pairs,
+    checked_passage_languages,
+    checked_positions,
+    checked_tensor,
+    largest_magnitudes,
 )
+from hybridlib.metric.counts import Counts, RelevantPairs
 
 SIMILARITIES = ("cosine", "dot")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """How many passages of each language rank above each relevant passage.
+    """The number of passages of each language that rank above each relevant passage.
 
     Attributes:
         query: row of the query of each pair. (N,)
@@ -80,7 +78,7 @@ def relevant_ranks(
         device: where to count; see `RankCounter`. The ranks do not depend on it.
 
     Returns:
-        The ranks, in the order of `pairs`; memory O(N L + Q D + P D).
+        Ranks, in the order of `pairs`; memory O(N L + Q D + P D).
 
     Raises:
         ValueError: an argument has the wrong shape or range, or an embedding is not finite.
@@ -90,22 +88,13 @@ def relevant_ranks(
     >>> ranks.above  # passage 1, of language 0, is nearer to the query than the relevant passage 2
     array([[1, 0]])
     """
-    queries = as_tensor(query_embeddings, "query_embeddings")
-    passages = as_tensor(passage_embeddings, "passage_embeddings")
-    pairs = as_pairs(pairs, len(queries), len(passages))
-    languages = as_languages(passage_languages, len(passages))
-    check_languages(languages)
-    is_relevant = np.zeros(len(passages), dtype=bool)
-    is_relevant[pairs[:, 1]] = True
-    relevant = np.flatnonzero(is_relevant)
-    row = np.cumsum(is_relevant)[pairs[:, 1]] - 1
-    relevant_embeddings = passages[torch.from_numpy(relevant).to(passages.device)]
-    check_size(largest_of(relevant_embeddings), "passage_embeddings", relevant)
-    counter = RankCounter(
-        queries,
-        relevant_embeddings,
-        np.column_stack([pairs[:, 0], row]),
-        relevant,
+    passages = checked_tensor(passage_embeddings, "passage_embeddings")
+    languages = checked_integers(passage_languages, "passage_languages")
+    counter = _CorpusCounter(
+        query_embeddings,
+        passages,
+        pairs,
+        np.arange(len(passages)),
         languages=int(languages.max(initial=0)) + 1,
         similarity=similarity,
         threads=threads,
@@ -115,30 +104,23 @@ def relevant_ranks(
     return counter.ranks()
 
 
-class _Counts(Protocol):
-    @property
-    def above(self) -> np.ndarray: ...  # in the order of the pairs, (N, L)
-
-    def add(self, passages: torch.Tensor, languages: np.ndarray, start: int) -> None: ...
-
-
 class RankCounter:
-    """Counts, chunk by chunk, the passages that rank above each relevant one.
+    """A count, chunk by chunk, of the passages that rank above each relevant one.
 
-    The relevant passages come first, because a count needs the score to beat; the corpus, which holds them again, may
-    then be streamed in chunks of any size and order. Counters over different chunks with the same pairs add up:
-    `a.above + b.above`.
+    The relevant passages come first, because a count needs the score to beat. The corpus, which holds them again, may
+    then be streamed in chunks of any size and order. The counts of counters with the same pairs, over different chunks,
+    add up: `a.above + b.above`.
 
     Args:
         query_embeddings: (Q, D).
-        relevant_embeddings: the passages judged relevant to any query. (R, D)
+        relevant_embeddings: the passages judged relevant to any query; those of no pair are left out. (R, D)
         pairs: row of the query and row in `relevant_embeddings` of each relevant pair. (N, 2)
-        relevant_positions: where in the corpus each relevant passage is. (R,)
+        relevant_positions: corpus position of each relevant passage. (R,)
         languages: how many passage languages there are.
         similarity: `cosine` or `dot`.
         threads: worker threads on a CPU; all cores unless given.
-        device: where to count. Unless given, where the queries are. An NVIDIA GPU counts if it is of compute
-            capability 8 or 9 (Ampere to Hopper) and Triton is installed; for anything else the CPU does.
+        device: where to count; the device of the queries unless given. An NVIDIA GPU counts if it is of compute
+            capability 8 or 9 (Ampere to Hopper) and Triton is installed. For any other device the CPU counts.
 
     Raises:
         ValueError: an argument has the wrong shape or range, or an embedding is not finite.
@@ -151,6 +133,8 @@ class RankCounter:
     array([[1],
            [1]])
     """
+
+    _relevant_name = "relevant_embeddings"  # in errors
 
     def __init__(
         self,
@@ -166,42 +150,45 @@ class RankCounter:
     ) -> None:
         if similarity not in SIMILARITIES:
             raise ValueError(f"similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
-        queries = as_tensor(query_embeddings, "query_embeddings")
-        relevant = as_tensor(relevant_embeddings, "relevant_embeddings")
-        self._width = queries.shape[1]
-        self._check_width(relevant, "relevant_embeddings")
         for name, number in (("languages", languages), ("threads", threads)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; allowed: 1 or more")
-        self._pairs = as_pairs(pairs, len(queries), len(relevant))
-        self._positions = as_integers(relevant_positions, "relevant_positions")
-        if self._positions.shape != (len(relevant),):
-            raise ValueError(f"relevant_positions has shape {self._positions.shape}; expected ({len(relevant)},)")
-        if self._positions.min(initial=0) < 0:
-            raise ValueError(f"relevant_positions holds {self._positions.min()}; positions in the corpus count from 0")
-        self._order = np.argsort(self._pairs[:, 0], kind="stable")
-        query, row = self._pairs[self._order].T
-        self._counts = _counts_on(torch.device(queries.device if device is None else device), threads)(
-            queries,
-            relevant,
-            query,
-            row,
-            self._positions[row],
-            languages=languages,
-            cosine=similarity == "cosine",
+        queries = checked_tensor(query_embeddings, "query_embeddings")
+        self._width, self._languages = queries.shape[1], languages
+        relevant = checked_tensor(relevant_embeddings, self._relevant_name, width=self._width)
+        self._pairs = checked_pairs(pairs, len(queries), len(relevant))
+        self._positions = checked_positions(relevant_positions, len(relevant))
+        used, row = _distinct(self._pairs[:, 1], len(relevant))  # (R,), (N,)
+        relevant = relevant[torch.from_numpy(used).to(relevant.device)]
+        check_magnitudes(largest_magnitudes(queries), "query_embeddings")
+        check_magnitudes(largest_magnitudes(relevant), self._relevant_name, used)
+        query = self._pairs[:, 0]
+        self._order = order = np.argsort(query, kind="stable")
+        self._counts = _counts_on(
+            torch.device(queries.device if device is None else device),
+            RelevantPairs(
+                queries,
+                relevant,
+                query[order],
+                row[order],
+                self._positions[used][row[order]],
+                languages,
+                cosine=similarity == "cosine",
+            ),
+            threads,
         )
         self._counted: list[tuple[int, int]] = []  # first and last + 1 position of every chunk so far, sorted
 
     @property
     def above(self) -> np.ndarray:
-        """Passages counted so far that rank above each pair's relevant one, in the order of the pairs. (N, L)"""
+        """Passages counted so far that rank above the relevant one, in the order of the pairs. (N, L)"""
         sorted_by_query = self._counts.above
         above = np.empty_like(sorted_by_query)
         above[self._order] = sorted_by_query
         return above
 
     def ranks(self) -> Ranks:
-        """The counts so far, with the query row and the corpus position of every pair."""
+        """Return the counts so far, with the query row and the corpus position of every pair."""
         return Ranks(query=self._pairs[:, 0], passage=self._positions[self._pairs[:, 1]], above=self.above)
 
     def update(self, passage_embeddings: Embeddings, passage_languages: np.ndarray, *, start: int = 0) -> None:
@@ -209,16 +196,15 @@ class RankCounter:
 
         Args:
             passage_embeddings: (C, D).
-            passage_languages: language of each, from 0 to `languages - 1`. (C,)
+            passage_languages: language of each passage, from 0 to `languages - 1`. (C,)
             start: corpus position of the chunk's first passage.
 
         Raises:
             ValueError: an argument has the wrong shape or range, an embedding is not finite, or one of the passages has
                 been counted before. The counts are then as they were.
         """
-        passages = as_tensor(passage_embeddings, "passage_embeddings")
-        self._check_width(passages, "passage_embeddings")
-        languages = as_languages(passage_languages, len(passages))
+        passages = checked_tensor(passage_embeddings, "passage_embeddings", width=self._width)
+        languages = checked_passage_languages(passage_languages, len(passages), self._languages)
         if start < 0:
             raise ValueError(f"start is {start}; positions in the corpus count from 0")
         if not len(passages):
@@ -228,33 +214,44 @@ class RankCounter:
         self._counted.insert(place, (start, start + len(passages)))
 
     def _place_of(self, start: int, stop: int) -> int:
-        """Where a chunk comes among those counted; a passage counted twice would go unnoticed in the ranks."""
+        """Return the place of a chunk among those counted; refuse passages counted before, which no rank would show."""
         at = bisect(self._counted, (start, stop))
         for first, last in self._counted[max(at - 1, 0) : at + 1]:  # chunks are disjoint: no other can overlap
             if start < last and first < stop:
                 raise ValueError(f"passages {start} to {stop - 1} overlap {first} to {last - 1}, counted before")
         return at
 
-    def _check_width(self, embeddings: torch.Tensor, name: str) -> None:
-        if embeddings.shape[1] != self._width:
-            dimensions = f"{embeddings.shape[1]} dimensions, query_embeddings has {self._width}"
-            raise ValueError(f"{name} has {dimensions}; they must be equal")
+
+class _CorpusCounter(RankCounter):
+    """A counter whose relevant embeddings are the rows of the corpus, and are called so in errors."""
+
+    _relevant_name = "passage_embeddings"
 
 
-def _counts_on(device: torch.device, threads: int | None) -> Callable[..., _Counts]:
-    """What counts there. Either is imported where it is used: a machine may have Triton, or numba, alone."""
+def _distinct(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values below a limit, ascending, and the place of each among them, as `np.unique` does.
+
+    Without sorting, which takes longer where there are many pairs. (N,) -> (R,), (N,)
+    """
+    occurs = np.zeros(limit, dtype=bool)
+    occurs[values] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]
+
+
+def _counts_on(device: torch.device, pairs: RelevantPairs, threads: int | None) -> Counts:
+    """Return what counts on a device. Each import waits until it is needed: a machine may lack numba or Triton."""
     if has_kernels(device):
         from hybridlib.metric.gpu import GpuCounts
 
-        return partial(GpuCounts, device=device)
+        return GpuCounts(pairs, device=device)
     from hybridlib.metric.cpu import CpuCounts
 
-    return partial(CpuCounts, threads=threads)
+    return CpuCounts(pairs, threads=threads)
 
 
 def has_kernels(device: torch.device) -> bool:
-    """Whether a device counts with the kernels, whose bound is that of NVIDIA's tensor cores."""
+    """Return whether a device counts with the kernels, whose bound is that of NVIDIA's tensor cores."""
     if device.type != "cuda" or torch.version.cuda is None or find_spec("triton") is None:
         return False
-    # From Ampere to Hopper; of what came later neither the sums nor Triton 3.7's code for this kernel are known.
+    # From Ampere to Hopper. How later ones sum is not known, nor what Triton 3.7 makes of this kernel for them.
     return torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] in (8, 9)

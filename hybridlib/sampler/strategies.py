@@ -56,8 +56,13 @@ class Strategy:
 
     @property
     def monolingual(self) -> float:
-        """The probability that a batch is monolingual: alpha counts for `hybrid` only."""
-        return {"en-en": 1.0, "x-x-mono": 1.0, "hybrid": self.alpha}.get(self.name, 0.0)
+        """Return the probability that a batch is monolingual."""
+        return monolingual_share(self.name, self.alpha)
+
+
+def monolingual_share(name: str, alpha: float) -> float:
+    """Return the probability that a batch of a strategy is monolingual: alpha counts for `hybrid` only."""
+    return {"en-en": 1.0, "x-x-mono": 1.0, "hybrid": alpha}.get(name, 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,66 +1,53 @@
-"""Parameters: read from YAML, checked before any work starts.
+"""Parameters of the notebooks: read from YAML, and checked before any work starts.
 
-papermill only warns of an unknown parameter and passes on a number that YAML took for text (`1e-4`), so a typing error
-would be found after hours or never. Here each notebook has a model of its parameters (`hybridlib.study.questions`);
-the keys of the YAML file, the names in the notebook's parameters cell and the fields of the model are the same.
+papermill only warns of an unknown parameter, and passes on a number that YAML took for text (`1e-4`), so a typing error
+would be found after hours or never. Here each notebook has a model of its parameters (`hybridlib.study.questions`). The
+keys of the YAML file, the names in the notebook's parameters cell and the fields of the model are the same.
 """
 
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, create_model, field_validator
 
-from hybridlib.data.load import CORPORA, TASKS
-from hybridlib.names import CODE_SWITCH, LANGUAGES, STATIC_ENCODERS, STRATEGIES
-from hybridlib.study.run import Run, Trial
+from hybridlib.data.load import CORPORA, TASKS, load_corpus
+from hybridlib.names import LANGUAGES, STATIC_ENCODERS
+from hybridlib.sampler.strategies import monolingual_share
+from hybridlib.study.run import Data, Run, Trial
+from hybridlib.training.settings import Count, Positive, Settings
 
-Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
 Names = Annotated[list[str], Field(min_length=1)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1)]
 
-# The ends of the mix, and a hybrid between.
+# The strategies of a mix: its ends, and a hybrid between them.
 BETWEEN = ("x-x-mono", "hybrid", "x-y")
+# Settings of a run that all runs of a parameter file may share, below its key `training`.
+_FURTHER = (
+    "query_prompt",
+    "document_prompt",
+    "max_length",
+    "hard_negatives",
+    "validation",
+    "validate_every",
+    "patience",
+    "save_every",
+    "keep_encoder",
+    "precision",
+    "weight_decay",
+    "symmetric",
+    "mini_batch_size",
+    "dataset_temperature",
+)
+_FIELDS: Any = {name: (Run.model_fields[name].annotation, Run.model_fields[name]) for name in _FURTHER}
+RunSettings = create_model("RunSettings", __base__=Settings, **_FIELDS)
 
 
-class Training(BaseModel):
-    """What a training of full size needs besides; see `fine_tune`, `load_encoder` and `mine_negatives`.
-
-    Attributes:
-        query_prompt, document_prompt: put before texts.
-        max_length: tokens of a text that are read.
-        hard_negatives: give every pair one, mined with the encoder to start from, besides those in the batch.
-        validation: the corpus whose loss decides when to stop.
-        validate_every, patience, save_every: steps, validations and steps.
-        keep_encoder: keep the trained encoder with the run's results.
-        precision, weight_decay, symmetric, mini_batch_size, dataset_temperature: see `fine_tune`.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    query_prompt: str = ""
-    document_prompt: str = ""
-    max_length: Count | None = None
-    hard_negatives: bool = False
-    validation: Literal["squadshifts"] | None = None
-    validate_every: Count = 500
-    patience: Count = 3
-    save_every: Count | None = None
-    keep_encoder: bool = False
-    precision: Literal["float32", "bfloat16"] = "float32"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    symmetric: bool = False
-    mini_batch_size: Count | None = None
-    dataset_temperature: Positive = 1.0
-
-
-class Params(BaseModel):
+class Params(Settings):
     """What the parameters of all notebooks have in common.
 
     Attributes:
@@ -69,13 +56,11 @@ class Params(BaseModel):
         seeds: one training run each, of first weights and batches.
         sizes: shares of the training data, for the question how much of it the answer needs; 1 is the notebook's main
             part.
-        batch_size, steps, temperature, learning_rate: of the training; see `fine_tune`.
+        batch_size, steps, temperature, learning_rate: of the training; see `Training`.
         data_seed: of the split, the sentence frames and the items that stay available.
         pool: what of a task's passages is searched; None is all of them, see `load_task`.
-        training: further settings; see `Training`.
+        training: further settings of `Run`.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     profile: Annotated[str, Field(pattern=r"^[\w-]+$")]
     task: str
@@ -88,22 +73,29 @@ class Params(BaseModel):
     learning_rate: Positive
     data_seed: Annotated[int, Field(ge=0)]
     pool: Literal["judged"] | Count | None
-    training: Training
+    training: RunSettings  # type: ignore[valid-type]
 
     @abstractmethod
-    def plan(self) -> list[Trial]:
-        """The trials the notebook compares, those with the same first encoder side by side."""
-
-    def run(self, encoder: str, seed: int, **further: Any) -> Run:
-        """Return a run with the settings that all notebooks have, and further ones."""
-        common = ("task", "corpus", "batch_size", "steps", "temperature", "learning_rate", "data_seed", "pool")
-        training = fixed(self.training.model_dump(exclude_defaults=True))
-        settings = {name: getattr(self, name) for name in common} | further
-        return Run(**settings, training=training, encoder=encoder, seed=seed)
+    def trials(self) -> list[Trial]:
+        """Return the trials that the notebook compares, those that start from the same encoder side by side."""
 
     def runs(self) -> list[Run]:
-        """The training runs of the plan, each once."""
-        return list(dict.fromkeys(trial.run for trial in self.plan()))
+        """Return the training runs of the trials, each once."""
+        return list(dict.fromkeys(trial.run for trial in self.trials()))
+
+    def run(self, encoder: str, seed: int, strategy: str, alpha: float, **further: Any) -> Run:
+        """Return a run with the settings that all runs of the file have, and further ones.
+
+        Args:
+            encoder, seed, strategy: as `Run` has them.
+            alpha: probability of a monolingual batch, for `hybrid`. Other strategies have one of their own, so that
+                equal runs are equal.
+            further: further settings of `Run`.
+        """
+        common = ("task", "corpus", "batch_size", "steps", "temperature", "learning_rate", "data_seed", "pool")
+        settings = {name: getattr(self, name) for name in common} | dict(self.training) | further
+        alpha = monolingual_share(strategy, float(alpha))
+        return Run(encoder=encoder, seed=seed, strategy=strategy, alpha=alpha, **settings)
 
     def check_data(self) -> None:
         """Load the data of every run, what is downloaded included, and make sure that every batch can be filled.
@@ -114,30 +106,29 @@ class Params(BaseModel):
             FileNotFoundError: a file is missing.
         """
         from hybridlib.data.code_switching import code_switch
-        from hybridlib.data.load import load_corpus
         from hybridlib.sampler.batches import HybridBatchSampler
 
-        by_data: dict[tuple, list[Run]] = {}
+        by_data: dict[Data, list[Run]] = {}
         for run in self.runs():
-            by_data.setdefault(run.data(), []).append(run)
+            by_data.setdefault(run.part(Data), []).append(run)
         for runs in by_data.values():
             corpus = runs[0].load_corpus()
-            for strategy, alpha in dict.fromkeys((run.strategy, run.alpha) for run in runs):
-                if strategy == CODE_SWITCH:
-                    HybridBatchSampler(code_switch(corpus).availability, self.batch_size, strategy="en-en")
-                else:
-                    HybridBatchSampler(corpus.availability, self.batch_size, strategy=strategy, alpha=alpha)
-        if self.training.validation:
-            load_corpus(self.training.validation, "validation")
+            for strategy, alpha, switched in dict.fromkeys(
+                (run.strategy, run.alpha, run.code_switched) for run in runs
+            ):
+                table = (code_switch(corpus) if switched else corpus).availability
+                HybridBatchSampler(table, self.batch_size, strategy=strategy, alpha=alpha)
+        for name in {run.validation for run in self.runs() if run.validation}:
+            load_corpus(name, "validation")
         if not self.task.startswith("atlas"):
-            for task in {(run.task, run.task_languages): run for run in self.runs()}.values():
-                task.load_task()
+            for run in {run.task_languages: run for run in self.runs()}.values():
+                run.load_task()
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
         """Take the parameters from the variables of a notebook: `BatchRatioParams.from_namespace(globals())`."""
         given = {name: namespace[name] for name in cls.model_fields if name in namespace}
-        return _checked(cls, given, "parameters cell")
+        return cls.checked(given, "parameters cell")
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -158,7 +149,7 @@ class Params(BaseModel):
             raise ValueError(
                 f"{path} holds no parameters; expected a line `name: value` for each of {', '.join(cls.model_fields)}"
             )
-        return _checked(cls, values, str(path))
+        return cls.checked(values, str(path))
 
     @field_validator("*")
     @classmethod
@@ -193,14 +184,6 @@ class Params(BaseModel):
                 raise ValueError(f"unknown language {language!r}; known are {', '.join(LANGUAGES)}")
         return languages
 
-    @field_validator("strategies", check_fields=False)
-    @classmethod
-    def _known_strategies(cls, strategies: list[str]) -> list[str]:
-        for name in strategies:
-            if name not in (*STRATEGIES, CODE_SWITCH):
-                raise ValueError(f"unknown strategy {name!r}; allowed: {', '.join((*STRATEGIES, CODE_SWITCH))}")
-        return strategies
-
     @field_validator("encoder", "encoders", check_fields=False)
     @classmethod
     def _findable_encoders(cls, encoders: Any) -> Any:
@@ -210,39 +193,3 @@ class Params(BaseModel):
                 known = ", ".join(STATIC_ENCODERS)
                 raise ValueError(f"{name!r} is neither {known}, nor a folder here, nor a hub id of the form owner/name")
         return encoders
-
-
-def strategy_settings(name: str, alpha: float) -> dict[str, Any]:
-    """Return strategy and alpha of a run. Alpha matters to hybrid batches only; for the others it is what their name
-    says, so that equal runs are equal."""
-    return {"strategy": name, "alpha": {"hybrid": alpha, "x-x-mono": 1.0, "en-en": 1.0}.get(name, 0.0)}
-
-
-def fixed(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Return a mapping as a run holds it: hashable, and the same in whatever order it was given."""
-    return tuple(sorted(mapping.items()))
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _checked(model: type[Model], values: dict[str, Any], where: str) -> Model:
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise ValueError("\n".join(_explain(problem, model, where) for problem in error.errors())) from None
-
-
-def _explain(problem: Any, model: type[BaseModel], where: str) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        fields = (
-            Training.model_fields if problem["loc"][0] == "training" and len(problem["loc"]) > 1 else model.model_fields
-        )
-        return f"{where}: unknown key {name!r}; allowed: {', '.join(fields)}"
-    if problem["type"] == "missing":
-        return f"{where}: {name!r} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "float_type" and isinstance(problem["input"], str):
-        message += "; YAML reads a number like 1e-4 as text, write 1.0e-4"
-    return f"{where}: {name} is {problem['input']!r}: {message}" if name else f"{where}: {message}"

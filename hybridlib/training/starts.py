@@ -22,19 +22,14 @@ from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
 from hybridlib.names import STATIC_ENCODERS
 from hybridlib.training.fine_tune import fine_tune
+from hybridlib.training.settings import Training
 
 # Gradients of static embeddings are dense: a larger vocabulary or more dimensions cost time in proportion.
 _VOCABULARY = 12_000
 _DIMENSIONS = 128
 # Texts whose tokens are remembered, about 60 MB: enough for what is trained on, and no more of a corpus of millions.
 _REMEMBERED = 100_000
-_ALIGNMENT: dict[str, Any] = {
-    "strategy": "x-y",
-    "batch_size": 200,
-    "steps": 100,
-    "temperature": 0.05,
-    "learning_rate": 3e-2,
-}
+_ALIGNMENT = Training(strategy="x-y", batch_size=200, steps=100, temperature=0.05, learning_rate=3e-2)
 
 
 def load_encoder(
@@ -157,4 +152,4 @@ def _align(encoder: SentenceTransformer, seed: int) -> SentenceTransformer:
     """Teach it translations of half of the names that the atlas is made of."""
     names = load_corpus("atlas-names")
     half = names.thin(dict.fromkeys(names.languages, 0.5))
-    return fine_tune(encoder, half, **_ALIGNMENT, seed=seed, progress=False)
+    return fine_tune(encoder, half, _ALIGNMENT.model_copy(update={"seed": seed}), progress=False)

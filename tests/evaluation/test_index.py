@@ -15,7 +15,7 @@ import hybridlib as hl
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.evaluate import evaluate
 from hybridlib.evaluation.search import Index, language_shares, search
-from hybridlib.metric.arguments import as_matrix
+from hybridlib.metric.arguments import checked_array
 from hybridlib.metric.cpu_kernels import norms_of, pair_scores
 
 
@@ -63,8 +63,8 @@ def exhaustive(encoder, task):
 
     For the cosine, ranks are made before the query's norm divides the scores, which could make two of them equal.
     """
-    queries = as_matrix(encoder.encode_query(task.queries.text.tolist()), "queries")
-    passages = as_matrix(encoder.encode_document(task.passages.text.tolist()), "passages")
+    queries = checked_array(encoder.encode_query(task.queries.text.tolist()), "queries")
+    passages = checked_array(encoder.encode_document(task.passages.text.tolist()), "passages")
     cosine = encoder.similarity_fn_name == "cosine"
     scale = norms_of(passages) if cosine else np.ones(len(passages))
     rows = [np.full(len(passages), q) for q in range(len(queries))]

@@ -23,16 +23,12 @@ def test_no_float32_score_is_further_from_the_true_one_than_the_bound(dimensions
     middles = (np.float32(dimensions**-0.5) * (1 + rng.integers(0, 99, dimensions) * 2 * U)) * (1 + 0.99 * U)
     vectors = [equal, swallowed, alternating, middles, rng.standard_normal(dimensions), rng.standard_cauchy(dimensions)]
     vectors = np.array([vector / np.linalg.norm(vector) for vector in vectors])
-    for q in vectors:
-        for p in vectors:
-            q32, p32 = q.astype(np.float32), p.astype(np.float32)
-            products = q32 * p32
-            true = math.fsum(q * p)
-            in_order = np.add.accumulate(products)[-1]  # one after the other, the worst order
-            backwards = np.add.accumulate(products[::-1])[-1]
-            in_torch = torch.from_numpy(q32) @ torch.from_numpy(p32)
-            for score in (in_order, backwards, products.sum(), q32 @ p32, in_torch):
-                assert abs(float(score) - true) <= bound
+    for q, p in itertools.product(vectors, vectors):
+        q32, p32 = q.astype(np.float32), p.astype(np.float32)
+        products, in_torch = q32 * p32, torch.from_numpy(q32) @ torch.from_numpy(p32)
+        in_order, backwards = (np.add.accumulate(some)[-1] for some in (products, products[::-1]))  # the worst orders
+        for score in (in_order, backwards, products.sum(), q32 @ p32, in_torch):
+            assert abs(float(score) - math.fsum(q * p)) <= bound
 
 
 def test_the_bound_is_no_more_than_about_twice_what_can_happen():
@@ -45,7 +41,7 @@ def test_the_bound_is_no_more_than_about_twice_what_can_happen():
 
 
 def cut(numbers, exponent):
-    """Toward zero, at 2^-23 of 2^exponent."""
+    """Cut numbers toward zero, at 2^-23 of 2^exponent."""
     return np.trunc(np.ldexp(numbers, 23 - exponent)) * np.ldexp(1.0, exponent - 23)
 
 
@@ -54,7 +50,7 @@ def exponent_of(numbers):
 
 
 def slow_tensor_cores(q, p, block, total):
-    """What tensor cores make of it: `block` products and the sum so far are cut like the largest, added, and cut.
+    """Sum as tensor cores do: `block` products and the sum so far are cut like the largest, added, and cut.
 
     The products of half-precision numbers and the sum of so few cut ones are exact in float64.
     """
@@ -67,29 +63,25 @@ def slow_tensor_cores(q, p, block, total):
 
 
 def swallowed(dimensions, dtype):
-    """One large product, on which all others, each just below 2^-23 of it, are lost."""
+    """Make a vector with one large product, on which all others, each just below 2^-23 of it, are lost."""
     small = torch.tensor(2.0**-11.5 * (1 - 2.0**-12)).to(dtype).item()
     small = small if small**2 < 2.0**-23 else small * (1 - 2.0**-7)
     return np.r_[1.0, np.full(dimensions - 1, small)]
 
 
 def rounded_down(dimensions):
-    """Of norm 1 at most, with powers of two just below the middle between two float16 numbers: the high part is 2^-11
-    lower."""
+    """Make a vector of norm 1 at most, of powers of two just below the middle between two float16 numbers: its high
+    part is 2^-11 lower."""
     small = 2.0 ** -math.ceil(math.log2(1.01 * dimensions) / 2)
     twice = min(dimensions, int((0.998 / small**2 - dimensions) / 3))  # so many may be twice as large
     return np.r_[np.full(twice, 2 * small), np.full(dimensions - twice, small)] * (1 + 0.999 * 2.0**-11)
 
 
 def adversarial_vectors(dimensions, dtype, rng):
-    alternating = swallowed(dimensions, dtype) * (-1.0) ** np.arange(dimensions)
-    growing = np.sqrt(np.arange(1.0, dimensions + 1))
+    lost = swallowed(dimensions, dtype)
     vectors = [
-        swallowed(dimensions, dtype),
-        swallowed(dimensions, dtype)[::-1],
-        alternating,
-        growing,
-        np.ones(dimensions),
+        *(lost, lost[::-1], lost * (-1.0) ** np.arange(dimensions)),
+        *(np.sqrt(np.arange(1.0, dimensions + 1)), np.ones(dimensions)),
         rng.standard_normal(dimensions),
         rng.standard_cauchy(dimensions),
         10.0 ** rng.uniform(-30, 0, dimensions),  # of which the low parts, or all, underflow
@@ -98,7 +90,7 @@ def adversarial_vectors(dimensions, dtype, rng):
 
 
 def in_half(vectors, dtype):
-    """The numbers that half precision holds: the largest is a power of 2, as `swallowed` is made."""
+    """Round vectors to half precision, with a power of 2 as the largest number, as `swallowed` is made."""
     scaled = [torch.from_numpy(vector / np.abs(vector).max()).to(dtype).double().numpy() for vector in vectors]
     return [vector for vector in scaled if vector.any()]
 
@@ -115,7 +107,7 @@ def worst_error_of_halves(dimensions, dtype, block):
 
 
 def parts_of(vector):
-    """As `hybridlib.metric.gpu_kernels.split` makes them; see its own test."""
+    """Split a vector as `hybridlib.metric.gpu_kernels.split` does; it has its own test."""
     scaled = vector * 2.0**15
     high = scaled.astype(np.float32).astype(np.float16)
     return high, (scaled - high.astype(float)).astype(np.float32).astype(np.float16)

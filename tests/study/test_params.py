@@ -8,9 +8,10 @@ import nbformat
 import pytest
 import yaml
 
-import hybridlib as hl
 from hybridlib.paths import notebook_path, params_path, project_root
+from hybridlib.study import store
 from hybridlib.study.questions import QUESTIONS
+from hybridlib.study.questions.batch_ratio import BatchRatioParams
 
 EMBEDDED = yaml.safe_load(params_path("embedded", "batch_ratio").read_text(encoding="utf-8"))
 
@@ -30,7 +31,7 @@ def write(tmp_path, **changes):
 def test_every_parameter_file_is_sound_and_names_its_own_profile(path):
     params = QUESTIONS[path.stem].from_yaml(path)
     assert params.profile == path.parent.name
-    keys = [run.key() for run in params.runs()]
+    keys = [store.key_of(run) for run in params.runs()]
     assert len(set(keys)) == len(keys) > 0
 
 
@@ -68,6 +69,7 @@ def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_
         ({"sizes": [0.5]}, r"sizes is \[0\.5\]: it must include 1\.0"),
         ({"sizes": [0.0, 1.0]}, r"sizes\.0 is 0\.0: .*greater than 0"),
         ({"seeds": [0, 0]}, r"seeds is \[0, 0\]: a value comes twice"),
+        ({"seeds": [1 << 40]}, r"seeds\.0 is 1099511627776: .*less than 4294967296"),
         ({"available": {"xx": 0.5}}, r"available is .*unknown language 'xx'; known are ar, bn"),
         ({"available": {"sw": 2.0}}, r"available\.sw is 2\.0: .*less than or equal to 1"),
         (
@@ -87,7 +89,7 @@ def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_
 def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, message):
     path = write(tmp_path, **changes)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{message}"):
-        hl.BatchRatioParams.from_yaml(path)
+        BatchRatioParams.from_yaml(path)
 
 
 @pytest.mark.parametrize(
@@ -97,31 +99,31 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path, text, message):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"{re.escape(str(path))} {message}"):
-        hl.BatchRatioParams.from_yaml(path)
+        BatchRatioParams.from_yaml(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.yaml does not exist"):
-        hl.BatchRatioParams.from_yaml(tmp_path / "nothing.yaml")
+        BatchRatioParams.from_yaml(tmp_path / "nothing.yaml")
 
 
 def test_a_python_object_in_the_yaml_is_not_made(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("profile: !!python/object/apply:os.getcwd []")
     with pytest.raises(ValueError, match="is not YAML"):
-        hl.BatchRatioParams.from_yaml(path)
+        BatchRatioParams.from_yaml(path)
 
 
 def test_parameters_are_taken_from_a_notebooks_variables_and_nothing_else_is():
-    params = hl.BatchRatioParams.from_namespace({**EMBEDDED, "plt": object()})
+    params = BatchRatioParams.from_namespace({**EMBEDDED, "plt": object()})
     assert params.steps == EMBEDDED["steps"]
     with pytest.raises(ValueError, match=r"parameters cell: 'steps' is missing"):
-        hl.BatchRatioParams.from_namespace({key: value for key, value in EMBEDDED.items() if key != "steps"})
+        BatchRatioParams.from_namespace({key: value for key, value in EMBEDDED.items() if key != "steps"})
 
 
 def test_a_batch_that_a_low_resource_language_cannot_fill_is_refused_before_any_training(tmp_path):
     # 758 training facts, of which 0.1, rounded up, are 76.
-    params = hl.BatchRatioParams.from_yaml(write(tmp_path, available={"sw": 0.1}))
+    params = BatchRatioParams.from_yaml(write(tmp_path, available={"sw": 0.1}))
     with pytest.raises(ValueError, match=r"batch_size is 100, .* cannot be filled in sw \(76\)"):
         params.check_data()
 
@@ -135,7 +137,7 @@ def test_a_task_or_validation_data_that_is_missing_is_found_before_any_training(
             r"squadshifts/[\w.]+\.json of squadshifts does not exist; get it",
         ),
     ):
-        params = hl.BatchRatioParams(**{**EMBEDDED, **changes})
+        params = BatchRatioParams(**{**EMBEDDED, **changes})
         with pytest.raises(FileNotFoundError, match=missing):
             params.check_data()
 
@@ -151,34 +153,34 @@ def test_a_task_or_validation_data_that_is_missing_is_found_before_any_training(
 )
 def test_a_setting_of_the_training_that_does_not_exist_is_refused(tmp_path, training, message):
     with pytest.raises(ValueError, match=rf"batch_ratio\.yaml: .*training.*{message}"):
-        hl.BatchRatioParams.from_yaml(write(tmp_path, training=training))
+        BatchRatioParams.from_yaml(write(tmp_path, training=training))
 
 
 def test_a_corpus_or_task_may_be_several_joined_by_plus():
-    joined = hl.BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+mmarco", "task": "xquad-r+mmarco"})
+    joined = BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+mmarco", "task": "xquad-r+mmarco"})
     assert {(run.corpus, run.task) for run in joined.runs()} == {("squad-translate+mmarco", "xquad-r+mmarco")}
     with pytest.raises(ValueError, match=r"allowed: atlas, .* or several joined by"):
-        hl.BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+marco"})
+        BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+marco"})
 
 
 def test_a_public_corpus_may_have_languages_that_the_embedded_one_has_not():
     in_italian = {**EMBEDDED, "languages": ["en", "it"], "available": {"it": 0.5}}
-    assert hl.BatchRatioParams(**{**in_italian, "corpus": "mmarco"}).languages == ["en", "it"]
+    assert BatchRatioParams(**{**in_italian, "corpus": "mmarco"}).languages == ["en", "it"]
     with pytest.raises(ValueError, match="unknown language 'it'; known are ar, "):
-        hl.BatchRatioParams(**in_italian)
+        BatchRatioParams(**in_italian)
 
 
 def test_settings_that_are_as_always_leave_a_run_as_it_is():
     """So that naming a default computes nothing again."""
     plain, named = (
-        hl.BatchRatioParams(**{**EMBEDDED, "training": training}).runs()
+        BatchRatioParams(**{**EMBEDDED, "training": training}).runs()
         for training in ({}, {"precision": "float32", "patience": 3})
     )
-    assert plain == named and plain[0].training == ()
+    assert plain == named
 
 
 def test_runs_with_the_same_first_encoder_stand_side_by_side():
-    runs = hl.BatchRatioParams(**{**EMBEDDED, "sizes": [1.0]}).runs()
+    runs = BatchRatioParams(**{**EMBEDDED, "sizes": [1.0]}).runs()
     starts = [(run.encoder, run.seed) for run in runs]
     assert starts == sorted(starts, key=starts.index)
     assert {run.alpha for run in runs} == set(EMBEDDED["alphas"])
@@ -186,4 +188,4 @@ def test_runs_with_the_same_first_encoder_stand_side_by_side():
 
 def test_an_encoder_may_be_an_id_of_the_hub_with_a_revision_or_a_folder(tmp_path):
     encoders = ["static:scratch", "sentence-transformers/LaBSE", "FacebookAI/xlm-roberta-base@e73636d", str(tmp_path)]
-    assert hl.BatchRatioParams(**{**EMBEDDED, "encoders": encoders}).encoders == encoders
+    assert BatchRatioParams(**{**EMBEDDED, "encoders": encoders}).encoders == encoders

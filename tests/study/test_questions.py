@@ -1,6 +1,5 @@
 """The five questions: what each compares, and that nothing else differs between what it compares."""
 
-import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -19,35 +18,37 @@ def params(name, **changes):
 
 def differing(trials):
     """The fields that runs of trials differ in."""
-    runs = [dataclasses.asdict(trial.run) for trial in trials]
+    runs = [trial.run.model_dump() for trial in trials]
     return {field for field in runs[0] if len({str(run[field]) for run in runs}) > 1}
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_has_three_seeds_three_sizes_and_labels_that_tell_its_trials_apart(name):
-    plan = params(name).plan()
-    assert len({trial.labels["seed"] for trial in plan}) >= 3
-    assert len({trial.labels["size"] for trial in plan}) == 3
-    labels = Counter((*trial.labels.values(), trial.run.languages) for trial in plan)
+    trials = params(name).trials()
+    assert len({trial.labels["seed"] for trial in trials}) >= 3
+    assert len({trial.labels["size"] for trial in trials}) == 3
+    labels = Counter((*trial.labels.values(), trial.run.languages) for trial in trials)
     assert max(labels.values()) == 1
-    assert len({tuple(trial.labels) for trial in plan}) == 1
-    assert all(trial.run.seed == trial.labels["seed"] for trial in plan)
+    assert len({tuple(trial.labels) for trial in trials}) == 1
+    assert all(trial.run.seed == trial.labels["seed"] for trial in trials)
 
 
 @pytest.mark.parametrize("name", ["language_imbalance", "domain_data", "mlqa_language_families"])
 def test_strategies_are_compared_with_everything_else_equal(name):
     groups: dict = {}
-    for trial in params(name).plan():
+    for trial in params(name).trials():
         others = tuple(value for label, value in trial.labels.items() if label != "strategy")
         groups.setdefault(others, []).append(trial)
     for trials in groups.values():
         assert len(trials) >= 3
-        assert differing(trials) <= {"strategy", "alpha"}
+        assert differing(trials) <= {"strategy", "alpha", "code_switched"}
 
 
 def test_alphas_are_compared_with_everything_else_equal():
-    plan = params("batch_ratio").plan()
-    group = [t for t in plan if (t.labels["encoder"], t.labels["seed"], t.labels["size"]) == ("static:aligned", 1, 1.0)]
+    trials = params("batch_ratio").trials()
+    group = [
+        t for t in trials if (t.labels["encoder"], t.labels["seed"], t.labels["size"]) == ("static:aligned", 1, 1.0)
+    ]
     assert differing(group) == {"alpha"}
     assert [t.labels["strategy"] for t in group] == [
         "x-y",
@@ -59,7 +60,7 @@ def test_alphas_are_compared_with_everything_else_equal():
 
 
 def test_with_less_data_low_resource_languages_keep_what_they_have():
-    small = next(t for t in params("batch_ratio").plan() if t.labels["size"] == 0.25)
+    small = next(t for t in params("batch_ratio").trials() if t.labels["size"] == 0.25)
     assert small.run.others == 0.25
     corpus = small.run.load_corpus().sizes()
     assert corpus[["sw", "el", "en"]].tolist() == [152, 0, 190]  # a fifth, none and a quarter of 758, rounded up
@@ -78,7 +79,7 @@ def test_imbalance_changes_shares_and_not_their_mean_and_seeds_give_them_to_othe
 
 
 def test_where_data_is_balanced_all_ways_to_draw_languages_are_one_run():
-    balanced = [t for t in params("language_imbalance").plan() if t.labels["exponent"] == 0]
+    balanced = [t for t in params("language_imbalance").trials() if t.labels["exponent"] == 0]
     assert len({trial.run for trial in balanced}) * 3 == len(balanced)
 
 
@@ -88,7 +89,7 @@ def test_a_share_above_all_there_is_is_refused():
 
 
 def test_domain_data_replaces_general_data_at_an_equal_number_of_items():
-    for trial in params("domain_data").plan():
+    for trial in params("domain_data").trials():
         items = dict(trial.run.items)
         added = items.pop(trial.labels["added"], 0)
         assert added == round(trial.labels["share"] * 240 * trial.labels["size"])
@@ -106,9 +107,9 @@ def test_domains_that_cannot_be_compared_are_refused(changes, message):
 
 
 def test_the_two_budgets_of_the_hybrid_are_those_of_the_specialised_models_each_and_together():
-    plan = [t for t in params("miracl_high_resource").plan() if (t.labels["seed"], t.labels["size"]) == (0, 1.0)]
-    specialised = [t.run for t in plan if t.labels["strategy"] == "specialised"]
-    hybrid = {t.labels["strategy"]: t.run for t in plan if t.labels["strategy"] != "specialised"}
+    trials = [t for t in params("miracl_high_resource").trials() if (t.labels["seed"], t.labels["size"]) == (0, 1.0)]
+    specialised = [t.run for t in trials if t.labels["strategy"] == "specialised"]
+    hybrid = {t.labels["strategy"]: t.run for t in trials if t.labels["strategy"] != "specialised"}
     assert [run.languages for run in specialised] == [(code,) for code in FILES["miracl_high_resource"]["languages"]]
     assert all(run.task_languages == run.languages and run.strategy == "x-x-mono" for run in specialised)
     assert hybrid["hybrid, equal budget per language"].steps == sum(run.steps for run in specialised)

@@ -1,6 +1,5 @@
 """The workflow: exactly the jobs that a change touches, also after `kill -9`, side by side, and on a cluster."""
 
-import importlib.util
 import json
 import logging
 import os
@@ -11,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from functools import partial
-from itertools import pairwise
 
 import nbformat
 import psutil
@@ -20,9 +18,8 @@ import yaml
 from snakemake.cli import args_to_api, parse_args
 
 from hybridlib.paths import project_root
-from hybridlib.study import jobs
-from hybridlib.study import run as runs_module
-from hybridlib.study.cli import main as module
+from hybridlib.study import store
+from hybridlib.study.cli import jobs, main, notebooks
 
 ROOT = project_root()
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--config", "profile=tiny"]
@@ -54,7 +51,7 @@ def environment():
 
 
 class Jobs(logging.Filter):
-    """Counts the jobs that Snakemake lists, by rule."""
+    """A filter that counts the jobs that Snakemake lists, by rule."""
 
     def __init__(self):
         super().__init__()
@@ -150,8 +147,8 @@ def test_a_product_that_is_not_as_it_was_made_is_to_be_made_again(inside, produc
 
 
 def test_a_damaged_run_is_computed_again_when_it_is_needed(inside):
-    damaged = next(iter(jobs.read_profile("tiny")["domain_data"].runs()))
-    (damaged.folder / "results.parquet").write_text("altered")
+    damaged = next(iter(notebooks.read_profile("tiny")["domain_data"].runs()))
+    (store.folder_of(damaged) / "results.parquet").write_text("altered")
     change_params(inside, shares=[0.5, 0.0])
     assert planned() == {"run": 1, "notebook": 1}
 
@@ -161,16 +158,16 @@ def test_deleted_products_are_made_again_with_the_same_bytes_and_no_run_is_repea
     for product in PRODUCTS:
         (inside / product).unlink()
     monkeypatch.setattr(jobs, "compute_run", lambda run, **options: pytest.fail("a run was repeated"))
-    assert module.main(["reproduce", "--profile", "tiny"]) == 0
+    assert main.main(["reproduce", "--profile", "tiny"]) == 0
     assert made(inside) == before
     assert planned() == {}
 
 
 def test_changed_code_reruns_the_notebook_and_the_runs_if_it_computes(inside, monkeypatch):
-    monkeypatch.setattr(jobs, "code_hash", lambda computing: "drawing changed")
+    monkeypatch.setattr(notebooks, "code_hash", lambda computing: "drawing changed")
     assert planned() == {"notebook": 2}
-    computing = {**runs_module.environment(), "code": "changed"}
-    monkeypatch.setattr(runs_module, "environment", lambda: computing)
+    computing = {**store.environment(), "code": "changed"}
+    monkeypatch.setattr(store, "environment", lambda: computing)
     assert planned() == {"run": 10, "notebook": 2}
 
 
@@ -221,7 +218,7 @@ def test_killed_while_a_notebook_is_executed_it_is_executed_again_with_the_same_
     assert planned() == {"notebook": 1}
 
     (inside / "go").touch()
-    assert module.main(["reproduce", "--profile", "tiny"]) == 0
+    assert main.main(["reproduce", "--profile", "tiny"]) == 0
     assert made(inside) == before
 
 
@@ -297,67 +294,14 @@ def test_both_profiles_decide_alike_what_is_to_be_done():
         assert default[key] == slurm[key]
 
 
-@pytest.fixture(scope="module")
-def drawing():
-    spec = importlib.util.spec_from_file_location("draw", ROOT / "workflow/draw.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-def test_the_graph_is_drawn_from_what_snakemake_says(inside, environment):
-    command = [sys.executable, str(ROOT / "workflow/draw.py"), "--profile", "tiny"]
-    done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "figures/tiny/workflow.png\n"
-    assert (inside / "figures/tiny/workflow.png").read_bytes().startswith(b"\x89PNG")
-    assert planned() == {}  # drawing alters nothing
-
-
 def test_a_notebook_is_executed_by_papermill_alone_which_computes_what_it_lacks(inside, environment):
     before = made(inside)
     shutil.rmtree(inside / "results")
     shutil.rmtree(inside / "figures")
-    shutil.rmtree(jobs.read_profile("tiny")["domain_data"].runs()[0].folder)
+    shutil.rmtree(store.folder_of(notebooks.read_profile("tiny")["domain_data"].runs()[0]))
     command = [sys.executable, "-m", "papermill", "notebooks/domain_data.ipynb", "out.ipynb", "--no-progress-bar"]
     done = subprocess.run(
         [*command, "-f", "params/tiny/domain_data.yaml"], cwd=inside, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert made(inside) == {name: data for name, data in before.items() if "miracl" not in name}
-
-
-def test_in_the_graph_shared_runs_stand_in_a_block_of_their_own(drawing):
-    # Two runs of a alone, three of both, one of b alone.
-    uses = {str(key): frozenset(names) for key, names in enumerate(["a", "a", "ab", "ab", "ab", "b"])}
-    texts = [text.get_text() for text in drawing.draw(uses).axes[0].texts]
-    assert {"2 runs", "3 runs, shared by 2 notebooks", "1 run", "a\n5 runs", "b\n4 runs"} <= set(texts)
-
-
-def test_in_the_graph_shared_runs_are_rings_so_that_they_are_told_apart_in_grey(drawing):
-    uses = {str(key): frozenset(names) for key, names in enumerate(["a", "ab", "ab", "b"])}
-    blocks = drawing.draw(uses).axes[0].collections
-    assert {len(block.get_offsets()): len(block.get_facecolor()) for block in blocks} == {1: 1, 2: 0}
-
-
-def test_in_the_graph_notebooks_without_runs_of_their_own_do_not_lie_on_each_other(drawing):
-    boxes = drawing.draw({"0": frozenset("abc")}).axes[0].patches
-    lowest_first = sorted(box.get_y() for box in boxes)
-    assert len(lowest_first) == 3
-    assert all(low + 3.2 < high for low, high in pairwise(lowest_first))  # a box is 3.2 high
-
-
-def test_the_graph_names_the_notebooks_of_every_run(drawing):
-    dot = r"""
-    0[label = "all", color = "red"];
-    1[label = "notebook\nnotebook: a", color = "red"];
-    2[label = "notebook\nnotebook: b", color = "red"];
-    3[label = "run\nkey: 00ff", color = "red"];
-    4[label = "run\nkey: 11ee", color = "red"];
-    1 -> 0
-    2 -> 0
-    3 -> 1
-    3 -> 2
-    4 -> 2
-    """
-    assert drawing.runs_and_their_notebooks(dot) == {"00ff": {"a", "b"}, "11ee": {"b"}}

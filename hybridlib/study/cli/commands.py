@@ -1,6 +1,6 @@
-"""What the notebooks do, from a shell: `hybridlib train` and `hybridlib evaluate`.
+"""The commands `reproduce`, `plan`, `train` and `evaluate`.
 
-Under `torchrun` both spread over its processes, of which the first says what is to be said:
+Under `torchrun`, `train` and `evaluate` spread over its processes, of which the first prints:
 
     torchrun --nproc-per-node 8 -m hybridlib train --params params/paper/batch_ratio.yaml --select alpha=0.5
 """
@@ -9,54 +9,65 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from hybridlib.data.load import TASKS
+from hybridlib.data.load import TASKS, load_task
+from hybridlib.metric.measures import DEFAULT_MEASURES, parse_measure
 from hybridlib.paths import replacing
+from hybridlib.study import store
+from hybridlib.study.cli.plan import plan
+from hybridlib.study.cli.reproduce import reproduce
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.report.results import summarize
 from hybridlib.study.run import Run, Trial
 
-if TYPE_CHECKING:
-    from hybridlib.data.task import RetrievalTask
-
-_MEASURES = ("map", "ndcg@10", "recall@1", "recall@10", "recall@100", "rr@10", "rank_distance")
-
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `train` and `evaluate` to a command line, as `hybridlib.study.cli.main` has it."""
+    """Add the commands to the command line; the function that a command calls is its `run`."""
+    parser = commands.add_parser("reproduce", help="train, evaluate and draw the questions of notebooks")
+    parser.add_argument("notebook", nargs="*", help="notebooks, without .ipynb; all of the profile unless named")
+    parser.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
+    parser.set_defaults(run=lambda chosen: reproduce(chosen.notebook, chosen.profile))
+
+    parser = commands.add_parser("plan", help="estimate runs, downloads, disk and GPU hours before anything starts")
+    parser.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
+    parser.set_defaults(run=lambda chosen: print(plan(chosen.profile)))
+
     parser = commands.add_parser("train", help="train the runs of a parameter file, and save the encoders")
-    parser.add_argument("--params", type=Path, required=True, help="as params/minilm/batch_ratio.yaml")
-    parser.add_argument("--select", nargs="+", default=[], metavar="LABEL=VALUE", help="of its trials only these")
+    parser.add_argument("--params", type=Path, required=True, help="as params/paper/batch_ratio.yaml")
+    parser.add_argument("--select", nargs="+", default=[], metavar="LABEL=VALUE", help="only trials with these labels")
     parser.add_argument("--output", type=Path, required=True, help="the folder for the encoders, a folder each")
     parser.add_argument("--licence", default="other", help="of the encoders, for their cards (default: %(default)s)")
     parser.set_defaults(run=lambda chosen: train(chosen.params, chosen.select, chosen.output, chosen.licence))
+    _add_evaluate(commands)
 
+
+def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("evaluate", help="evaluate an encoder on a task")
     parser.add_argument("--encoder", required=True, help="a folder, or an id on the hub as owner/name@revision")
     parser.add_argument("--task", required=True, help=f"of {', '.join(TASKS)}; miracl/<language>, tatoeba/<language>")
     parser.add_argument("--split", help="of the embedded tasks and xquad-r")
     parser.add_argument("--languages", nargs="+", help="those to take; all unless given")
     parser.add_argument("--pool", type=_pool, help="'judged', or how many distractors of each language; else all")
-    parser.add_argument("--measures", nargs="+", default=list(_MEASURES))
+    parser.add_argument("--measures", nargs="+", default=list(DEFAULT_MEASURES))
     parser.add_argument("--query-prompt", help="put before queries; the encoder's own unless given")
     parser.add_argument("--document-prompt", help="put before passages")
     parser.add_argument("--max-length", type=int, help="tokens of a text that are read")
-    parser.add_argument("--batch-tokens", type=int, help="of the texts encoded at a time; as the device likes it")
-    parser.add_argument("--precision", help="float32, or bfloat16, which a GPU has unless another is given")
+    parser.add_argument("--batch-tokens", type=int, help="tokens encoded at a time; what suits the device unless given")
+    parser.add_argument("--precision", help="float32 or bfloat16; what suits the device unless given")
     parser.add_argument("--checkpoint", type=Path, help="a folder from which an interrupted evaluation goes on")
     parser.add_argument("--embeddings", type=Path, help="a folder to keep the embeddings of the passages in")
     parser.add_argument("--output", type=Path, help="a Parquet file for the results, a row a question and measure")
-    parser.set_defaults(run=lambda chosen: evaluate(chosen))
+    parser.set_defaults(run=evaluate_encoder)
 
 
 def train(params: Path, select: Sequence[str], output: Path, licence: str) -> None:
     """Train and evaluate trials of a parameter file; notebooks find the runs, which are not computed again.
 
     Args:
-        params: whose name is that of a notebook.
+        params: a file with the name of a notebook.
         select: labels that a trial must have, as `alpha=0.5`.
         output: the encoders are saved there, each with its model card.
         licence: of the encoders.
@@ -69,30 +80,28 @@ def train(params: Path, select: Sequence[str], output: Path, licence: str) -> No
             f"params is {params}; allowed are files named {', '.join(f'{name}.yaml' for name in QUESTIONS)}"
         )
     checked = QUESTIONS[params.stem].from_yaml(params)
-    trials = _selected(checked.plan(), select)
+    runs = _selected(checked.trials(), select)
     checked.check_data()
-    for number, (name, run) in enumerate(trials.items()):
-        _say(f"{number + 1} of {len(trials)}: {name}")
+    for number, (name, run) in enumerate(runs.items()):
+        _print(f"{number + 1} of {len(runs)}: {name}")
         if (output / name).is_dir():
-            _say("It is there already.\n")
+            _print("It is there already.\n")
             continue
-        encoder = run.train(progress=_first())
-        results = run.evaluate(encoder, progress=_first())
-        if _first():
-            run.keep(results, encoder)
+        encoder = store.train(run, progress=_is_first_process())
+        results = store.measure(run, encoder, progress=_is_first_process())
+        if _is_first_process():
+            store.keep(run, results, encoder)
             _save(encoder, run, results, output / name, licence)
-        _say(f"{_table(results)}\nEncoder  {output / name}\n")
+        _print(f"{_means(results)}\nEncoder  {output / name}\n")
 
 
-def evaluate(chosen: argparse.Namespace) -> None:
-    """Evaluate an encoder, show the means, and keep the results if there is a file for them.
+def evaluate_encoder(chosen: argparse.Namespace) -> None:
+    """Evaluate an encoder, print the means, and keep the results if there is a file for them.
 
     Args:
         chosen: the arguments of the command.
     """
-    from hybridlib.data.load import load_task
-    from hybridlib.evaluation import evaluate as evaluation
-    from hybridlib.metric.measures import parse_measure
+    from hybridlib.evaluation.evaluate import evaluate
     from hybridlib.training.starts import load_encoder
 
     for name in chosen.measures:
@@ -104,8 +113,9 @@ def evaluate(chosen: argparse.Namespace) -> None:
         prompts={name: prompt for name, prompt in prompts.items() if prompt is not None},
         max_length=chosen.max_length,
     )
-    _say(_of_task(chosen.task, task))
-    results = evaluation.evaluate(
+    languages = ", ".join(sorted({*task.languages, *task.queries.language}))
+    _print(f"{chosen.task}: {len(task.queries):,} queries, {len(task.passages):,} passages, {languages}")
+    results = evaluate(
         encoder,
         task,
         measures=chosen.measures,
@@ -114,24 +124,24 @@ def evaluate(chosen: argparse.Namespace) -> None:
         checkpoint=chosen.checkpoint,
         embeddings=chosen.embeddings,
     )
-    if chosen.output and _first():
+    if chosen.output and _is_first_process():
         with replacing(chosen.output) as draft:
             results.to_parquet(draft, compression="zstd", index=False)
-    _say(_table(results) + (f"\n{task.pool}" if task.pool else ""))
+    _print(_means(results) + (f"\n{task.pool}" if task.pool else ""))
 
 
-def _selected(plan: Sequence[Trial], select: Sequence[str]) -> dict[str, Run]:
-    """The runs whose labels are those asked for, each once, by a name made of its labels."""
+def _selected(trials: Sequence[Trial], select: Sequence[str]) -> dict[str, Run]:
+    """Return the runs whose labels are those asked for, each once, by a name made of its labels."""
     wanted = dict(one.partition("=")[::2] for one in select)
-    known = {label: sorted({_shown(trial.labels[label]) for trial in plan}) for label in plan[0].labels}
+    known = {label: sorted({_label(trial.labels[label]) for trial in trials}) for label in trials[0].labels}
     for label, value in wanted.items():
         if value not in known.get(label, ()):
             allowed = "; ".join(f"{name}: {', '.join(values)}" for name, values in known.items())
             raise ValueError(f"select is {label}={value}; allowed: {allowed}")
     runs: dict[Run, str] = {}
-    for trial in plan:
-        if all(_shown(trial.labels[label]) == value for label, value in wanted.items()):
-            name = ",".join(f"{label}={_shown(value)}" for label, value in trial.labels.items())
+    for trial in trials:
+        if all(_label(trial.labels[label]) == value for label, value in wanted.items()):
+            name = ",".join(f"{label}={_label(value)}" for label, value in trial.labels.items())
             runs.setdefault(trial.run, name.replace("/", "-").replace(" ", "-"))
     if not runs:
         raise ValueError(f"select is {' '.join(select)}; no trial has these labels together")
@@ -139,20 +149,16 @@ def _selected(plan: Sequence[Trial], select: Sequence[str]) -> dict[str, Run]:
 
 
 def _save(encoder: Any, run: Run, results: pd.DataFrame, folder: Path, licence: str) -> None:
-    from hybridlib.study.card import describe_run
+    from hybridlib.study.cli.card import complete_card
 
     draft = folder.with_name(f".{folder.name}")
-    describe_run(encoder, run, licence=licence, results=results).save_pretrained(str(draft))
+    complete_card(encoder, run, results, licence=licence)
+    encoder.save_pretrained(str(draft))
     draft.rename(folder)
 
 
-def _of_task(name: str, task: "RetrievalTask") -> str:
-    languages = sorted(set(task.languages) | set(task.queries.language))
-    return f"{name}: {len(task.queries):,} queries, {len(task.passages):,} passages, {', '.join(languages)}"
-
-
-def _table(results: pd.DataFrame) -> str:
-    """Means over the queries of a language, then over languages."""
+def _means(results: pd.DataFrame) -> str:
+    """Return means over the queries of a language, then over languages, as text."""
     return summarize(results).round(4).to_string(na_rep="")
 
 
@@ -160,15 +166,15 @@ def _pool(text: str) -> str | int:
     return int(text) if text.isdecimal() else text
 
 
-def _shown(label: Any) -> str:
-    return f"{label:g}" if isinstance(label, float) else str(label)
+def _label(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _first() -> bool:
-    """Whether this is the first process of several, or the only one."""
+def _is_first_process() -> bool:
+    """Return whether this is the first process of several, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def _say(text: str) -> None:
-    if _first():
+def _print(text: str) -> None:
+    if _is_first_process():
         print(text, flush=True)

@@ -1,4 +1,4 @@
-"""What public data there is, its licence, and where it is on this machine: `hybridlib data info` and `data fetch`."""
+"""`hybridlib data info` and `hybridlib data fetch`: public data, its licence, and where it is on this machine."""
 
 import argparse
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def data_info(name: str | None = None) -> str:
 
 
 def fetch_data(name: str) -> None:
-    """Bring all files of a source to this machine; its licence and how much there is to download are said before.
+    """Bring all files of a source to this machine; print its licence and how much there is to download before.
 
     Raises:
         ValueError: there is no such source, or a file differs from the published one.
@@ -39,7 +39,7 @@ def fetch_data(name: str) -> None:
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `data` to a command line, as `hybridlib.study.cli.main` has it: what each command calls is its `run`."""
+    """Add `data` to the command line; the function that a command calls is its `run`."""
     parser = commands.add_parser("data", help="what public data there is, and download it")
     actions = parser.add_subparsers(required=True, metavar="action")
     info = actions.add_parser("info", help="licence, citation and files of public data, and whether they are here")
@@ -85,7 +85,7 @@ def _description(source: Source) -> str:
 
 
 def _total(files: Sequence[File]) -> str:
-    """The size of files together, as far as it is known."""
+    """Return the size of files together, as far as it is known."""
     total = readable(sum(file.size or 0 for file in files))
     unknown = sum(file.size is None for file in files)
     if unknown:

@@ -1,164 +1,98 @@
-"""What a profile takes, before anything starts: `hybridlib plan --profile paper --gpu h200`.
+"""`hybridlib plan`: runs and steps, and the most that a profile takes of downloads, disk and GPU hours.
 
-Hours are counts by speed: a GPU's peak from its data sheet, times the share of it that a step of training reaches,
-which is measured on some machine (`benchmarks/throughput.py`). Nothing is downloaded or computed to plan, and data that
-is here is looked for but not read.
+Nothing is downloaded or computed for it.
 """
 
-import argparse
-import json
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from hybridlib.data.sources.source import readable
-from hybridlib.paths import project_root
-from hybridlib.study.cli.footprint import disk, downloads, gpu_memory, host_memory
-from hybridlib.study.cli.workload import Work, shape_of, work
+from hybridlib.data.load import SOURCES
+from hybridlib.data.sources.source import location, readable
+from hybridlib.names import STATIC_ENCODERS
+from hybridlib.study.cli.notebooks import read_profile
 from hybridlib.study.run import Run
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU by its data sheet: dense bfloat16 products with float32 sums in TFLOP/s, and memory in GB."""
+class Size(NamedTuple):
+    """Millions of parameters of an encoder: all of them, and those that every token is multiplied with."""
 
-    title: str
-    tflops: float
-    memory: int
+    parameters: int
+    multiplied: int
 
 
-# NVIDIA's data sheets, which give twice as much for sparse matrices; the RTX 4090's from the Ada architecture's white
-# paper, appendix A. H100 and H200 are those with SXM sockets.
-GPUS = {
-    "a100-80gb": Gpu("A100 80GB", 312, 80),
-    "a100-40gb": Gpu("A100 40GB", 312, 40),
-    "h100": Gpu("H100", 989, 80),
-    "h200": Gpu("H200", 989, 141),
-    "l40s": Gpu("L40S", 362, 48),
-    "l4": Gpu("L4", 121, 24),
-    "a10": Gpu("A10", 125, 24),
-    "rtx-4090": Gpu("RTX 4090", 165, 24),
+# As mteb 2.26 lists them; token embeddings are looked up, not multiplied.
+_ENCODERS = {
+    "FacebookAI/xlm-roberta-base": Size(278, 86),
+    "sentence-transformers/LaBSE": Size(471, 86),
+    "sentence-transformers/all-MiniLM-L6-v2": Size(23, 11),
+    "intfloat/multilingual-e5-small": Size(118, 21),
 }
-# XQuAD-R's ranks, counted on two cores: 13,090 questions, 13,014 sentences, 384 dimensions.
-_COUNTED, _COUNTING_CORES = 2 * 13_090 * 13_014 * 384, 2
-_EARLY = " Steps and hours are the most: training stops early."
-_COLUMNS = ("notebook", "runs", "steps", "training", "validation", "mining", "evaluation", "GPU hours", "core hours")
+# The one measured rate: pairs a second, times millions of multiplied parameters. On an H200, 12 runs side by side of
+# multilingual-e5-small (21 million) took 36.6 s each, the median of 136, for 100 steps of 100 pairs in bfloat16. A
+# larger encoder keeps a GPU busier, so that hours scaled by parameters are an upper bound.
+_RATE = 12 * 100 * 100 / 36.6 * 21
+# Bytes a parameter: the weights, and a checkpoint (weights and AdamW's two states, of the last step and the best).
+_WEIGHTS, _CHECKPOINT = 4, 24
+# How many times larger gzipped text is as a table, measured on XQuAD-R's paragraphs.
+_UNZIPPED = 4
 
 
-def plan(profile: str, gpu: str = "a100-80gb") -> str:
-    """Estimate what a profile takes, and say how.
+def plan(profile: str) -> str:
+    """Return what a profile takes, at most.
 
     Args:
         profile: the folder of `params/`.
-        gpu: one of `GPUS`; the default is the paper's.
 
     Raises:
-        ValueError: there is no such GPU, a parameter is wrong, or nothing is known of an encoder, corpus or task.
-        FileNotFoundError: there is no such profile, or the speed has not been measured.
+        ValueError: a parameter is wrong, or the size of an encoder is not known.
+        FileNotFoundError: there is no such profile.
     """
-    if gpu not in GPUS:
-        raise ValueError(f"gpu is {gpu!r}; allowed: {', '.join(GPUS)}")
-    from hybridlib.study.jobs import read_profile
-
-    by_notebook = {notebook: params.runs() for notebook, params in read_profile(profile).items()}
+    by_notebook = {name: params.runs() for name, params in read_profile(profile).items()}
     every = list(dict.fromkeys(run for runs in by_notebook.values() for run in runs))  # shared ones once
-    large = [run for run in every if shape_of(run) is not None]
-    measured = _measured()
-    speeds = (GPUS[gpu].tflops * 1e12 * measured["utilisation"], measured["counting"])
-    table = _table([*by_notebook.items(), ("in all", every)], speeds if large else None)
+    large = [run for run in every if run.encoder not in STATIC_ENCODERS]
+    lines = ["notebook                   runs      steps   GPU hours"]
+    for name, runs in [*by_notebook.items(), ("in all", every)]:
+        steps = sum(run.steps for run in runs)
+        lines.append(f"{name:24}{len(runs):7,}{steps:11,}{sum(map(_hours, runs)):12,.1f}")
     if not large:
-        encoders = ", ".join(dict.fromkeys(run.encoder for run in every))
-        return f"{table}\n\n{encoders}: trained on a CPU in seconds to minutes a run, with no GPU."
-    return "\n\n".join(
-        [
-            f"Profile {profile} on one {GPUS[gpu].title}, in hours",
-            table,
-            _needs(large, GPUS[gpu]),
-            _how(large, GPUS[gpu], measured),
-        ]
-    )
-
-
-def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `plan` to a command line, as `hybridlib.study.cli.data` does."""
-    command = commands.add_parser("plan", help="estimate hours, downloads, disk and memory before anything starts")
-    command.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
-    command.add_argument("--gpu", default="a100-80gb", help=f"one of {', '.join(GPUS)} (default: %(default)s)")
-    command.set_defaults(run=lambda chosen: print(plan(chosen.profile, chosen.gpu)))
-
-
-def _measured() -> dict[str, Any]:
-    """Utilisation of a step, and floating-point operations a second of a core that counts ranks."""
-    folder = project_root() / "benchmarks"
-    path = folder / "throughput.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; python benchmarks/throughput.py makes it")
-    step = json.loads(path.read_text(encoding="utf-8"))
-    seconds = json.loads((folder / "metric.json").read_text(encoding="utf-8"))["seconds"]
-    return step | {"counting": _COUNTED / _COUNTING_CORES / seconds["exact ranks (relevant_ranks)"]}
-
-
-def _table(rows: Sequence[tuple[str, Sequence[Run]]], speeds: tuple[float, float] | None) -> str:
-    """A line for every notebook and all of them; without speeds, runs and steps alone."""
-    cells = [_COLUMNS if speeds else _COLUMNS[:3]]
-    for name, runs in rows:
-        together = sum(map(work, runs), Work())
-        cells.append((name, f"{len(runs):,}", f"{together.steps:,}", *(_hours(together, *speeds) if speeds else ())))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in cells]
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]
-
-
-def _hours(together: Work, speed: float, counting: float) -> list[str]:
-    on_gpu = (together.training, together.validation, together.mining, together.evaluation, together.encoder)
-    return [f"{operations / speed / 3600:,.1f}" for operations in on_gpu] + [
-        f"{together.search / counting / 3600:,.1f}"
-    ]
-
-
-def _needs(runs: Sequence[Run], gpu: Gpu) -> str:
-    """Downloads, disk and memory, each with its parts."""
-    wanted, written, host = downloads(runs), disk(runs), host_memory(runs)
-    here = sum(present for _, present in wanted.values())
-    missing = sum(size for size, _ in wanted.values()) - here
-    mean, worst = gpu_memory(runs)
-    fits = "fits" if worst <= gpu.memory * 1e9 else "does not fit, so set mini_batch_size"
+        return "\n".join([*lines, "", "Static encoders train on a CPU, in seconds a run; nothing is downloaded."])
+    downloads, here, tables = _data(every)
+    encoders = {run.encoder: _size(run) for run in large}
+    weights = sum(_WEIGHTS * size.parameters * 1e6 for size in encoders.values())
+    kept = sum(_WEIGHTS * _size(run).parameters * 1e6 for run in large if run.keep_encoder)
+    saved = max((_CHECKPOINT * _size(run).parameters * 1e6 for run in large if run.save_every), default=0)
+    missing = downloads - here + weights
     return "\n".join(
         [
-            *_listed("Download", missing, {name: size for name, (size, _) in wanted.items()}),
-            f"  less what is here  {readable(here)}",
-            *_listed("Disk", missing + sum(written.values()), {"downloads": missing} | written),
-            *_listed("GPU memory", mean, {}),
-            f"  {readable(worst)} if every text had max_length, which {fits}: {gpu.title} has {gpu.memory} GB",
-            *_listed("RAM", sum(host.values()), host),
+            *lines,
+            "",
+            f"Download  at most {readable(missing)}: encoders ({readable(weights)}) and missing files",
+            f"Disk      at most {readable(missing + tables + saved + kept)}: with tables, checkpoints, kept encoders",
+            "",
+            "GPU hours are the most that training takes on one H200, from the rate in hybridlib/study/cli/plan.py.",
+            "Larger encoders keep a GPU busier, training may stop earlier, and a run may need some languages only.",
         ]
     )
 
 
-def _listed(name: str, total: float, parts: Mapping[str, float]) -> list[str]:
-    width = max(map(len, parts), default=0)
-    return [f"{name:12}{readable(total)}", *(f"  {part:{width}}  {readable(size)}" for part, size in parts.items())]
+def _hours(run: Run) -> float:
+    if run.encoder in STATIC_ENCODERS:
+        return 0.0
+    columns = 3 if run.hard_negatives else 2  # a negative costs as much as a passage
+    return run.steps * run.batch_size * _size(run).multiplied / _RATE * columns / 2 / 3600
 
 
-def _how(runs: Iterable[Run], gpu: Gpu, measured: Mapping[str, Any]) -> str:
-    early = any(dict(run.training).get("validation") for run in runs)
-    said = [
-        "Hours on the GPU: floating-point operations, 6 a token and parameter (embeddings apart) for every question, "
-        "passage and negative of a batch, 2 where nothing is learnt. Texts have the mean length of XQuAD-R's "
-        "(questions 19 tokens, sentences 51) or mMARCO's (10 and 97).",
-        f"Speed: {gpu.tflops:g} TFLOP/s in bfloat16 by the data sheet, of which a step of training reaches "
-        f"{measured['utilisation']:.0%}, as measured against a bare matrix product on {measured['machine']}. "
-        "`python benchmarks/throughput.py` measures it on yours; a GPU with short texts may reach less.",
-        "Core hours: nearest passages, to mine negatives and to count ranks, are found on the CPU at the speed in "
-        "benchmarks/metric.json; divide by your cores.",
-        "Memory: 16 bytes a parameter for weights, gradients and AdamW, and 34 bytes a token, layer and dimension.",
-        f"All this is no better than a factor of about two.{_EARLY if early else ''}",
-    ]
-    filled = [textwrap.fill(text, 116, initial_indent="  ", subsequent_indent="  ") for text in said]
-    return "\n".join(["How", *filled])
+def _size(run: Run) -> Size:
+    name = run.encoder.partition("@")[0]
+    if name not in _ENCODERS:
+        raise ValueError(f"encoder is {name!r}; its size is not known; allowed in a plan: {', '.join(_ENCODERS)}")
+    return _ENCODERS[name]
+
+
+def _data(runs: Sequence[Run]) -> tuple[int, int, int]:
+    """Return the bytes of all files of the sources that runs need, those that are here, and those of the tables."""
+    names = {name for run in runs for one in (run.task, run.corpus, run.validation or "") for name in one.split("+")}
+    files = [file for name in names for file in getattr(SOURCES.get(name.partition("/")[0]), "files", ())]
+    whole = sum(file.size or 0 for file in files)
+    here = sum(file.size or 0 for file in files if location(file).is_file())
+    return whole, here, sum((file.size or 0) * (_UNZIPPED if file.path.endswith(".gz") else 1) for file in files)

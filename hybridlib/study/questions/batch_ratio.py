@@ -7,9 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from hybridlib.study.params import Names, Params, Share, fixed
+from hybridlib.study.params import Names, Params
 from hybridlib.study.report.claims import Claim
 from hybridlib.study.run import Trial
+from hybridlib.training.settings import Share
 
 CLAIMS = tuple(
     Claim(*claim, in_paper=True)
@@ -62,8 +63,8 @@ class BatchRatioParams(Params):
                              f"and hybrid_alpha, {self.hybrid_alpha}")  # fmt: skip
         return self
 
-    def plan(self) -> list[Trial]:
-        """Every encoder, alpha and seed; labels `encoder`, `alpha`, `strategy`, `size`, `seed`."""
+    def trials(self) -> list[Trial]:
+        """Return a trial for every encoder, alpha and seed; labels `encoder`, `alpha`, `strategy`, `size`, `seed`."""
         cells = [(encoder, 1.0, alpha) for encoder in self.encoders for alpha in self.alphas]
         ends = (0.0, self.hybrid_alpha, 1.0)
         cells += [(self.encoders[0], size, alpha) for size in self.sizes if size < 1 for alpha in ends]
@@ -74,11 +75,11 @@ class BatchRatioParams(Params):
         run = self.run(
             encoder,
             seed,
-            strategy="hybrid",
-            alpha=float(alpha),
+            "hybrid",
+            alpha,
             languages=tuple(self.languages),
             task_languages=tuple(self.languages),
-            available=fixed(self.available),
+            available=self.available,
             others=size,
             measures=("map", "recall@1", "recall@10", "rank_distance"),
         )

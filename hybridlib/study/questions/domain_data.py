@@ -7,9 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from hybridlib.study.params import BETWEEN, Count, Names, Params, Share, fixed, strategy_settings
+from hybridlib.study.params import BETWEEN, Names, Params
 from hybridlib.study.report.claims import Claim
 from hybridlib.study.run import Trial
+from hybridlib.training.settings import Count, Share
 
 CLAIMS = (
     Claim("Adding a domain's data makes cross-lingual retrieval better in that domain",
@@ -59,8 +60,11 @@ class DomainDataParams(Params):
             raise ValueError(f"domains is {self.domains} and always {self.always}; expected two or more, each once")
         return self
 
-    def plan(self) -> list[Trial]:
-        """Every added domain, share, strategy and seed; labels `added`, `share`, `strategy`, `size`, `seed`."""
+    def trials(self) -> list[Trial]:
+        """Return a trial for every added domain, share, strategy and seed.
+
+        Labels are `added`, `share`, `strategy`, `size` and `seed`.
+        """
         cells = [(added, share, 1.0) for added in self.domains for share in self.shares]
         ends = (0.0, max(self.shares))
         cells += [(self.domains[0], share, size) for size in self.sizes if size < 1 for share in ends]
@@ -75,9 +79,10 @@ class DomainDataParams(Params):
         run = self.run(
             self.encoder,
             seed,
-            **strategy_settings(strategy, self.alpha),
+            strategy,
+            self.alpha,
             languages=tuple(self.languages),
             task_languages=tuple(self.languages),
-            items=fixed({**parts, added: of_added} if of_added else parts),
+            items={**parts, added: of_added} if of_added else parts,
         )
         return Trial(dict(added=added, share=share, strategy=strategy, size=size, seed=seed), run)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from hybridlib.study.params import BETWEEN, Params, Share, fixed, strategy_settings
+from hybridlib.study.params import BETWEEN, Params
 from hybridlib.study.report.claims import Claim
 from hybridlib.study.run import Trial
+from hybridlib.training.settings import Share
 
 CLAIMS = (
     Claim("Where data is most unequal, hybrid batches are better than monolingual ones for multilingual retrieval",
@@ -66,8 +67,11 @@ class LanguageImbalanceParams(Params):
             )
         return self
 
-    def plan(self) -> list[Trial]:
-        """Every exponent, sampling, strategy and seed; labels `exponent`, `sampling`, `strategy`, `size`, `seed`."""
+    def trials(self) -> list[Trial]:
+        """Return a trial for every exponent, sampling, strategy and seed.
+
+        Labels are `exponent`, `sampling`, `strategy`, `size` and `seed`.
+        """
         samplings = list(self.samplings)
         cells = [(exponent, sampling, 1.0) for exponent in self.exponents for sampling in samplings]
         cells += [(self.size_exponent, samplings[0], size) for size in self.sizes]
@@ -75,7 +79,7 @@ class LanguageImbalanceParams(Params):
         return [self._trial(*cell, strategy, seed) for seed in self.seeds for cell in cells for strategy in BETWEEN]
 
     def training_shares(self) -> pd.DataFrame:
-        """Share of the items that exists in every language: `exponent`, `size`, `seed`, `language`, `share`."""
+        """Return the share of the items that exists: `exponent`, `size`, `seed`, `language`, `share`."""
         cells = [(exponent, 1.0) for exponent in self.exponents] + [(self.size_exponent, size) for size in self.sizes]
         rows = [
             {"exponent": exponent, "size": size, "seed": seed, "language": language, "share": share}
@@ -97,10 +101,11 @@ class LanguageImbalanceParams(Params):
         run = self.run(
             self.encoder,
             seed,
-            **strategy_settings(strategy, self.alpha),
+            strategy,
+            self.alpha,
             languages=tuple(self.languages),
             task_languages=tuple(self.languages),
-            available=fixed(self._shares(exponent, size, seed)),
+            available=self._shares(exponent, size, seed),
             language_temperature=1 / power if power else float("inf"),
             measures=("map", "rank_distance", "peer@100"),
         )

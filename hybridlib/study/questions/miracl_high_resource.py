@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hybridlib.study.params import Params, Positive, Share, strategy_settings
+from hybridlib.study.params import Params
 from hybridlib.study.run import Trial
+from hybridlib.training.settings import Positive, Share
 
 
 class MiraclHighResourceParams(Params):
@@ -27,8 +28,11 @@ class MiraclHighResourceParams(Params):
     alpha: Share
     margin: Positive
 
-    def plan(self) -> list[Trial]:
-        """Labels `strategy`, `size`, `seed`; the results of specialised models are told apart by `query_language`."""
+    def trials(self) -> list[Trial]:
+        """Return the trials; labels are `strategy`, `size`, `seed`.
+
+        The results of specialised models are told apart by `query_language`.
+        """
         trials = []
         for seed in self.seeds:
             for size in self.sizes:
@@ -43,7 +47,8 @@ class MiraclHighResourceParams(Params):
         run = self.run(
             self.encoder,
             seed,
-            **strategy_settings("x-x-mono" if strategy == "specialised" else "hybrid", self.alpha),
+            "x-x-mono" if strategy == "specialised" else "hybrid",
+            self.alpha,
             steps=self.steps * (len(languages) if strategy.endswith("per language") else 1),
             languages=languages,
             task_languages=languages,

@@ -7,9 +7,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from hybridlib.study.params import Params, Share, strategy_settings
+from hybridlib.names import STRATEGIES
+from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim
 from hybridlib.study.run import Trial
+from hybridlib.training.settings import Share
+
+# Not a strategy of the sampler: batches of `en-en`, of code-switched text.
+CODE_SWITCH = "code-switch"
 
 CLAIMS = (
     Claim("Hybrid batches are better than x-x for monolingual retrieval", "monolingual", "map", "hybrid", "x-x"),
@@ -46,17 +51,23 @@ class MlqaLanguageFamiliesParams(Params):
 
     @model_validator(mode="after")
     def _some_of_the_strategies(self) -> Self:
+        allowed = (*STRATEGIES, CODE_SWITCH)
+        for name in self.strategies:
+            if name not in allowed:
+                raise ValueError(f"unknown strategy {name!r}; allowed: {', '.join(allowed)}")
         for name in (self.baseline, *self.size_strategies):
             if name not in self.strategies:
                 raise ValueError(f"{name!r} is not among strategies: {', '.join(self.strategies)}")
         return self
 
-    def plan(self) -> list[Trial]:
-        """Every strategy and seed; labels `strategy`, `size`, `seed`."""
+    def trials(self) -> list[Trial]:
+        """Return a trial for every strategy and seed; labels `strategy`, `size`, `seed`."""
         cells = [(strategy, 1.0) for strategy in self.strategies]
         cells += [(strategy, size) for size in self.sizes if size < 1 for strategy in self.size_strategies]
         return [self._trial(*cell, seed) for seed in self.seeds for cell in cells]
 
     def _trial(self, strategy: str, size: float, seed: int) -> Trial:
-        run = self.run(self.encoder, seed, **strategy_settings(strategy, self.alpha), others=size)
+        switched = strategy == CODE_SWITCH
+        drawn = "en-en" if switched else strategy
+        run = self.run(self.encoder, seed, drawn, self.alpha, code_switched=switched, others=size)
         return Trial(dict(strategy=strategy, size=size, seed=seed), run)

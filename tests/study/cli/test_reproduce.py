@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -17,7 +15,8 @@ import yaml
 from conftest import TINY
 
 from hybridlib.paths import project_root
-from hybridlib.study import jobs
+from hybridlib.study import store, workers
+from hybridlib.study.cli import jobs, notebooks
 from hybridlib.study.cli.main import main
 
 ROOT = project_root()
@@ -32,14 +31,14 @@ def inside(reproduced, monkeypatch):
 @pytest.fixture
 def nothing_computed(monkeypatch):
     """A job that starts is a failure."""
-    for name in ("compute_run", "execute"):
-        monkeypatch.setattr(jobs, name, lambda *arguments, **options: pytest.fail("a job was started"))
+    for module, name in ((jobs, "compute_run"), (notebooks, "execute")):
+        monkeypatch.setattr(module, name, lambda *arguments, **options: pytest.fail("a job was started"))
 
 
 @pytest.fixture
 def light_workers(monkeypatch):
     """Workers without what is imported for training, which takes seconds."""
-    monkeypatch.setattr(jobs, "_begin_work", bool)
+    monkeypatch.setattr(workers, "_begin_work", bool)
     yield
     jobs._workers().shutdown()  # workers stay in the folder they were started in
     jobs._workers.cache_clear()
@@ -180,11 +179,11 @@ def test_a_run_that_fails_is_said_and_the_others_are_finished(copied, capfd, mon
         if run.strategy == "hybrid" and run.items:
             raise RuntimeError("on purpose")
         computed.append(run)
-        run.keep(pd.DataFrame({"value": [0.0]}), None)
+        store.keep(run, pd.DataFrame({"value": [0.0]}), None)
 
     monkeypatch.setattr(jobs, "check_data", lambda *arguments: None)
     monkeypatch.setattr(jobs, "compute_run", compute)
-    monkeypatch.setattr(jobs, "execute", lambda name, profile: (copied / f"results/{profile}/{name}.json").touch())
+    monkeypatch.setattr(notebooks, "execute", lambda name, profile: (copied / f"results/{profile}/{name}.json").touch())
     assert main(["reproduce", "--profile", "failing"]) == 1
     assert len(computed) == 10 - 2
     assert [path.name for path in (copied / "results/failing").glob("*.json")] == ["miracl_high_resource.json"]
@@ -201,23 +200,23 @@ def test_it_ends_quietly_when_what_it_says_is_not_read_to_the_end(inside):
     assert process.wait() == 128 + signal.SIGPIPE
 
 
-def test_a_killed_worker_is_said_and_does_not_fail_the_runs_after_it(tmp_path, light_workers):
-    run = SimpleNamespace(finished=lambda: False, folder=tmp_path / "run", compute=partial(os._exit, 1))
+def test_a_killed_worker_is_said_and_does_not_fail_the_runs_after_it(tmp_path, monkeypatch, light_workers):
+    monkeypatch.setattr(store, "is_finished", lambda run: False)
+    monkeypatch.setattr(store, "compute", os._exit)
     with pytest.raises(RuntimeError, match="a worker was killed from outside"):
-        jobs.compute_run(run, in_worker=True)
-    run.compute = partial(os.mkdir, run.folder)
-    jobs.compute_run(run, in_worker=True)
-    assert run.folder.is_dir()
+        jobs.compute_run(1, in_worker=True)
+    monkeypatch.setattr(store, "compute", os.mkdir)
+    jobs.compute_run(tmp_path / "run", in_worker=True)
+    assert (tmp_path / "run").is_dir()
 
 
-def test_a_run_that_is_finished_meanwhile_is_left_alone(tmp_path):
-    computed: list[str] = []
-    run = SimpleNamespace(finished=lambda: True, compute=lambda: computed.append("again"))
-    jobs.compute_run(run, in_worker=False)
-    assert computed == []
+def test_a_run_that_is_finished_meanwhile_is_left_alone(monkeypatch):
+    monkeypatch.setattr(store, "is_finished", lambda run: True)
+    monkeypatch.setattr(store, "compute", lambda run: pytest.fail("computed again"))
+    jobs.compute_run("any run", in_worker=False)
 
 
 @pytest.mark.parametrize(("visible", "found"), [("", []), ("-1", []), ("0,2", ["0", "2"])])
 def test_gpus_are_those_that_are_visible(monkeypatch, visible, found):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert jobs.gpus() == found
+    assert workers.gpus() == found

@@ -9,7 +9,8 @@ from conftest import TINY
 from sentence_transformers import SentenceTransformer
 
 import hybridlib as hl
-from hybridlib.study.cli import commands as shell
+from hybridlib.study import store
+from hybridlib.study.cli import commands
 from hybridlib.study.cli.main import main
 from hybridlib.study.questions import QUESTIONS
 
@@ -34,22 +35,23 @@ def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_note
     assert folder.name == "added=money,share=0.5,strategy=hybrid,size=1,seed=0"
     said = capsys.readouterr().out
     assert said.startswith(f"1 of 1: {folder.name}\n") and f"Encoder  {folder}\n" in said
-    plan = QUESTIONS["domain_data"].from_yaml(params).plan()
-    (run,) = {trial.run for trial in plan if trial.run.finished()}
-    assert (run.strategy, dict(run.items)) == ("hybrid", {"money": 20, "places": 20})
+    trials = QUESTIONS["domain_data"].from_yaml(params).trials()
+    (run,) = {trial.run for trial in trials if store.is_finished(trial.run)}
+    assert (run.strategy, run.items) == ("hybrid", {"money": 20, "places": 20})
     encoder = SentenceTransformer(str(folder), device="cpu")
     again = hl.evaluate(encoder, run.load_task(), measures=run.measures)
-    pd.testing.assert_frame_equal(again, run.results()[again.columns], check_categorical=False)
+    pd.testing.assert_frame_equal(again, store.read(run)[again.columns], check_categorical=False)
     card = (folder / "README.md").read_text()
-    assert "license: apache-2.0" in card and "hybrid batches (alpha 0.5)" in card
-    value = hl.summarize(run.results()).loc["multilingual", "map"]
-    assert f"{value:.4f}" in said and f"{value:.4f}" in card
+    assert "license: apache-2.0" in card and "with hybrid batches (alpha 0.5)" in card
+    assert "- en\n" in card and "- hybridlib\n" in card and "model-index:" in card
+    value = hl.summarize(store.read(run)).loc["multilingual", "map"]
+    assert f"{value:.4f}" in said and f"{value:.4f}".rstrip("0") in card
 
 
 def test_an_encoder_that_is_there_is_not_trained_again(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["train", "--params", str(params), "--select", "strategy=x-y", "share=0", "--output", "encoders"]
     assert main(arguments) == 0
-    monkeypatch.setattr(hl.Run, "train", lambda *given, **named: pytest.fail("trained again"))
+    monkeypatch.setattr(store, "train", lambda *given, **named: pytest.fail("trained again"))
     assert main(arguments) == 0
 
 
@@ -143,5 +145,5 @@ def test_bad_arguments_are_refused_before_anything_is_encoded(
 def test_of_several_processes_the_first_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     for rank in "10":
         monkeypatch.setenv("RANK", rank)
-        shell._say(f"I am {rank}")
+        commands._print(f"I am {rank}")
     assert capsys.readouterr().out == "I am 0\n"

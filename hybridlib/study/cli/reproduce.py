@@ -1,0 +1,109 @@
+"""`hybridlib reproduce`: bring notebooks up to date, and print where everything is and what was found.
+
+Parameters are checked first. Then Snakemake does what is missing, as `workflow/Snakefile` says; its jobs are in
+`hybridlib.study.cli.jobs`.
+"""
+
+import contextlib
+import io
+import logging
+import time
+
+from tqdm import tqdm
+
+from hybridlib.paths import executed_path, findings_path, project_root, record_path, results_path
+from hybridlib.study.cli.jobs import workflow_lock
+from hybridlib.study.cli.notebooks import figures_of, read_profile, relative
+
+
+def reproduce(notebooks: list[str], profile: str) -> int:
+    """Bring figures, results and findings of notebooks up to date, and print where they are and what was found.
+
+    Args:
+        notebooks: all of the profile if empty.
+        profile: the folder of `params/`.
+
+    Returns:
+        The exit status: 1 if a job failed, which has been printed, and 0 otherwise.
+
+    Raises:
+        ValueError: the parameters or the data are wrong, or there is no such notebook; nothing has been computed.
+        FileNotFoundError: there is no such profile, or a data file is missing.
+    """
+    known = read_profile(profile)
+    for notebook in notebooks:
+        if notebook not in known:
+            raise ValueError(f"notebook is {notebook!r}; allowed with profile {profile!r}: {', '.join(known)}")
+    chosen = notebooks or list(known)
+    started = time.monotonic()
+    progress = _run_workflow(profile, [relative(record_path(profile, notebook)) for notebook in chosen])
+    if not progress.succeeded:
+        return 1
+    if progress.jobs:
+        print(f"Done in {time.monotonic() - started:.0f} s.")
+    else:
+        print("Nothing to do: everything is there and made from the present code and parameters.")
+    for notebook in chosen:
+        _print_findings(notebook, profile)
+    return 0
+
+
+class _Progress(logging.Filter):
+    """A filter that shows Snakemake's events as one progress bar, and only the errors among its messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs = 0
+        self.succeeded = False
+        self._bar: tqdm | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        event = getattr(getattr(record, "event", None), "name", "")
+        if event == "RUN_INFO":
+            self.jobs = record.__dict__["stats"]["total"]
+            # Runs of several encoders differ in time, so the estimate is by the mean of all.
+            self._bar = tqdm(total=self.jobs, desc="runs and notebooks", unit="job", smoothing=0, disable=None)
+        elif event == "JOB_FINISHED" and self._bar is not None:
+            self._bar.update()
+        said = record.getMessage()
+        if record.levelno < logging.ERROR or "PapermillExecutionError" in said or "in rule notebook" in said:
+            return False  # the failed cell is named in the end
+        if self._bar is not None:
+            self._bar.clear()
+        return True
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _run_workflow(profile: str, targets: list[str]) -> _Progress:
+    """Let Snakemake make the targets, with a progress bar."""
+    from snakemake.cli import args_to_api, parse_args
+
+    snakefile = project_root() / "workflow" / "Snakefile"
+    if not snakefile.is_file():
+        raise FileNotFoundError(f"{snakefile} does not exist; the working directory must be within the project folder")
+    command = ["--snakefile", str(snakefile), "--directory", str(project_root()), "--config", f"profile={profile}"]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):  # it names the profile of settings, which is always the same here
+        parser, options = parse_args([*command, "--", *targets])
+    progress, lock = _Progress(), workflow_lock()  # the Snakefile takes the lock
+    messages = logging.getLogger("snakemake.logging")
+    messages.addFilter(progress)
+    try:
+        progress.succeeded = args_to_api(options, parser)
+    finally:
+        messages.removeFilter(progress)
+        progress.close()
+        lock.release(force=True)
+    return progress
+
+
+def _print_findings(notebook: str, profile: str) -> None:
+    print(f"\nNotebook  {relative(executed_path(profile, notebook))}")
+    for figure in figures_of(notebook, profile):
+        print(f"Figure    {relative(figure)}")
+    print(f"Results   {relative(results_path(profile, notebook))}")
+    print(f"\nWhat was found ({relative(findings_path(profile, notebook))}):\n")
+    print(findings_path(profile, notebook).read_text(encoding="utf-8"))
