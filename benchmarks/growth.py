@@ -28,9 +28,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
 from peers import MEASURES, PEERS, Pool, with_exact_scores
 
 from hybridlib.metric.measures import Rankings, parse_measure
@@ -66,7 +65,9 @@ def main() -> None:
         "most memory over least": round(max(ours) / min(ours), 3),
         "rows": rows,
     }
-    keep(__file__, record, draw(rows))
+    titles = {"s": f"Time for {QUERIES} questions (s)", "MB": f"Memory (MB; that of peers is for {OF_PEERS} questions)"}
+    labels = {name: name for name in CONTENDERS}
+    keep(__file__, record, draw_lines(rows, "passages", titles, "contender", labels, width=9, dashed=[FLOOR]))
 
 
 def row_of(name: str, size: int, seconds: float, megabytes: float) -> dict[str, Any]:
@@ -220,20 +221,6 @@ def peer_at(name: str, size: int) -> tuple[float, float]:
             report()
             times.append(time.perf_counter() - begin)
     return statistics.median(times) * QUERIES / OF_PEERS, peak.megabytes
-
-
-def draw(rows: list[dict[str, Any]]) -> plt.Figure:
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
-        titles = (f"Time for {QUERIES} questions (s)", f"Memory (MB; that of peers is for {OF_PEERS} questions)")
-        for panel, key, title in zip(axes, ("s", "MB"), titles, strict=True):
-            for name, colour, marker in zip(CONTENDERS, COLOURS, MARKERS, strict=False):
-                line = [(row["passages"], row[key]) for row in rows if row["contender"] == name]
-                style = "--" if name == FLOOR else "-"
-                panel.plot(*zip(*line, strict=True), style, color=colour, marker=marker, markersize=5, label=name)
-            panel.set(xscale="log", yscale="log", title=title, xlabel="passages")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
-    return figure
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, in_turn, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, in_turn, keep, machine, show, versions
 from sentence_transformers.sentence_transformer import losses
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,6 +49,11 @@ DIMENSIONS, TEMPERATURE, MINI_BATCH = 384, 0.05, 32
 SMALL, USUAL = 0.002, 1.0
 SAMPLE = 1_024
 GOAL_OF_ERROR = 2e-6
+TITLES = {
+    "seconds": "Seconds, forward and backward",
+    "memory_mb": "Memory above the embeddings, MB",
+    "error": f"Error of the gradients, loss {SMALL} (dotted: the goal)",
+}
 LIMIT_OF_SECONDS = 60  # else the script takes too long
 NO_MODEL = torch.nn.Sequential(torch.nn.Identity())
 # Where rivals have 0.002 in all, a rival has 0.002 / B, which a sum near 1 in single precision rounds at 2^-24.
@@ -224,30 +229,6 @@ def large_batch(pairs: int, before: list[dict[str, Any]]) -> tuple[list[dict[str
     return rows, left_out
 
 
-def draw(rows: list[dict[str, Any]]) -> Any:
-    # Not above: `benchmarks/gpu.py` takes the contenders to machines without it.
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    panels = {
-        "seconds": "Seconds, forward and backward",
-        "memory_mb": "Memory above the embeddings, MB",
-        "error": f"Error of the gradients, loss {SMALL}",
-    }
-    with rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.6))
-        for axes, (column, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-            for name, colour, marker in zip(CONTENDERS, COLOURS, MARKERS, strict=False):
-                points = [(row["pairs"], row[column]) for row in rows if row["contender"] == name]
-                axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
-            axes.set(title=title, xlabel="pairs in a batch, B", xscale="log", yscale="log", xticks=SIZES)
-            axes.set_xticklabels([f"{size:,}" for size in SIZES])
-            axes.minorticks_off()
-        axes.axhline(GOAL_OF_ERROR, color="0.5", linestyle=":", label="goal of the error")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
-    return figure
-
-
 def main() -> None:
     begin = time.perf_counter()
     record: dict[str, Any] = {
@@ -276,7 +257,9 @@ def main() -> None:
             )
         )
     record |= {"seconds": round(time.perf_counter() - begin), "left_out_at_the_largest": left_out, "rows": rows}
-    keep(__file__, record, draw(rows))
+    figure = draw_lines(rows, "pairs", TITLES, "contender", {name: name for name in CONTENDERS})
+    figure.axes[-1].axhline(GOAL_OF_ERROR, color="0.5", linestyle=":")
+    keep(__file__, record, figure)
 
 
 if __name__ == "__main__":

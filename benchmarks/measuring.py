@@ -165,16 +165,17 @@ def draw_lines(
         dashed: contenders whose lines are broken.
 
     Returns:
-        The figure and its panels. The legend is below, unless the caller adds another.
+        The figure, with a legend below.
     """
     from matplotlib import rc_context  # a machine without it measures, too
     from matplotlib.figure import Figure
 
+    looks = COLOURS[: len(labels)], MARKERS[: len(labels)]
     with rc_context(STYLE):
         figure = Figure(figsize=(width, 3.7))
         axes = figure.subplots(1, len(panels))
         for panel, (column, title) in zip(axes, panels.items(), strict=True):
-            for (name, label), colour, marker in zip(labels.items(), COLOURS, MARKERS, strict=False):
+            for (name, label), colour, marker in zip(labels.items(), *looks, strict=True):
                 line = [(row[x], row[column]) for row in rows if row[contender] == name]
                 look = {"linestyle": "--" if name in dashed else "-", "color": colour, "marker": marker}
                 panel.plot(*zip(*line, strict=True), **look, markersize=5, label=label)

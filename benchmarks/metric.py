@@ -40,7 +40,7 @@ ROUNDS = 5
 EVERY = 200
 AGREEMENT = 1e-6
 PRODUCTS = {"numpy": "bare float32 product (numpy)", "torch": "bare float32 product (torch)"}
-RANKS = "exact ranks (relevant_ranks)"  # `hybridlib.study.cli.plan` reads it
+RANKS = "exact ranks (relevant_ranks)"
 REPORT = "the whole report (evaluate_embeddings)"
 
 

@@ -58,14 +58,14 @@ def main() -> None:
         "xquad": "from the files of google/xquad" if has_xquad() else "from XQuAD-R, whose texts are the same",
         "scores": [],
     }
-    for name, language, measure, published in plan():
+    for name, language, measure, published in comparisons():
         task = hl.load_task(name) if name != "xquad" else xquad(language)
         record["scores"] += rows_of(encoder, task, name, measure, published)
         keep(__file__, record)  # what is done is kept
 
 
-def plan() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
-    """Name of the task, language, measure, and what is published by query language."""
+def comparisons() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
+    """Yield the name of a task, the language, the measure, and what is published for each query language."""
     for language, published in XQUAD.items():
         if has_xquad() or xquad_r_path(language).exists():
             yield "xquad", language, "ndcg@10", {language: published}
@@ -78,7 +78,7 @@ def rows_of(
 ) -> list[dict[str, str | float | None]]:
     """A row for every query language, printed too: in its own language for XQuAD, in the other one for Tatoeba."""
     setting = task.settings[0]
-    results = hl.evaluate(encoder, task, measures=[measure], batch_size=32)
+    results = hl.evaluate(encoder, task, measures=[measure])
     results = results[results.setting == setting]
     rows = []
     for language, theirs in published.items():

@@ -32,10 +32,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datasets
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
 from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
 from torch.utils.data import RandomSampler
 
@@ -50,6 +49,11 @@ PAIRS = 128
 WINDOWS, SECONDS_OF_WINDOW = 3, 0.3
 SHARE = "1110011"  # 115/128 as a binary fraction
 LARGEST_TABLE = 1_000_000  # rows of the peers' table
+TITLES = {
+    "pairs_per_s": "Pairs per second",
+    "first_batch_ms": "First batch in mid-epoch (ms)",
+    "memory_mb": "Memory (MB)",
+}
 MEMORY_LIMIT = 200  # MB, at forty million items
 
 
@@ -163,27 +167,9 @@ def main() -> None:
         "seconds": round(time.perf_counter() - begin),
         "rows": rows,
     }
-    keep(__file__, record, draw(rows))
-
-
-def draw(rows: list[dict[str, Any]]) -> plt.Figure:
-    """A panel for each of what is measured, by items: ours in full lines, peers in broken ones."""
-    panels = {
-        "pairs_per_s": "Pairs per second",
-        "first_batch_ms": "First batch in mid-epoch (ms)",
-        "memory_mb": "Memory (MB)",
-    }
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.6))
-        for panel, (key, title) in zip(axes, panels.items(), strict=True):
-            for name, colour, marker in zip((*STRATEGIES, *PEERS), COLOURS, MARKERS, strict=False):
-                line = [(row["items"], row[key]) for row in rows if row["sampler"] == name]
-                label = f"sentence-transformers: {name}" if name in PEERS else f"hybridlib: {name}"
-                style = "--" if name in PEERS else "-"
-                panel.plot(*zip(*line, strict=True), style, color=colour, marker=marker, markersize=5, label=label)
-            panel.set(xscale="log", yscale="log", title=title, xlabel="items")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
-    return figure
+    labels = {name: f"hybridlib: {name}" for name in STRATEGIES}
+    labels |= {name: f"sentence-transformers: {name}" for name in PEERS}
+    keep(__file__, record, draw_lines(rows, "items", TITLES, "sampler", labels, dashed=PEERS))
 
 
 if __name__ == "__main__":

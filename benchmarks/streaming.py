@@ -31,7 +31,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from measuring import keep, machine, versions
+from measuring import keep, machine, resident_bytes, versions
 
 import hybridlib as hl
 
@@ -129,11 +129,11 @@ def measure(folder: Path, size: int, checkpoint: Path | None) -> None:
     encoder = hl.load_encoder("static")
     encode, encoded = encoder.encode_document, []
     encoder.encode_document = lambda texts, **rest: encoded.append(len(texts)) or encode(texts, **rest)
-    before, peak, stop = anonymous_bytes(), [0], threading.Event()
+    before, peak, stop = resident_bytes("RssAnon"), [0], threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.02):
-            peak[0] = max(peak[0], anonymous_bytes())
+            peak[0] = max(peak[0], resident_bytes("RssAnon"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -157,12 +157,6 @@ def measure(folder: Path, size: int, checkpoint: Path | None) -> None:
     }
     print(json.dumps(took))
     print(took, file=sys.stderr)
-
-
-def anonymous_bytes() -> int:
-    """Memory of this process that is not of a file."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def kill_in_the_middle(folder: Path) -> int:

@@ -45,6 +45,7 @@ from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.training.fine_tune import fine_tune
+from hybridlib.training.settings import Training
 
 PAIRS = 32
 FURTHER_PAIRS = (64, 100)
@@ -132,9 +133,7 @@ def train_stock(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: st
 
 
 def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str) -> None:
-    fine_tune(
-        encoder,
-        corpus,
+    settings = Training(
         **STRATEGY,
         batch_size=PAIRS,
         steps=STEPS,
@@ -142,8 +141,8 @@ def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str
         learning_rate=LEARNING_RATE,
         weight_decay=0.01,
         seed=SEED,
-        progress=False,
     )
+    fine_tune(encoder, corpus, settings, progress=False)
 
 
 def noted(train: Callable[..., None], *given: Any) -> Noted:

@@ -106,6 +106,7 @@ def test_a_contender_that_fails_or_overruns_leaves_the_figures_of_the_others(scr
     assert failing["error"] == "ZeroDivisionError: division by zero"
     assert [row.get("skipped") for row in skipped] == [
         "it took more than 0.2 s", "it did not end well at 10", None, "it would take some 0 s",
+        "its part ended before it did",
     ]  # fmt: skip
 
 
