@@ -114,7 +114,7 @@ def loss(part: Part, pairs: int) -> None:
         figures, (value, columns) = part.timed(partial(losses.run, name, *views))
         error = losses.error_of(losses.gradients(columns), exact)
         worst = max(error, abs(float(value) / exact_loss - 1))
-        return figures | {"agrees": worst < losses.LIMIT_OF_DISAGREEMENT, "error": error}
+        return figures | {"agrees": worst < losses.LIMIT_OF_DISAGREEMENT, "error_of_gradients": error}
 
     for name in losses.CONTENDERS:
         part.contend(name, pairs, partial(one, name), growth=2)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: contenders that take turns, memory of a process of its own, tables, records and figures.
+"""The tools of the benchmarks: contenders that take turns, memory of a process of its own, tables, records, figures.
 
 Times are wall-clock seconds of contenders that take turns in one run, so that what disturbs the machine disturbs all of
 them. The median counts. Measuring needs nothing but the standard library; drawing needs matplotlib.

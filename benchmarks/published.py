@@ -76,7 +76,7 @@ def comparisons() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
 def rows_of(
     encoder: SentenceTransformer, task: hl.RetrievalTask, name: str, measure: str, published: dict[str, float | None]
 ) -> list[dict[str, str | float | None]]:
-    """A row for every query language, printed too: in its own language for XQuAD, in the other one for Tatoeba."""
+    """Return, and print, a row for every query language: in its own language for XQuAD, in the other for Tatoeba."""
     setting = task.settings[0]
     results = hl.evaluate(encoder, task, measures=[measure])
     results = results[results.setting == setting]
@@ -106,7 +106,9 @@ def xquad_r_path(language: str) -> Path:
 
 
 def xquad_from_xquad_r(path: Path) -> pd.DataFrame:
-    """The questions and paragraphs of a file of XQuAD-R. Stripped, they take just as many bytes as the dataset card of
+    """Read the questions and paragraphs of a file of XQuAD-R.
+
+    Stripped, they take just as many bytes as the dataset card of
     google/xquad gives for each language, and as many characters and distinct texts as mteb's descriptive statistics.
     """
     articles = json.loads(path.read_text(encoding="utf-8"))["data"]

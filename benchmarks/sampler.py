@@ -1,4 +1,4 @@
-"""What drawing batches costs: pairs per second, the first batch in mid-epoch, and memory.
+"""The cost of drawing batches: pairs per second, the first batch in mid-epoch, and memory.
 
     python benchmarks/sampler.py
 
@@ -58,7 +58,7 @@ MEMORY_LIMIT = 200  # MB, at forty million items
 
 
 def random_bits(items: int, seed: int) -> np.ndarray:
-    """Bits that are 1 with probability `SHARE`, language by language, without an array of booleans."""
+    """Draw bits that are 1 with probability `SHARE`, language by language, without an array of booleans."""
     generator = np.random.default_rng(seed)
     packed = np.zeros((len(LANGUAGES), -(-items // 8)), dtype=np.uint8)
     for row in packed:
@@ -74,7 +74,7 @@ def pair_table(pairs: int) -> datasets.Dataset:
 
 
 def pairs_per_second(batches: Iterator[Any], pairs: int) -> float:
-    """Median over windows; an epoch that ends within a window ends the measurement."""
+    """Return the median over windows; an epoch that ends within a window ends the measurement."""
     rates = []
     for _ in range(WINDOWS):
         begin, drawn = time.perf_counter(), 0
@@ -88,7 +88,7 @@ def pairs_per_second(batches: Iterator[Any], pairs: int) -> float:
 
 
 def measure(items: int, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of samplers of the same source; for a process of its own."""
+    """Return rows of samplers of the same source; for a process of its own."""
     source = pair_table(items) if names[0] in PEERS else random_bits(items, seed=0)
     return [measure_one(items, name, source) for name in names]
 
@@ -135,7 +135,7 @@ def peer_sampler(name: str, items: int, table: datasets.Dataset) -> DefaultBatch
 
 
 def check(items: int) -> None:
-    """Raises ArithmeticError unless a batch asked of a new sampler is the one that iterating comes to."""
+    """Raise ArithmeticError unless a batch asked of a new sampler is the one that iterating comes to."""
     bits = random_bits(items, seed=0)
     for name in STRATEGIES:
         middle = len(our_sampler(name, items, bits)) // 2

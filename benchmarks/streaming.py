@@ -109,19 +109,19 @@ def write_corpus(folder: Path) -> tuple[str, int, int]:
 
 
 def command(folder: Path, size: int, checkpoint: Path | None) -> list[str]:
-    """What runs one evaluation in a process of its own."""
+    """Return the command that runs one evaluation in a process of its own."""
     said = [sys.executable, __file__, "--folder", str(folder), "--size", str(size)]
     return said + (["--checkpoint", str(checkpoint)] if checkpoint else [])
 
 
 def run(folder: Path, size: int, checkpoint: Path | None = None) -> dict:
-    """Evaluate in a fresh process, and say what that took."""
+    """Evaluate in a fresh process, and return what that took."""
     done = subprocess.run(command(folder, size, checkpoint), check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 
 def measure(folder: Path, size: int, checkpoint: Path | None) -> None:
-    """In a fresh process: evaluate the first passages of the corpus, and print what that took."""
+    """Evaluate the first passages of the corpus, and print what that took; for a fresh process."""
     corpus = datasets.Dataset.from_file(str(folder / "corpus.arrow")).select(range(size))
     task = hl.RetrievalTask(
         pd.read_parquet(folder / "queries.parquet"), corpus, pd.read_parquet(folder / "qrels.parquet")
