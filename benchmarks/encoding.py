@@ -1,4 +1,4 @@
-"""How soon texts are embedded, beside sentence-transformers' own `encode`.
+"""The speed of embedding texts, beside sentence-transformers' own `encode`.
 
     python benchmarks/encoding.py
 
@@ -114,7 +114,7 @@ def least_cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def share_of_padding(encoder: SentenceTransformer, embed: Callable[[], Any]) -> float:
-    """Of the tokens that the encoder is given, how many say nothing."""
+    """Return the share of the tokens given to the encoder that are padding."""
     masks: list[tuple[int, int]] = []
 
     def note(module: torch.nn.Module, given: tuple[dict[str, Any], ...]) -> None:
@@ -128,7 +128,7 @@ def share_of_padding(encoder: SentenceTransformer, embed: Callable[[], Any]) -> 
 
 
 def bare_forward(encoder: SentenceTransformer, lengths: Sequence[int], precision: str) -> Callable[[], Any]:
-    """A forward pass over as many tokens, in texts of the mean length and in batches of the size of ours."""
+    """Return a forward pass over as many tokens, in texts of the mean length and in batches of our size."""
     width = round(sum(lengths) / len(lengths))
     device = encoder.device
     rows = (2048 if device.type == "cpu" else 32_768) // width
@@ -146,12 +146,12 @@ def bare_forward(encoder: SentenceTransformer, lengths: Sequence[int], precision
 
 
 def multiplied(encoder: SentenceTransformer) -> int:
-    """The parameters that a token is multiplied with: those of the layers."""
+    """Return how many parameters a token is multiplied with: those of the layers."""
     return sum(weight.numel() for name, weight in encoder.named_parameters() if "embeddings" not in name)
 
 
 def product_rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second of a product of two large matrices."""
+    """Return the floating-point operations a second of a product of two large matrices."""
     side, kind = (2048 if device.type == "cpu" else 8192), getattr(torch, precision)
     # Not of one number: the fewer bits change, the faster a GPU multiplies.
     matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device, kind)
@@ -160,7 +160,7 @@ def product_rate(device: torch.device, precision: str) -> float:
 
 
 def sentences() -> tuple[list[str], str]:
-    """Texts, and where they are from."""
+    """Return texts, and where they are from."""
     if os.environ.get("HYBRIDLIB_DATA"):
         from hybridlib.data.load import load_task
 
@@ -173,7 +173,7 @@ def sentences() -> tuple[list[str], str]:
 
 
 def figure(result: Mapping[str, Any], title: str) -> Any:
-    """Tokens a second of every contender, and the padding of those that have any."""
+    """Draw the tokens a second of every contender, and the padding of those that have any."""
     import matplotlib.pyplot as plt
 
     rates = result["tokens_per_s"]

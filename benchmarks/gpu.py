@@ -1,247 +1,259 @@
-"""Everything that is claimed of a GPU, measured in one call of under ten minutes: rates achieved, over their floors.
+"""The library beside its peers on one GPU: agreement of ranks, metric, loss, encoding, and a step of training.
 
-    PYTHONPATH=. python benchmarks/gpu.py [--parts 1,3] [--small] [--out FOLDER]
+    PYTHONPATH=. python benchmarks/gpu.py [--small] [--only PART ...] --output FILE.json
 
-Needs torch, triton, transformers and sentence-transformers alone, and no data. Parts, each a process of its own with a
-limit of time, so that what fails or hangs costs no other:
+Each contender at each size is a row of the output, written as soon as it is timed. What overruns its limit, or would
+by the size before, is skipped with its larger sizes, and its row says so. An error is kept in the row, and the next
+contender goes on. A part is a process of its own: if it crashes or hangs, the others run.
 
-1. *floors*: rates of matrix products, of a copy on the device and of one from the host;
-2. *agreement*: ranks on the device against float64 in the documented order of summation, to the last one
-   (`gpu_agreement.py`);
-3. *metric*: exact ranks of 1,024 queries in 8 million passages of 768 dimensions in device memory, of each input type,
-   with other shapes of tiles, and beside the same count by unfused torch (`gpu_metric.py`);
-4. *host*: the same from the host's memory, beside a bare copy;
-5. *encoding*: `embed_texts` beside stock `SentenceTransformer.encode`, an encoder of XLM-R base's shape
-   (`gpu_encoder.py`, as are the next two);
-6. *training*: a step with batches of 100 x 2 x 64 tokens in bfloat16, beside the stock loss, and the stock trainer
-   where accelerate and datasets are installed;
-7. *loss*: time and memory of `benchmarks/loss.py`'s contenders.
+`seconds` is the median of up to five calls after a warm-up, or the first call where that was slow. `times` is that over
+the seconds of the part's first contender at this size, and `memory_mb` how far allocated memory rose. The GPU is this
+script's alone, so contenders do not take turns.
 
-Results are compared before any time counts. Times are by CUDA events, medians of several after a warm-up; contenders
-take turns; the floor of a part is measured in its process, on random numbers. It prints the rows and, last, a table of
-what was achieved, and writes `gpu.json` after each part, with `gpu.png` where matplotlib is installed. The exit code is
-1 if anything failed, which the record names, and 2 where there is no CUDA.
+Needs torch, triton and numpy; loss, encoding and training need transformers and sentence-transformers too. No data is
+needed. The exit code is 1 if ranks, gradients, embeddings or losses do not agree, and 2 if there is no CUDA device.
+`--small` rehearses everything on a CPU in about a minute, with the kernels in Triton's interpreter.
 """
 
 import argparse
-import contextlib
-import importlib
-import importlib.metadata
-import importlib.util
+import copy
 import json
+import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from measuring import COLOURS, STYLE, keep, machine, show, versions
-from on_device import Part, in_turn_on, product_rate, random_rows
+from gpu_agreement import agreement
+from measuring import machine, show, versions, write_json
+from rows import Part, add_row
 
-# The module and the function of each part, and the seconds that it may take.
-PARTS = {
-    "floors": ("gpu", 40),
-    "agreement": ("gpu_agreement", 120),
-    "metric": ("gpu_metric", 150),
-    "host": ("gpu_metric", 45),
-    "encoding": ("gpu_encoder", 75),
-    "training": ("gpu_encoder", 55),
-    "loss": ("gpu_encoder", 45),
-}
-TOTAL = 560  # seconds
-GRACE = 8  # seconds over its limit, until a part is killed
+from hybridlib.metric import ranks
+
+LIMIT_OF_PART, LIMIT_OF_ALL = 240, 570  # seconds
 PACKAGES = ("torch", "triton", "numpy", "transformers", "sentence-transformers")
+STEP = 32_768  # passages of one matrix product
+TOKENS, TEMPERATURE = 64, 0.05
+
+
+def metric(part: Part, size: int) -> None:
+    """Time exact ranks of 1,024 queries beside the product of matrices that they need, and torch's best 100."""
+    number, width = part.pick((1024, 768), (4, 64))
+    queries, passages, own = corpus(part.device, number, size, width)
+    counts: list[np.ndarray] = []  # the first, with which the others agree
+
+    def multiply(dtype: str, most: int) -> dict[str, Any]:
+        given = queries.to(getattr(torch, dtype)), passages.to(getattr(torch, dtype))
+        return part.timed(partial(product, *given, most))[0]
+
+    def count(dtype: str, languages: int) -> dict[str, Any]:
+        given = queries.to(getattr(torch, dtype)), passages.to(getattr(torch, dtype)), own
+        mixed = np.random.default_rng(0).integers(0, languages, size)
+        figures, above = part.timed(partial(exact_ranks, *given, mixed))
+        if dtype != "bfloat16":  # which rounds the numbers
+            counts.append(above.sum(axis=1))
+            figures["agrees"] = bool((counts[-1] == counts[0]).all())
+        return figures | {"tflops": 2 * number * width * size / figures["seconds"] / 1e12}
+
+    for dtype, most in (("float16", 0), ("float32", 0), ("float16", 100)):
+        part.contend(f"best {most}, {dtype}" if most else f"product, {dtype}", size, partial(multiply, dtype, most))
+    for dtype, languages in (("float16", 1), ("bfloat16", 1), ("float32", 1), ("float16", 16)):
+        part.contend(f"exact ranks, {dtype}, languages: {languages}", size, partial(count, dtype, languages))
+
+
+def corpus(device: torch.device, number: int, size: int, width: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Draw queries (Q, D), normal passages (P, D), and where each query's own passage is (Q,), first or far down."""
+    normal = partial(torch.randn, generator=torch.Generator(device).manual_seed(1), device=device)
+    passages = torch.empty(size, width, dtype=torch.float16, device=device)
+    for piece in passages.split(1 << 18):
+        piece.copy_(normal(piece.shape))
+    rng = np.random.default_rng(2)
+    own = rng.choice(size, number, replace=False)
+    # Cosines are spread by 1 / sqrt(D); from 3.3 to 5.2 times that are the best few thousand of millions.
+    cosine = torch.from_numpy(rng.uniform(3.3, 5.2, (number, 1)) / math.sqrt(width)).to(device)
+    queries, noise = (normal((number, width)).double() for _ in range(2))
+    passages[torch.from_numpy(own).to(device)] = (cosine * queries + (1 - cosine**2).sqrt() * noise).half()
+    return queries.half(), passages, own
+
+
+def product(queries: torch.Tensor, passages: torch.Tensor, most: int) -> torch.Tensor:
+    """Multiply queries with passages, step by step, and keep the best `most` scores of each query."""
+    best = queries.new_empty(len(queries), 0)  # (Q, most)
+    for rows in passages.split(STEP):
+        scores = queries @ rows.T  # (Q, C)
+        if most:
+            both = torch.cat([best, scores], dim=1)
+            best = both.topk(min(most, both.shape[1]), dim=1).values
+    return best
+
+
+def exact_ranks(queries: torch.Tensor, passages: torch.Tensor, own: np.ndarray, languages: np.ndarray) -> np.ndarray:
+    """Count the passages of each language that rank above each query's own. (Q, L)"""
+    relevant, rows = passages[torch.from_numpy(own).to(passages.device)], np.arange(len(queries))
+    pairs = np.column_stack([rows, rows])
+    counter = ranks.RankCounter(queries, relevant, pairs, own, languages=int(languages.max()) + 1)
+    counter.update(passages, languages)
+    return counter.above
+
+
+def loss(part: Part, pairs: int) -> None:
+    """Time the contenders of `benchmarks/loss.py`, whose gradients are compared with float64's."""
+    import loss as losses
+
+    views = [view.to(part.device) for view in losses.embeddings(pairs, losses.SMALL)]
+    exact_loss, exact = losses.in_double(*views)
+
+    def one(name: str) -> dict[str, Any]:
+        figures, (value, columns) = part.timed(partial(losses.run, name, *views))
+        error = losses.error_of(losses.gradients(columns), exact)
+        worst = max(error, abs(float(value) / exact_loss - 1))
+        return figures | {"agrees": worst < losses.LIMIT_OF_DISAGREEMENT, "error_of_gradients": error}
+
+    for name in losses.CONTENDERS:
+        part.contend(name, pairs, partial(one, name), growth=2)
+
+
+@cache
+def random_xlm_r(part: Part) -> Any:
+    """Return an encoder of XLM-R base's shape; no speed depends on its weights."""
+    from random_encoder import random_encoder
+
+    torch.manual_seed(0)
+    layers, dimensions, vocabulary = part.pick((12, 768, 250_002), (1, 24, 1_002))
+    with tempfile.TemporaryDirectory() as folder:
+        return random_encoder(folder, layers=layers, dimensions=dimensions, vocabulary=vocabulary).to(part.device)
+
+
+def encoding(part: Part, number: int) -> None:
+    """Time `embed_texts` beside sentence-transformers' `encode`, and a forward pass over as many tokens."""
+    from encoding import NEAREST, bare_forward, least_cosine
+    from random_encoder import random_lengths, random_texts
+
+    from hybridlib.encoder.embed import embed_texts
+
+    encoder, rng = random_xlm_r(part), np.random.default_rng(0)
+    lengths = random_lengths(60, number, rng)
+    texts = random_texts(lengths, rng)
+
+    def stock(model: Any, size: int) -> dict[str, Any]:
+        return part.timed(partial(model.encode_document, texts, batch_size=size, show_progress_bar=False))[0]
+
+    def ours(precision: str) -> dict[str, Any]:
+        figures, made = part.timed(partial(embed_texts, encoder, texts, precision=precision))
+        cosine = least_cosine(made[:100], encoder.encode_document(texts[:100], show_progress_bar=False))
+        judged = {"agrees": cosine > NEAREST} if precision == "float32" else {}
+        return figures | judged | {"least_cosine": cosine}
+
+    for size in (32, 128):
+        part.contend(f"stock encode, {size} texts", number, partial(stock, encoder, size))
+    halved = copy.deepcopy(encoder).bfloat16()
+    part.contend("stock encode in bfloat16, 128 texts", number, partial(stock, halved, 128))
+    for precision in ("float32", "bfloat16"):
+        part.contend(f"embed_texts, {precision}", number, partial(ours, precision))
+    forward = bare_forward(encoder, lengths.tolist(), "bfloat16")
+    part.contend("bare forward pass, bfloat16", number, lambda: part.timed(forward)[0])
+
+
+def training(part: Part, pairs: int) -> None:
+    """Time a step in bfloat16, forward, backward and AdamW, with sentence-transformers' loss and with ours."""
+    from random_encoder import random_texts
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    from hybridlib.loss import InfoNCE
+
+    encoder, rng = random_xlm_r(part), np.random.default_rng(0)
+    stock = MultipleNegativesRankingLoss(encoder, scale=1 / TEMPERATURE)
+    columns = [encoder.preprocess(random_texts([TOKENS] * pairs, rng)) for _ in range(2)]
+
+    def value(loss: Any) -> torch.Tensor:
+        kept = ("input_ids", "attention_mask")
+        return loss([{name: column[name].to(part.device) for name in kept} for column in columns], None)
+
+    def step(loss: Any, optimizer: torch.optim.Optimizer) -> None:
+        with torch.autocast(part.device.type, torch.bfloat16):
+            made = value(loss)
+        made.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def one(loss: Any) -> dict[str, Any]:
+        encoder.eval()  # without dropout
+        with torch.no_grad():
+            off = abs(float(value(loss) / value(stock)) - 1)
+        encoder.train()
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-5, fused=not part.small)
+        return part.timed(partial(step, loss, optimizer))[0] | {"agrees": off < 1e-4, "off": off}
+
+    part.contend("stock loss", pairs, partial(one, stock))
+    part.contend("InfoNCE", pairs, partial(one, InfoNCE(encoder, TEMPERATURE)))
+
+
+# Each part and its sizes, on a GPU and in a rehearsal: passages, pairs or texts.
+PARTS: dict[str, tuple[Callable[[Part, int], None], tuple[int, ...], tuple[int, ...]]] = {
+    "agreement": (agreement, (20_000,), (12,)),
+    "metric": (metric, (1_000_000, 8_000_000), (150, 300)),
+    "loss": (loss, (1_024, 8_192, 32_768), (64, 128)),
+    "encoding": (encoding, (500, 2_000, 6_000), (12, 24)),
+    "training": (training, (32, 100), (4,)),
+}
+
+
+def run_alone(name: str, path: Path, small: bool) -> None:
+    """Run a part in this process, at growing sizes."""
+    if small:
+        ranks.has_kernels = lambda device: True  # in the interpreter
+        # torch takes MKL's square roots on a CPU, some of which are off by the last bit; those of a GPU are not.
+        torch.Tensor.sqrt = lambda self: torch.from_numpy(np.sqrt(self.numpy()))
+    part, (run, sizes, toys) = Part(name, path, small), PARTS[name]
+    for size in part.pick(sizes, toys):
+        run(part, size)
+
+
+def run_all(names: Sequence[str], path: Path, small: bool) -> list[dict[str, Any]]:
+    """Run each part in a process, and return all rows."""
+    device = "CPU" if small else torch.cuda.get_device_name()
+    write_json(path, {"device": device, "machine": machine(), "versions": versions(*PACKAGES), "rows": []})
+    environment, end = os.environ | ({"TRITON_INTERPRET": "1"} if small else {}), time.monotonic() + LIMIT_OF_ALL
+    for name in names:
+        command = [sys.executable, __file__, "--alone", "--only", name, "--output", str(path), *["--small"] * small]
+        seconds = max(1.0, min(LIMIT_OF_PART, end - time.monotonic()))
+        try:
+            code = subprocess.run(command, env=environment, timeout=seconds, check=False).returncode
+            ended = f"ended with exit code {code}" if code else ""
+        except subprocess.TimeoutExpired:
+            ended = f"ended after {seconds:.0f} s"
+        if ended:
+            add_row(path, {"part": name, "contender": "the part itself", "size": 0, "error": ended})
+    return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=",".join(PARTS), help="names or numbers from 1, with commas between")
-    parser.add_argument("--small", action="store_true", help="smaller sizes, for a quick look")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of the record")
-    parser.add_argument("--alone", type=float, help=argparse.SUPPRESS)  # seconds of the one part, in this process
+    parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="the parts to run")
+    parser.add_argument("--small", action="store_true", help="rehearse on a CPU")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # the part runs in this process
     given = parser.parse_args(arguments)
-    if not torch.cuda.is_available():
-        print("no CUDA device: there is nothing to measure")
+    if not given.small and not torch.cuda.is_available():
+        print("no CUDA device: there is nothing to measure; --small rehearses on a CPU")
         return 2
-    names = [named(part) for part in given.parts.split(",")]
-    given.out.mkdir(parents=True, exist_ok=True)
     if given.alone:
-        part = Part(torch.device("cuda", 0), given.out / f"{names[0]}.json", given.alone, given.small)
-        return alone(names[0], part)
-    return run_all(names, given.out, given.small)
-
-
-def named(part: str) -> str:
-    name = list(PARTS)[int(part) - 1] if part.isdigit() and 1 <= int(part) <= len(PARTS) else part
-    if name not in PARTS:
-        raise SystemExit(f"--parts has {part!r}; allowed: {', '.join(PARTS)}, or 1 to {len(PARTS)}")
-    return name
-
-
-def run_all(names: Sequence[str], folder: Path, small: bool) -> int:
-    """Run parts one after the other, each in a process, and keep the record after each."""
-    begin = time.monotonic()
-    parts: dict[str, Any] = {}
-    record: dict[str, Any] = {
-        "device": device_of(),
-        "machine": machine(),
-        "versions": installed(),
-        "small": small,
-        "parts": parts,
-    }
-    with tempfile.TemporaryDirectory() as drafts:
-        for name in names:
-            left = TOTAL - GRACE - (time.monotonic() - begin)
-            parts[name] = in_process(name, Path(drafts), min(left, PARTS[name][1]), small)
-            record["seconds"] = round(time.monotonic() - begin)
-            keep(str(folder / "gpu.py"), record)
-    summary(parts)
-    if importlib.util.find_spec("matplotlib") and shares_of(parts):
-        keep(str(folder / "gpu.py"), record, figure(parts, record["device"]))
-    failures = failures_of(parts)
-    for failure in failures:
-        print(f"FAILED: {failure}")
-    return 1 if failures else 0
-
-
-def installed() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found |= versions(package)
-    return found
-
-
-def in_process(name: str, folder: Path, seconds: float, small: bool) -> dict[str, Any]:
-    """The record of a part: whatever it had found when it ended, or had to be ended."""
-    print(f"\n{name}", flush=True)
-    if seconds < 10:
-        return {"failed": f"left out: {seconds:.0f} s were left"}
-    begin, path = time.monotonic(), folder / f"{name}.json"
-    command = [sys.executable, __file__, "--parts", name, "--alone", f"{seconds:.1f}", "--out", str(folder)]
-    try:
-        code = subprocess.run([*command, *["--small"] * small], timeout=seconds + GRACE, check=False).returncode
-        failed = f"ended with exit code {code}" if code else None
-    except subprocess.TimeoutExpired:
-        failed = f"killed after {seconds + GRACE:.0f} s"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if failed and not found.get("failures"):
-        found.setdefault("failed", failed)
-    return found | {"seconds_of_part": round(time.monotonic() - begin, 1)}
-
-
-def alone(name: str, part: Part) -> int:
-    """Run a part in this process; its record says so if it fails."""
-    try:
-        # As `floors` is in a module that runs under another name here, it is imported once more.
-        getattr(importlib.import_module(PARTS[name][0]), name)(part)
-    except (Exception, SystemExit) as error:
-        traceback.print_exc()
-        part.keep(failed=f"{type(error).__name__}: {error}")
-        return 1
-    return 1 if part.record.get("failures") else 0
-
-
-def floors(part: Part) -> None:
-    """What the machine can do at most: products, copies on the device, copies from the host."""
-    side, passages = part.pick(8192, 8192, 64), part.pick(262_144, 262_144, 256)
-    shapes = {
-        "square": (side, side, side),
-        "of the metric": (part.pick(1024, 1024, 8), part.pick(768, 768, 16), passages),
-    }
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        for name, shape in shapes.items():
-            label = "product {}, {}, {} x {} x {}".format(str(dtype).removeprefix("torch."), name, *shape)
-            rate = part.attempt(label, product_rate, part.device, dtype, shape)
-            if rate:
-                part.row(label, tflops=rate / 1e12)
-    rows = part.pick(4_000_000, 1_000_000, 100)
-    source = random_rows(rows, 512, torch.float16, part.device, seed=0)  # 4 GB
-    target = torch.empty_like(source)
-    size = source.numel() * source.element_size()
-    seconds = in_turn_on(part.device, {"copy": lambda: target.copy_(source)}, part.pick(9, 5, 1))["copy"]
-    part.row("copy on the device, read and written", tb_per_s=2 * size / seconds / 1e12)
-    here = torch.empty(source.shape, dtype=source.dtype, pin_memory=part.device.type == "cuda").copy_(source)
-    there_and_back = {
-        "from pinned memory": lambda: target.copy_(here, non_blocking=True),
-        "to pinned memory": lambda: here.copy_(source, non_blocking=True),
-    }
-    for name, seconds in in_turn_on(part.device, there_and_back, part.pick(5, 3, 1)).items():
-        part.row(f"copy {name}", gb_per_s=size / seconds / 1e9)
-
-
-def device_of() -> dict[str, Any]:
-    found = torch.cuda.get_device_properties(0)
-    return {
-        "name": found.name,
-        "multiprocessors": found.multi_processor_count,
-        "memory_gb": round(found.total_memory / 1e9, 1),
-        "cuda": torch.version.cuda,
-        "processors": os.cpu_count(),
-    }
-
-
-def shares_of(parts: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    return {name: share for part in parts.values() for name, share in part.get("shares", {}).items()}
-
-
-def failures_of(parts: Mapping[str, Any]) -> list[str]:
-    whole = [f"{name}: {part['failed']}" for name, part in parts.items() if "failed" in part]
-    return whole + [f"{name}: {row}" for name, part in parts.items() for row in part.get("failures", [])]
-
-
-def summary(parts: Mapping[str, Any]) -> None:
-    """What was achieved over its floor or its peer, beside the goal."""
-    rows: list[tuple[str, str, str, str]] = []
-    for name, share in shares_of(parts).items():
-        value, goal = share["value"], share["goal"]
-        assert value is not None
-        judged = "" if goal is None else "met" if value >= goal else "missed"
-        rows.append((name, f"{value:.3g}", "" if goal is None else f"{goal:.3g}", judged))
-    if rows:
-        print()
-        show(("", "achieved", "goal", ""), rows)
-
-
-def figure(parts: Mapping[str, Any], device: Mapping[str, Any]) -> Any:
-    """Bars of shares of floors, and of how many times a peer; a goal is a line."""
-    import matplotlib.pyplot as plt
-
-    groups: dict[str, Callable[[str], bool]] = {
-        "share of the floor": lambda name: ", of a" in name,
-        "times a peer": lambda name: ", of a" not in name,
-    }
-    shares = shares_of(parts)
-    chosen = {title: {n: s for n, s in shares.items() if belongs(n)} for title, belongs in groups.items()}
-    chosen = {title: found for title, found in chosen.items() if found}
-    heights = [len(found) + 0.8 for found in chosen.values()]
-    with plt.rc_context(STYLE):
-        drawn, axes = plt.subplots(
-            len(chosen), figsize=(8, 0.42 * sum(heights) + 1.2), height_ratios=heights, squeeze=False
-        )
-        for axis, (title, found) in zip(axes[:, 0], chosen.items(), strict=True):
-            for place, share in enumerate(found.values()):
-                axis.barh(place, share["value"], color=COLOURS[0], height=0.6)
-                axis.text(share["value"], place, f" {share['value']:.2f}", va="center", fontsize=9)
-                if share["goal"] is not None:
-                    axis.plot([share["goal"]] * 2, [place - 0.42, place + 0.42], color=COLOURS[1], linewidth=2)
-            axis.set_yticks(range(len(found)), list(found))
-            axis.invert_yaxis()
-            axis.margins(x=0.15)
-            if title == "times a peer":
-                axis.set_xscale("log")
-                axis.xaxis.set_major_formatter("{x:g}")
-                axis.set_xlim(left=min(0.5, *(share["value"] / 2 for share in found.values())))
-            axis.grid(axis="y", visible=False)
-            axis.set_xlabel(f"{title} (lines: goals)")
-        axes[0, 0].set_title(str(device["name"]))
-    return drawn
+        run_alone(given.only[0], given.output, given.small)
+        return 0
+    rows, columns = run_all(given.only, given.output, given.small), ("part", "contender", "size", "seconds", "times")
+    if timed := [[row[column] for column in columns] for row in rows if "seconds" in row]:
+        show(columns, timed)
+    wrong = [row for row in rows if not row.get("agrees", row["part"] != "agreement")]
+    for row in wrong:
+        print("DISAGREES: {part}, {contender}, {size}".format(**row))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

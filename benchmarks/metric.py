@@ -1,4 +1,4 @@
-"""How long the full XQuAD-R report takes from given embeddings: beside a bare matrix product, and beside its peers.
+"""The time of the full XQuAD-R report from given embeddings, beside a bare matrix product and beside its peers.
 
     python benchmarks/metric.py [--random]
 
@@ -40,7 +40,7 @@ ROUNDS = 5
 EVERY = 200
 AGREEMENT = 1e-6
 PRODUCTS = {"numpy": "bare float32 product (numpy)", "torch": "bare float32 product (torch)"}
-RANKS = "exact ranks (relevant_ranks)"  # `hybridlib.study.cli.plan` reads it
+RANKS = "exact ranks (relevant_ranks)"
 REPORT = "the whole report (evaluate_embeddings)"
 
 
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def pools_of(task: hl.RetrievalTask, queries: np.ndarray, passages: np.ndarray, sample: np.ndarray) -> dict[str, Pool]:
-    """The pool of each language and that of all, for some questions, in float64."""
+    """Return the pool of each language and that of all, for some questions, in float64."""
     unit_queries, unit_passages = (
         table / np.linalg.norm(table.astype(np.float64), axis=1, keepdims=True) for table in (queries[sample], passages)
     )
@@ -99,7 +99,7 @@ def first_questions(pool: Pool, count: int) -> Pool:
 
 
 def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, ids: pd.Series) -> dict[str, float]:
-    """The largest difference of a value of each peer from ours, over all questions, measures and pools.
+    """Return the largest difference of each peer's values from ours, over all questions, measures and pools.
 
     Args:
         pools: of the sampled questions, in float64.
@@ -140,7 +140,7 @@ def ours_and_floor(queries: np.ndarray, passages: np.ndarray, task: hl.Retrieval
 
 
 def peers_on(pools: Mapping[str, Pool], questions: int) -> dict[str, Callable[[], Any]]:
-    """Each peer's reports on all pools, from float32 embeddings: of all the questions, and of half of them."""
+    """Return each peer's reports on all pools, from float32 embeddings, of all the questions and of half of them."""
     half = {name: first_questions(pool, questions // 2) for name, pool in pools.items()}
     contenders = {}
     for peer in PEERS:
@@ -155,7 +155,7 @@ def on_all(peer: str, pools: Mapping[str, Pool]) -> Callable[[], Any]:
 
 
 def draw(seconds: Mapping[str, float], subtitle: str) -> plt.Figure:
-    """Bars of seconds on a logarithmic scale, the floor a line, and at each bar how many times ours it is."""
+    """Draw bars of seconds on a logarithmic scale, the floor as a line, and at each bar how many times ours it is."""
     floor, report = min(seconds[label] for label in PRODUCTS.values()), seconds[REPORT]
     shown = {"hybridlib: exact ranks": seconds[RANKS], "hybridlib: the whole report": report}
     shown |= {f"{peer} *": seconds[peer] for peer in sorted(PEERS, key=seconds.__getitem__)}
@@ -193,8 +193,7 @@ def real_embeddings(task: hl.RetrievalTask) -> tuple[np.ndarray, np.ndarray, str
 
 
 def like_xquad_r() -> hl.RetrievalTask:
-    """Ids and languages in XQuAD-R's numbers; relevant is a random sentence of each language, the same to all
-    questions' languages."""
+    """Make a task with XQuAD-R's counts; a random sentence of each language answers a question in any language."""
     counts = {"ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244}
     counts |= {"ru": 1219, "th": 852, "tr": 1167, "vi": 1209, "zh": 1196}
     rng = np.random.default_rng(0)

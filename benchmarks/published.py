@@ -58,14 +58,14 @@ def main() -> None:
         "xquad": "from the files of google/xquad" if has_xquad() else "from XQuAD-R, whose texts are the same",
         "scores": [],
     }
-    for name, language, measure, published in plan():
+    for name, language, measure, published in comparisons():
         task = hl.load_task(name) if name != "xquad" else xquad(language)
         record["scores"] += rows_of(encoder, task, name, measure, published)
         keep(__file__, record)  # what is done is kept
 
 
-def plan() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
-    """Name of the task, language, measure, and what is published by query language."""
+def comparisons() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
+    """Yield the name of a task, the language, the measure, and what is published for each query language."""
     for language, published in XQUAD.items():
         if has_xquad() or xquad_r_path(language).exists():
             yield "xquad", language, "ndcg@10", {language: published}
@@ -76,9 +76,9 @@ def plan() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
 def rows_of(
     encoder: SentenceTransformer, task: hl.RetrievalTask, name: str, measure: str, published: dict[str, float | None]
 ) -> list[dict[str, str | float | None]]:
-    """A row for every query language, printed too: in its own language for XQuAD, in the other one for Tatoeba."""
+    """Return, and print, a row for every query language: in its own language for XQuAD, in the other for Tatoeba."""
     setting = task.settings[0]
-    results = hl.evaluate(encoder, task, measures=[measure], batch_size=32)
+    results = hl.evaluate(encoder, task, measures=[measure])
     results = results[results.setting == setting]
     rows = []
     for language, theirs in published.items():
@@ -106,7 +106,9 @@ def xquad_r_path(language: str) -> Path:
 
 
 def xquad_from_xquad_r(path: Path) -> pd.DataFrame:
-    """The questions and paragraphs of a file of XQuAD-R. Stripped, they take just as many bytes as the dataset card of
+    """Read the questions and paragraphs of a file of XQuAD-R.
+
+    Stripped, they take just as many bytes as the dataset card of
     google/xquad gives for each language, and as many characters and distinct texts as mteb's descriptive statistics.
     """
     articles = json.loads(path.read_text(encoding="utf-8"))["data"]

@@ -15,7 +15,7 @@ WORDS = 1000
 
 
 def random_encoder(folder: str, *, layers: int, dimensions: int, vocabulary: int) -> SentenceTransformer:
-    """An encoder of a shape, with 12 heads, over words that are numbers, by way of files in a folder.
+    """Make an encoder of a shape, with 12 heads, over words that are numbers, by way of files in a folder.
 
     Args:
         folder: for the files.
@@ -42,10 +42,10 @@ def random_encoder(folder: str, *, layers: int, dimensions: int, vocabulary: int
 
 
 def random_lengths(mean: float, texts: int, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of tokens, log-normal with the spread of XQuAD-R's sentences. (texts,)"""
+    """Draw numbers of tokens, log-normal with the spread of XQuAD-R's sentences. (texts,)"""
     return np.clip(rng.lognormal(np.log(mean) - 0.125, 0.5, texts).round().astype(int), 3, 250)
 
 
 def random_texts(lengths: Sequence[int] | np.ndarray, rng: np.random.Generator) -> list[str]:
-    """Texts of so many words, each of which is a token of a random encoder."""
+    """Draw texts of so many words, each of which is a token of a random encoder."""
     return [" ".join(map(str, rng.integers(0, WORDS, number))) for number in lengths]

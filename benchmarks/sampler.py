@@ -1,4 +1,4 @@
-"""What drawing batches costs: pairs per second, the first batch in mid-epoch, and memory.
+"""The cost of drawing batches: pairs per second, the first batch in mid-epoch, and memory.
 
     python benchmarks/sampler.py
 
@@ -32,10 +32,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datasets
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from measuring import COLOURS, MARKERS, STYLE, PeakMemory, in_own_process, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
 from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
 from torch.utils.data import RandomSampler
 
@@ -50,11 +49,16 @@ PAIRS = 128
 WINDOWS, SECONDS_OF_WINDOW = 3, 0.3
 SHARE = "1110011"  # 115/128 as a binary fraction
 LARGEST_TABLE = 1_000_000  # rows of the peers' table
+TITLES = {
+    "pairs_per_s": "Pairs per second",
+    "first_batch_ms": "First batch in mid-epoch (ms)",
+    "memory_mb": "Memory (MB)",
+}
 MEMORY_LIMIT = 200  # MB, at forty million items
 
 
 def random_bits(items: int, seed: int) -> np.ndarray:
-    """Bits that are 1 with probability `SHARE`, language by language, without an array of booleans."""
+    """Draw bits that are 1 with probability `SHARE`, language by language, without an array of booleans."""
     generator = np.random.default_rng(seed)
     packed = np.zeros((len(LANGUAGES), -(-items // 8)), dtype=np.uint8)
     for row in packed:
@@ -70,7 +74,7 @@ def pair_table(pairs: int) -> datasets.Dataset:
 
 
 def pairs_per_second(batches: Iterator[Any], pairs: int) -> float:
-    """Median over windows; an epoch that ends within a window ends the measurement."""
+    """Return the median over windows; an epoch that ends within a window ends the measurement."""
     rates = []
     for _ in range(WINDOWS):
         begin, drawn = time.perf_counter(), 0
@@ -84,7 +88,7 @@ def pairs_per_second(batches: Iterator[Any], pairs: int) -> float:
 
 
 def measure(items: int, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of samplers of the same source; for a process of its own."""
+    """Return rows of samplers of the same source; for a process of its own."""
     source = pair_table(items) if names[0] in PEERS else random_bits(items, seed=0)
     return [measure_one(items, name, source) for name in names]
 
@@ -131,7 +135,7 @@ def peer_sampler(name: str, items: int, table: datasets.Dataset) -> DefaultBatch
 
 
 def check(items: int) -> None:
-    """Raises ArithmeticError unless a batch asked of a new sampler is the one that iterating comes to."""
+    """Raise ArithmeticError unless a batch asked of a new sampler is the one that iterating comes to."""
     bits = random_bits(items, seed=0)
     for name in STRATEGIES:
         middle = len(our_sampler(name, items, bits)) // 2
@@ -163,27 +167,9 @@ def main() -> None:
         "seconds": round(time.perf_counter() - begin),
         "rows": rows,
     }
-    keep(__file__, record, draw(rows))
-
-
-def draw(rows: list[dict[str, Any]]) -> plt.Figure:
-    """A panel for each of what is measured, by items: ours in full lines, peers in broken ones."""
-    panels = {
-        "pairs_per_s": "Pairs per second",
-        "first_batch_ms": "First batch in mid-epoch (ms)",
-        "memory_mb": "Memory (MB)",
-    }
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.6))
-        for panel, (key, title) in zip(axes, panels.items(), strict=True):
-            for name, colour, marker in zip((*STRATEGIES, *PEERS), COLOURS, MARKERS, strict=False):
-                line = [(row["items"], row[key]) for row in rows if row["sampler"] == name]
-                label = f"sentence-transformers: {name}" if name in PEERS else f"hybridlib: {name}"
-                style = "--" if name in PEERS else "-"
-                panel.plot(*zip(*line, strict=True), style, color=colour, marker=marker, markersize=5, label=label)
-            panel.set(xscale="log", yscale="log", title=title, xlabel="items")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
-    return figure
+    labels = {name: f"hybridlib: {name}" for name in STRATEGIES}
+    labels |= {name: f"sentence-transformers: {name}" for name in PEERS}
+    keep(__file__, record, draw_lines(rows, "items", TITLES, "sampler", labels, dashed=PEERS))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from measuring import keep, machine, versions
+from measuring import keep, machine, resident_bytes, versions
 
 import hybridlib as hl
 
@@ -109,19 +109,19 @@ def write_corpus(folder: Path) -> tuple[str, int, int]:
 
 
 def command(folder: Path, size: int, checkpoint: Path | None) -> list[str]:
-    """What runs one evaluation in a process of its own."""
+    """Return the command that runs one evaluation in a process of its own."""
     said = [sys.executable, __file__, "--folder", str(folder), "--size", str(size)]
     return said + (["--checkpoint", str(checkpoint)] if checkpoint else [])
 
 
 def run(folder: Path, size: int, checkpoint: Path | None = None) -> dict:
-    """Evaluate in a fresh process, and say what that took."""
+    """Evaluate in a fresh process, and return what that took."""
     done = subprocess.run(command(folder, size, checkpoint), check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 
 def measure(folder: Path, size: int, checkpoint: Path | None) -> None:
-    """In a fresh process: evaluate the first passages of the corpus, and print what that took."""
+    """Evaluate the first passages of the corpus, and print what that took; for a fresh process."""
     corpus = datasets.Dataset.from_file(str(folder / "corpus.arrow")).select(range(size))
     task = hl.RetrievalTask(
         pd.read_parquet(folder / "queries.parquet"), corpus, pd.read_parquet(folder / "qrels.parquet")
@@ -129,11 +129,11 @@ def measure(folder: Path, size: int, checkpoint: Path | None) -> None:
     encoder = hl.load_encoder("static")
     encode, encoded = encoder.encode_document, []
     encoder.encode_document = lambda texts, **rest: encoded.append(len(texts)) or encode(texts, **rest)
-    before, peak, stop = anonymous_bytes(), [0], threading.Event()
+    before, peak, stop = resident_bytes("RssAnon"), [0], threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.02):
-            peak[0] = max(peak[0], anonymous_bytes())
+            peak[0] = max(peak[0], resident_bytes("RssAnon"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -157,12 +157,6 @@ def measure(folder: Path, size: int, checkpoint: Path | None) -> None:
     }
     print(json.dumps(took))
     print(took, file=sys.stderr)
-
-
-def anonymous_bytes() -> int:
-    """Memory of this process that is not of a file."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def kill_in_the_middle(folder: Path) -> int:

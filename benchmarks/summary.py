@@ -1,34 +1,34 @@
-"""One line a subject, from what the benchmarks have kept; `python benchmarks/summary.py` writes them into the README.
+"""The README's paragraph on speed, made from what the benchmarks have kept.
+
+    python benchmarks/summary.py
 
 A test compares the README with these lines, so no figure in it is typed.
 """
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
 README = FOLDER.parent / "README.md"
+WIDTH = 110
 BEGIN, END = "<!-- of benchmarks/summary.py -->", "<!-- end -->"
 
 
 def kept(subject: str) -> dict[str, Any]:
+    """Return the record of a benchmark."""
     return json.loads((FOLDER / f"{subject}.json").read_text(encoding="utf-8"))
 
 
 def lines() -> list[str]:
-    """The lines of the README, one a subject."""
+    """Return the lines of the README."""
     on = kept("metric")["machine"]
-    said = {
-        "metric": metric(),
-        "growth": growth(),
-        "sampler": sampler(),
-        "loss": loss(),
-        "training": training(),
-        "encoding": encoding(),
-    }
-    head = f"On {on['cores']} cores of an {on['processor']}, by `make bench`:"
-    return [head, "", *(f"- [{subject}](benchmarks/{subject}.json): {text}" for subject, text in said.items())]
+    made = [f"Measured on {on['cores']} cores of an {on['processor']} by `make bench`:", ""]
+    for subject in (metric, growth, sampler, loss, training, encoding):
+        text = f"- [{subject.__name__}](benchmarks/{subject.__name__}.json): {subject()}"
+        made += textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return made
 
 
 def metric() -> str:
@@ -36,34 +36,34 @@ def metric() -> str:
     floor = min(value for label, value in seconds.items() if label.startswith("bare float32 product"))
     ranks = next(value for label, value in seconds.items() if label.startswith("exact ranks"))
     report = next(value for label, value in seconds.items() if label.startswith("the whole report"))
-    peers = {label: value for label, value in seconds.items() if value > 10 * report}
-    behind = ", ".join(f"{label} {value / report:,.0f}" for label, value in sorted(peers.items(), key=lambda x: x[1]))
+    times = {label: value / report for label, value in seconds.items() if value > 10 * report}
+    each = ", ".join(f"{label} {value:,.0f}" for label, value in sorted(times.items(), key=lambda one: one[1]))
     return (
-        f"all of XQuAD-R's values, exact to float64, in {report:.2f} s; the ranks alone take {ranks / floor:.2f} times "
-        f"a bare float32 product. Peers take so many times as long: {behind}."
+        f"All values of XQuAD-R, exact to float64, take {report:.2f} s. The ranks alone take {ranks / floor:.2f} "
+        f"times a bare float32 product. Peers take {min(times.values()):,.0f} to {max(times.values()):,.0f} times as "
+        f"long: {each}."
     )
 
 
 def growth() -> str:
-    record = kept("growth")
-    ours = [row for row in record["rows"] if row["contender"].startswith("hybridlib")]
+    ours = [row for row in kept("growth")["rows"] if row["contender"].startswith("hybridlib")]
     sizes, megabytes = [row["passages"] for row in ours], [row["MB"] for row in ours]
     return (
-        f"from {min(sizes):,} to {max(sizes):,} passages the ranks take between {min(megabytes):.0f} and "
-        f"{max(megabytes):.0f} MB, whatever the size."
+        f"Memory does not grow with the corpus. From {min(sizes):,} to {max(sizes):,} passages the ranks take "
+        f"{min(megabytes):.0f} to {max(megabytes):.0f} MB."
     )
 
 
 def sampler() -> str:
     rows = kept("sampler")["rows"]
-    of = {(row["items"], row["sampler"]): row for row in rows}
-    most = max(row["items"] for row in rows)
-    ours, table = of[most, "hybrid"], max(row["items"] for row in rows if row["sampler"] == "no-duplicates")
+    ours = max((row for row in rows if row["sampler"] == "hybrid"), key=lambda row: row["items"])
+    peer = max((row for row in rows if row["sampler"] == "no-duplicates"), key=lambda row: row["items"])
     return (
-        f"{ours['pairs_per_s']:,.0f} hybrid pairs a second from {most:,} items in {ours['memory_mb']:.0f} MB, and "
-        f"{ours['first_batch_ms']:,.0f} ms to a batch in mid-epoch; sentence-transformers' no-duplicates sampler: "
-        f"{of[table, 'no-duplicates']['pairs_per_s']:,.0f} from {table:,} pairs, and "
-        f"{of[table, 'no-duplicates']['first_batch_ms']:,.0f} ms."
+        f"{ours['items']:,} items take {ours['memory_mb']:.0f} MB. Hybrid batches are drawn at "
+        f"{ours['pairs_per_s']:,.0f} pairs a second, and a batch in mid-epoch comes after "
+        f"{ours['first_batch_ms']:,.0f} ms. The no-duplicates sampler of sentence-transformers draws "
+        f"{peer['pairs_per_s']:,.0f} pairs a second from {peer['items']:,} pairs, and takes "
+        f"{peer['first_batch_ms']:,.0f} ms to mid-epoch."
     )
 
 
@@ -71,22 +71,19 @@ def loss() -> str:
     record = kept("loss")
     rows = {(row["pairs"], row["contender"]): row for row in record["rows"]}
     pairs, beside = max(pairs for pairs, _ in rows), record["at_the_largest"]
-    ours = rows[pairs, "ours cached"]
     return (
-        f"a batch of {pairs:,} in {beside['seconds_of_plain']:.2f} of the time and "
-        f"1/{1 / beside['memory_of_plain']:.0f} of the memory of a plain cross-entropy; its gradients are "
-        f"{ours['error']:.0e} off float64, "
-        f"where plain ones are {rows[pairs, 'plain']['error']:.0e} off."
+        f"A batch of {pairs:,} pairs takes {beside['seconds_of_plain']:.2f} of the time and "
+        f"1/{1 / beside['memory_of_plain']:.0f} of the memory of a plain cross-entropy. Its gradients are off float64 "
+        f"by {rows[pairs, 'ours cached']['error']:.0e}, those of the plain one by {rows[pairs, 'plain']['error']:.0e}."
     )
 
 
 def training() -> str:
     record = kept("training")
-    pairs = str(record["pairs_in_a_batch"])
-    stock, ours = record["padding"][pairs].values()
+    stock, ours = record["padding"][str(record["pairs_in_a_batch"])].values()
     return (
-        f"{record['speed_up']:.1f} times the pairs per second of the stock trainer, with the same batches and losses; "
-        f"{ours:.0%} of the tokens are padding, not {stock:.0%}."
+        f"{record['speed_up']:.1f} times the pairs per second of the stock trainer, with the same batches and losses. "
+        f"{ours:.0%} of the tokens are padding, against {stock:.0%}."
     )
 
 
@@ -94,8 +91,8 @@ def encoding() -> str:
     record = kept("encoding")
     return (
         f"{record['speed_up']['float32']:.1f} times the texts per second of stock `encode` in float32, and "
-        f"{record['speed_up']['bfloat16']:.1f} times in bfloat16 "
-        f"(least cosine {record['least_cosine']['bfloat16']:.5f})."
+        f"{record['speed_up']['bfloat16']:.1f} times in bfloat16. The least cosine in bfloat16 is "
+        f"{record['least_cosine']['bfloat16']:.5f}."
     )
 
 

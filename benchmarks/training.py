@@ -45,6 +45,7 @@ from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.training.fine_tune import fine_tune
+from hybridlib.training.settings import Training
 
 PAIRS = 32
 FURTHER_PAIRS = (64, 100)
@@ -61,7 +62,7 @@ NAMES = ("stock trainer", "fine_tune")
 
 
 class Noted:
-    """When the loss of each step was known, what it was, and how many tokens the encoder was given, real and in all."""
+    """The losses of the steps, the times when they were known, and how many tokens were given, real and in all."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -96,7 +97,7 @@ class Noted:
 
 
 def pairs_of(corpus: ParallelCorpus, pairs: int, batches: int) -> pd.DataFrame:
-    """The pairs of the batches that `fine_tune` draws, in their order."""
+    """Return the pairs of the batches that `fine_tune` draws, in their order."""
     sampler = HybridBatchSampler(corpus.table, pairs, drop_last=False, seed=SEED, **STRATEGY)
     rows = np.concatenate([sampler.batch(number) for number in range(batches)])
     queries, passages = (corpus.table.select(rows[side::2]).to_pandas() for side in (0, 1))
@@ -111,20 +112,10 @@ def train_stock(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: st
         return DefaultBatchSampler(SequentialSampler(dataset), batch_size, drop_last)
 
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=folder,
-        max_steps=STEPS,
-        per_device_train_batch_size=PAIRS,
-        learning_rate=LEARNING_RATE,
-        weight_decay=0.01,
-        batch_sampler=in_order,
-        seed=SEED,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        use_cpu=True,
-    )
+        output_dir=folder, max_steps=STEPS, per_device_train_batch_size=PAIRS, learning_rate=LEARNING_RATE,
+        weight_decay=0.01, batch_sampler=in_order, seed=SEED, save_strategy="no", logging_strategy="no",
+        report_to="none", disable_tqdm=True, dataloader_pin_memory=False, use_cpu=True,
+    )  # fmt: skip
     loss = MultipleNegativesRankingLoss(encoder, scale=1 / TEMPERATURE)
     trainer = SentenceTransformerTrainer(encoder, arguments, train_dataset=drawn, loss=loss)
     trainer.remove_callback(PrinterCallback)
@@ -132,9 +123,7 @@ def train_stock(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: st
 
 
 def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str) -> None:
-    fine_tune(
-        encoder,
-        corpus,
+    settings = Training(
         **STRATEGY,
         batch_size=PAIRS,
         steps=STEPS,
@@ -142,8 +131,8 @@ def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str
         learning_rate=LEARNING_RATE,
         weight_decay=0.01,
         seed=SEED,
-        progress=False,
     )
+    fine_tune(encoder, corpus, settings, progress=False)
 
 
 def noted(train: Callable[..., None], *given: Any) -> Noted:
@@ -155,7 +144,7 @@ def noted(train: Callable[..., None], *given: Any) -> Noted:
 
 
 def shares_of_padding(encoder: SentenceTransformer, corpus: ParallelCorpus, pairs: int) -> list[float]:
-    """Of stock, whose columns are as wide as their longest text, and of ours, over some batches."""
+    """Return the shares of padding over some batches: that of stock, which pads to the longest text, and ours."""
     batches = 20 * PAIRS // pairs
     drawn = pairs_of(corpus, pairs, batches)
     notes = Noted(), Noted()
@@ -176,7 +165,7 @@ def shares_of_padding(encoder: SentenceTransformer, corpus: ParallelCorpus, pair
 
 
 def corpus_of_pairs() -> tuple[ParallelCorpus, str]:
-    """Texts whose passages are all of different groups, and where they are from."""
+    """Return texts whose passages are all of different groups, and where they are from."""
     if os.environ.get("HYBRIDLIB_DATA"):
         frame = load_corpus("xquad-r").table.to_pandas()
         frame = frame[frame.passage != ""].drop_duplicates(["language", "passage"])
@@ -192,7 +181,7 @@ def corpus_of_pairs() -> tuple[ParallelCorpus, str]:
 
 
 def check_agreement(notes: Sequence[Noted]) -> float:
-    """The largest relative difference of a step's losses."""
+    """Return the largest relative difference of a step's losses."""
     first = np.array(notes[0].losses)
     difference = max(float(np.abs(np.array(note.losses) / first - 1).max()) for note in notes)
     if len(first) != STEPS or not difference < AGREEMENT:
@@ -205,23 +194,16 @@ def figure(seconds: dict[str, float], padding: dict[int, list[float]], title: st
 
     with plt.rc_context(STYLE):
         drawn, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
-        rates = [PAIRS / seconds[name] for name in NAMES]
-        for place, (rate, colour) in enumerate(zip(rates, COLOURS[1::-1], strict=True)):
-            left.bar(place, rate, color=colour, width=0.6)
-            left.text(place, rate, f"{rate:.1f}", ha="center", va="bottom")
-        left.set_xticks(range(2), NAMES)
-        left.margins(y=0.15)
-        left.set_ylabel("pairs a second")
-        left.set_title(title)
         for place, (name, colour) in enumerate(zip(NAMES, COLOURS[1::-1], strict=True)):
+            left.bar_label(left.bar(place, PAIRS / seconds[name], color=colour, width=0.6), fmt="%.1f")
             at = np.arange(len(padding)) + 0.4 * (place - 0.5)
             shares = [100 * both[place] for both in padding.values()]
-            right.bar(at, shares, color=colour, width=0.38, label=name)
-            for x, share in zip(at, shares, strict=True):
-                right.text(x, share, f"{share:.0f}", ha="center", va="bottom")
+            right.bar_label(right.bar(at, shares, color=colour, width=0.38, label=name), fmt="%.0f")
+        left.set_xticks(range(2), NAMES)
+        left.set(ylabel="pairs a second", title=title)
+        left.margins(y=0.15)
         right.set_xticks(range(len(padding)), [str(pairs) for pairs in padding])
-        right.set_xlabel("pairs in a batch")
-        right.set_ylabel("padding, % of tokens")
+        right.set(xlabel="pairs in a batch", ylabel="padding, % of tokens")
         right.margins(y=0.3)
         right.legend(loc="upper center", ncols=2)
         for axis in (left, right):

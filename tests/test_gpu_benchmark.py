@@ -1,178 +1,139 @@
-"""The benchmark of a GPU runs unattended on a machine that is lent for minutes: it must import, and lose nothing.
-
-What needs the kernels runs in Triton's interpreter, in a process of its own, for it is chosen when Triton is imported.
-"""
+"""The GPU benchmark runs unattended on a machine that is lent for minutes: it must import there, and lose nothing."""
 
 import importlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from hybridlib.paths import project_root
 
-# What a bare machine lacks; scikit-learn, which sentence-transformers needs, needs threadpoolctl.
+# A bare machine lacks these packages.
 LACKING = """
-import importlib, importlib.metadata, sys
+import importlib.metadata, sys
 from importlib.machinery import PathFinder
-lacking = {"pandas", "numba", "datasets", "matplotlib", "pyarrow", "threadpoolctl"}
-find, named = PathFinder.find_spec, importlib.metadata.Distribution.from_name
-def find_spec(name, path=None, target=None):
-    return None if name.partition(".")[0] in lacking else find(name, path, target)
-def from_name(name):
-    if name in lacking:
-        raise importlib.metadata.PackageNotFoundError(name)
-    return named(name)
-PathFinder.find_spec, importlib.metadata.Distribution.from_name = staticmethod(find_spec), staticmethod(from_name)
-for name in ("metric.ranks", "metric.gpu", "metric.gpu_kernels", "metric.bounds", "metric.arguments"):
-    importlib.import_module("hybridlib." + name)
-lacking.remove("threadpoolctl")
-for name in ("encoder.embed", "encoder.tokens", "encoder.windows", "loss"):
-    importlib.import_module("hybridlib." + name)
-for name in ("gpu", "gpu_agreement", "gpu_metric", "gpu_encoder", "loss", "encoding"):
-    importlib.import_module(name)
+lacking = {"pandas", "numba", "datasets", "matplotlib", "pyarrow", "threadpoolctl", "sentence_transformers"}
+find = PathFinder.find_spec
+def find_spec(name, *given):
+    return None if name.partition(".")[0] in lacking else find(name, *given)
+PathFinder.find_spec = staticmethod(find_spec)
+import gpu
+from hybridlib.metric import gpu as kernels
 print("imported", sorted(lacking & set(sys.modules)))
 """
 
-INTERPRETED = """
-import sys, torch
-from pathlib import Path
-from hybridlib.metric import gpu as gpu_counts, ranks
-import gpu_agreement, gpu_metric, on_device
-cpu = torch.device("cpu")
-for kind in gpu_agreement.KINDS:
-    for dtype in gpu_agreement.TYPES:
-        case = gpu_agreement.case_of(kind, dtype, (5, 60, 37), 3, cpu, seed=1)
-        for similarity in ranks.SIMILARITIES:
-            # Not by the kernels: the oracle is right.
-            found = gpu_agreement.above_of(case, similarity, None, 1, cpu)
-            gpu_agreement.check(kind, gpu_agreement.expected_above(case, similarity), found)
-ranks.has_kernels = lambda device: True
-part = on_device.Part(cpu, Path(sys.argv[1]) / "part.json", 100.0)
-part.attempt("overflow", gpu_agreement.check_overflow, part)
-part.attempt("many", gpu_agreement.check_many_scores, part)
-corpus = gpu_metric.corpus_of(part, 300, torch.float16)
-found = gpu_metric.timed(part, "float16", corpus, gpu_metric.languages_of(300, 2), 1e12)
-gpu_metric.beside_unfused(part, corpus, found["above"].sum(axis=1, keepdims=True))
-gpu_metric.from_host(part, "float16", corpus, 1e12, True)
-gpu_metric.with_tile(part, "small tile", (16, 64, 32, 4, 2), corpus, 1e12)
-right = gpu_counts.tensor_core_bound
-gpu_counts.tensor_core_bound = lambda *given, **rest: right(*given, **rest) * -300  # nothing is settled
-part.attempt("wrong bound", gpu_agreement.check_overflow, part)
-"""
 
-
-def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     folders = [str(project_root()), str(project_root() / "benchmarks")]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), **environment}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(folders)} | environment
+    return subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def gpu(monkeypatch) -> Iterator[SimpleNamespace]:
-    """`benchmarks/gpu.py` and `on_device.py`, as modules."""
+def scripts(monkeypatch) -> Iterator[SimpleNamespace]:
+    """The benchmark's modules; they find each other in their folder."""
     monkeypatch.syspath_prepend(project_root() / "benchmarks")
-    names = ("measuring", "on_device", "gpu")
-    modules = {name: importlib.import_module(name) for name in names}
-    yield SimpleNamespace(script=modules["gpu"], **modules)
+    names = ("measuring", "rows", "gpu_agreement", "gpu")
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     for name in names:
         del sys.modules[name]
 
 
-def test_a_bare_machine_has_all_that_the_benchmark_imports():
-    done = run_python(LACKING)
+@pytest.fixture
+def path(tmp_path) -> Path:
+    (tmp_path / "gpu.json").write_text('{"rows": []}')
+    return tmp_path / "gpu.json"
+
+
+def rows_of(path: Path) -> list[dict]:
+    return json.loads(path.read_text())["rows"]
+
+
+def test_a_bare_machine_has_all_that_the_metric_part_imports():
+    done = run_python("-c", LACKING)
     assert done.stdout == "imported []\n", done.stderr
 
 
-def test_what_is_compared_and_timed_runs_in_the_interpreter(tmp_path):
-    done = run_python(INTERPRETED, str(tmp_path), TRITON_INTERPRET="1")
-    assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "part.json").read_text())
-    rows = {row["name"]: row for row in record["rows"]}
-    assert {row["wrong"] for row in rows.values() if "wrong" in row} == {0}
-    assert rows["a list that overflows"]["of"] > 0 and rows["more than 2^31 scores in a chunk"]["of"] > 0
-    assert rows["float16"]["listed"] >= 4  # of each of four queries at least the relevant passage itself
-    assert rows["small tile"]["listed"] == rows["float16"]["listed"]
-    assert set(record["shares"]) == {"unfused torch, times as long", "metric from the host, float16, of a copy"}
-    # And a count that is wrong is found.
-    assert record["failures"] == ["wrong bound"]
-    assert "counts are wrong, the first of pair" in rows["wrong bound"]["failed"]
+def test_a_rehearsal_writes_a_row_for_every_contender_and_all_agree(tmp_path):
+    path = tmp_path / "gpu.json"
+    done = run_python(str(project_root() / "benchmarks/gpu.py"), "--small", "--output", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = rows_of(path)
+    assert not [row for row in found if "skipped" in row or "error" in row]
+    assert {row["part"] for row in found} == {"agreement", "metric", "loss", "encoding", "training"}
+    assert all(row["agrees"] for row in found if row["part"] == "agreement")
+    assert all(row["seconds"] > 0 for row in found if row["part"] != "agreement")
+    assert sum(row["part"] == "loss" for row in found) == 10  # five contenders at two sizes
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-def test_without_cuda_it_says_so_and_exits_with_2(gpu, capsys, tmp_path):
-    assert gpu.script.main(["--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().out == "no CUDA device: there is nothing to measure\n"
-    assert not list(tmp_path.iterdir())
+def test_ranks_that_are_wrong_are_found_and_give_exit_code_1(scripts, path, monkeypatch, capsys):
+    part = scripts.rows.Part("agreement", path, True)
+    wrong = SimpleNamespace(above=-np.ones((6, 3), dtype=int))
+    monkeypatch.setattr(scripts.gpu_agreement.ranks, "relevant_ranks", lambda *given, **options: wrong)
+    compare = partial(scripts.gpu_agreement.compared, part.device, (3, 12, 8), "float32", "ties", "dot")
+    part.contend("wrong", 12, compare)
+    monkeypatch.setattr(scripts.gpu, "run_all", lambda *given: rows_of(path))
+    assert scripts.gpu.main(["--small", "--output", str(path)]) == 1
+    assert capsys.readouterr().out.endswith("DISAGREES: agreement, wrong, 12\n")
 
 
-def test_a_part_that_fails_says_so_and_the_others_run(gpu, monkeypatch, tmp_path):
-    """Parts are processes of a script that stands in for the benchmark: one ends well, others crash, hang, or fail."""
+def interrupt(error):
+    raise error
+
+
+def test_a_contender_that_fails_or_overruns_leaves_the_figures_of_the_others(scripts, path):
+    part = scripts.rows.Part("loss", path, True)
+    part.limit = 0.2
+    part.contend("quick", 10, lambda: part.timed(lambda: time.sleep(0.01))[0])
+    part.contend("failing", 10, lambda: 1 / 0)
+    part.contend("slow", 10, lambda: part.timed(lambda: time.sleep(9))[0])
+    part.contend("slow", 20, lambda: pytest.fail("it is skipped"))
+    part.contend("growing", 10, lambda: {"seconds": 0.1})
+    part.contend("growing", 20, lambda: pytest.fail("it is skipped"), growth=2)
+    with pytest.raises(KeyboardInterrupt):
+        part.contend("last", 10, partial(interrupt, KeyboardInterrupt))
+    quick, failing, *skipped = rows_of(path)
+    assert quick["seconds"] >= 0.01 and quick["times"] == 1
+    assert failing["error"] == "ZeroDivisionError: division by zero"
+    assert [row.get("skipped") for row in skipped] == [
+        "it took more than 0.2 s", "it did not end well at 10", None, "it would take some 0 s",
+        "its part ended before it did",
+    ]  # fmt: skip
+
+
+def test_a_part_that_crashes_or_hangs_leaves_its_rows_and_the_other_parts_run(scripts, path, monkeypatch, tmp_path):
+    """A script stands in for the benchmark."""
     stand_in = tmp_path / "stand_in.py"
     stand_in.write_text(
         "import json, os, sys, time\n"
-        "name, folder = sys.argv[2], sys.argv[sys.argv.index('--out') + 1]\n"
-        "record = {'rows': [{'name': 'one'}], 'shares': {'x, of a y': {'value': 0.5, 'goal': 0.6}}}\n"
-        "if name == 'loss': record['failures'] = ['two']\n"
-        "open(f'{folder}/{name}.json', 'w').write(json.dumps(record))\n"
-        "if name == 'host': os.abort()\n"
-        "if name == 'metric': time.sleep(60)\n"
-        "sys.exit(name == 'loss')\n"
+        "name, path = sys.argv[sys.argv.index('--only') + 1], sys.argv[sys.argv.index('--output') + 1]\n"
+        "record = json.load(open(path))\n"
+        "record['rows'].append({'part': name})\n"
+        "json.dump(record, open(path, 'w'))\n"
+        "{'metric': os.abort, 'encoding': lambda: time.sleep(99), 'loss': dict}[name]()\n"
     )
-    monkeypatch.setattr(gpu.script, "__file__", str(stand_in))
-    monkeypatch.setattr(gpu.script, "GRACE", -8.5)
-    monkeypatch.setattr(gpu.script, "PARTS", dict.fromkeys(["floors", "metric", "host", "loss"], ("gpu", 10)))
-    monkeypatch.setattr(gpu.script, "device_of", lambda: {"name": "none"})
-    assert gpu.script.run_all(list(gpu.script.PARTS), tmp_path, small=True) == 1
-    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
-    assert all(part["rows"] == [{"name": "one"}] for part in parts.values())  # nothing computed is lost
-    assert {name: part.get("failed") for name, part in parts.items()} == {
-        "floors": None,
-        "metric": "killed after 2 s",  # 10 - 8.5, rounded
-        "host": "ended with exit code -6",
-        "loss": None,
-    }
-    assert gpu.script.failures_of(parts) == [
-        "metric: killed after 2 s",
-        "host: ended with exit code -6",
-        "loss: two",
+    monkeypatch.setattr(scripts.gpu, "__file__", str(stand_in))
+    monkeypatch.setattr(scripts.gpu, "LIMIT_OF_PART", 3)
+    found = scripts.gpu.run_all(["metric", "encoding", "loss"], path, True)
+    assert [(row["part"], row.get("error")) for row in found] == [
+        ("metric", None),
+        ("metric", "ended with exit code -6"),
+        ("encoding", None),
+        ("encoding", "ended after 3 s"),
+        ("loss", None),
     ]
-    assert (tmp_path / "gpu.png").exists()
 
 
-def test_a_part_that_raises_keeps_what_it_had_and_why(gpu, monkeypatch, tmp_path, capsys):
-    part = gpu.on_device.Part(torch.device("cpu"), tmp_path / "part.json", 100.0)
-
-    def fails(part):
-        part.row("one", seconds=1.5)
-        part.attempt("two", lambda: 1 / 0)
-        assert part.attempt("three", lambda: 3) == 3
-        part.attempt("four", lambda: 4, needs=1e9)
-        raise SystemExit("no more")
-
-    monkeypatch.setattr(gpu.script, "floors", fails)
-    assert gpu.script.alone("floors", part) == 1
-    record = json.loads((tmp_path / "part.json").read_text())
-    assert [row["name"] for row in record["rows"]] == ["one", "two", "four"]
-    assert record["rows"][1]["failed"] == "ZeroDivisionError: division by zero"
-    assert record["rows"][2]["left_out"].endswith("s were left")
-    assert record["failures"] == ["two"] and record["failed"] == "SystemExit: no more"
-
-
-def test_parts_are_named_or_numbered(gpu):
-    assert [gpu.script.named(part) for part in ("1", "metric", "7")] == ["floors", "metric", "loss"]
-    for wrong in ("0", "8", "rates"):
-        with pytest.raises(SystemExit, match=f"--parts has '{wrong}'; allowed: floors, agreement, .*, or 1 to 7"):
-            gpu.script.named(wrong)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_without_cuda_it_says_so_and_exits_with_2(scripts, capsys, tmp_path):
+    assert scripts.gpu.main(["--output", str(tmp_path / "gpu.json")]) == 2
+    assert capsys.readouterr().out.startswith("no CUDA device: there is nothing to measure")
