@@ -277,12 +277,6 @@ def test_a_difference_that_is_one_of_many_is_not_shown():
     assert among.verdict.tolist() == ["not shown"] * 9 and (among.lower > 0).all()
 
 
-def test_lower_is_better_changes_the_verdict_only(values):
-    table, flipped = (compare(values, PAIRS, by=["measure"], rng=generator(), lower_is_better=flip) for flip in (0, 1))
-    pd.testing.assert_frame_equal(table.drop(columns="verdict"), flipped.drop(columns="verdict"))
-    assert flipped.verdict.tolist() == ["worse", "not shown", "better"] * 2
-
-
 def test_a_margin_asks_for_non_inferiority(values):
     table = compare(values, PAIRS, by=["measure"], rng=generator(), margin=0.1)
     assert table.columns.tolist()[-4:] == ["bound", "p", "p_holm", "verdict"]
@@ -292,12 +286,6 @@ def test_a_margin_asks_for_non_inferiority(values):
     np.testing.assert_allclose(table.p_holm, holm(table.p))
     wide = compare(values, PAIRS[2:], by=["measure"], rng=generator(), margin=0.5)
     assert wide.verdict.tolist() == ["non-inferior"] * 2
-
-
-def test_a_margin_is_on_the_other_side_where_lower_is_better(values):
-    table = compare(values, PAIRS, by=["measure"], rng=generator(), margin=0.1, lower_is_better=True)
-    assert table.verdict.tolist() == ["inferior", "not shown", "non-inferior"] * 2
-    assert ((table.difference < table.bound) & (table.bound < table.upper)).all()
 
 
 def test_order_and_type_of_rows_do_not_matter(values):
@@ -369,8 +357,6 @@ def test_values_that_cannot_be_compared_are_refused(values, change, message):
         ({"margin": float("nan")}, "margin is nan; allowed: above 0"),
         ({"level": 1}, "level is 1; allowed: above 0 and below 1"),
         ({"level": 0}, "level is 0; allowed: above 0 and below 1"),
-        ({"resamples": 0}, "resamples is 0; allowed: 1 or more"),
-        ({"resamples": 0, "margin": 0.1}, "resamples is 0; allowed: 1 or more"),
     ],
 )
 def test_arguments_that_are_not_allowed_are_refused(values, arguments, message):
@@ -397,8 +383,9 @@ def test_the_parts_check_their_own_arguments():
         interval(difference, rng=generator(), level=2)
     with pytest.raises(ValueError, match="level is 0"):
         non_inferior(difference, 0.1, rng=generator(), level=0)
-    with pytest.raises(ValueError, match="resamples is 0"):
-        interval(difference, rng=generator(), resamples=0)
+    for function in (permutation_test, interval, lambda d, **given: non_inferior(d, 0.1, **given)):
+        with pytest.raises(ValueError, match="resamples is 0; allowed: 1 or more"):
+            function(difference, rng=generator(), resamples=0)
     with pytest.raises(ValueError, match="difference has 1 question; allowed: 2 or more"):
         interval(difference[:, :1], rng=generator())
 
