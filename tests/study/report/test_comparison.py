@@ -1,8 +1,6 @@
 """Comparisons and intervals of tables: verdicts, corrections, groups, and the values that are refused."""
 
-import gc
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,14 +10,6 @@ from hybridlib.study.report.comparison import compare, intervals
 from hybridlib.study.report.significance import holm, interval
 
 PAIRS = [("good", "base"), ("even", "base"), ("base", "good")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def little_garbage() -> Iterator[None]:
-    """Hide older garbage from statsmodels, which collects garbage with every correction and would take long."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def generator(seed=0):

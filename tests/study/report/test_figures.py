@@ -192,7 +192,7 @@ def test_a_strategy_looks_the_same_in_every_figure(curves):
 
 
 def bars(axes):
-    """The points and the ends of the intervals of an axes, as drawn: a row of x, y, lower, upper for each."""
+    """Return the points and the ends of the intervals as drawn: a row of label, x, y, lower, upper for each."""
     found = []
     for container in axes.containers:
         points, _, (spans,) = container.lines

@@ -20,12 +20,12 @@ XQUAD_R = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]
 
 
 def printed():
-    """All rows of the file, means and medians too."""
+    """Read all rows of the file, means and medians too."""
     return pd.read_csv(paper.__file__.replace(".py", ".csv"))
 
 
 def results(task, encoder, **changes):
-    """Results whose only query in each language has the paper's value, with the pool languages of the setting.
+    """Make results whose only query in each language has the paper's value, with the setting's passage languages.
 
     Two passage languages in the cross-lingual setting, 0.25 above and below the value: their mean is the value.
     """
@@ -233,8 +233,8 @@ def test_seeds_are_averaged_and_other_columns_kept_apart():
 
 def test_means_over_queries_and_categories_do_as_well_as_results():
     frame = results("mlqa-r", "xlm-r")
-    means = frame.drop(columns="query_id").astype({"query_language": "category", "strategy": "category"})
-    means = means.astype({"measure": "category", "setting": "category"})
+    words = ["query_language", "strategy", "measure", "setting"]
+    means = frame.drop(columns="query_id").astype(dict.fromkeys(words, "category"))
     for by_language in (False, True):
         expected = beside(frame, task="mlqa-r", encoder="xlm-r", by_language=by_language)
         found = beside(means, task="mlqa-r", encoder="xlm-r", by_language=by_language)

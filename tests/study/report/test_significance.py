@@ -16,7 +16,7 @@ def generator(seed=0):
 
 
 def crossed(rng, *, seeds, questions, shares):
-    """Differences with mean 0, whose mean has variance 1: by seeds, questions and what is left, in these shares."""
+    """Draw differences whose mean has mean 0 and variance 1: by seeds, questions and what is left, in these shares."""
     by_seed, by_question, left = np.sqrt(shares)
     return (
         by_seed * np.sqrt(seeds) * rng.normal(size=(seeds, 1))
@@ -26,7 +26,7 @@ def crossed(rng, *, seeds, questions, shares):
 
 
 def enumerated(difference, alternative):
-    """The oracle: p over all ways to swap, one after the other."""
+    """Compute p over all ways to swap, one after the other: the oracle."""
     means = difference.mean(axis=0)
     sums = [np.dot(signs, means) for signs in itertools.product((1, -1), repeat=len(means))]
     large = {
