@@ -237,9 +237,7 @@ def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_pat
     evaluate(word_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
     encoder, task, chunk_size = OTHERS[different]
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(
-        ValueError, match=rf"was made from something else: {different} is [^;]+ there and [^;]+ here\. Na"
-    ):
+    with pytest.raises(ValueError, match=rf"was made from something else: {different} is [^;]+ there and [^;]+ here\. Na"):
         evaluate(encoder, task, chunk_size=chunk_size, checkpoint=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
