@@ -1,4 +1,4 @@
-"""Claims: what a question says of its results, to be held against them by `findings`."""
+"""Claims: what a question states about its results; `findings` holds them against what was found."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ class Claim:
 
     Attributes:
         text: the claim, in the present tense.
-        setting, measure: what it is about.
-        first, other: what is compared.
+        setting, measure: where it is tested, and by which measure.
+        first, other: the two values that are compared.
         strict: whether the first is claimed to be better, not just as good.
-        relative: whether the difference is taken as a share of the other's mean; not of measures that may be 0.
+        relative: whether the difference is a share of the other's mean; false for a measure that may be 0.
         in_paper: whether the paper reports it, for XQuAD-R.
     """
 

@@ -1,10 +1,11 @@
 """Comparisons: tables of results tested for significance, a row for every pair that is compared.
 
 All rows of a table are one family: their p values are corrected together. Every comparison has random numbers of its
-own, so the order of the rows of the results is of no matter.
+own, so the order of the rows of the results does not matter. A higher value is better; negate the values of a measure
+for which a lower one is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,31 +29,27 @@ def compare(
     rng: np.random.Generator,
     margin: float | None = None,
     level: float = 0.95,
-    resamples: int = 9999,
-    lower_is_better: bool = False,
 ) -> pd.DataFrame:
     """Compare strategies in pairs, in every group: one table, and one family for Holm's correction.
 
     Args:
-        values: a row for every value, with the columns `label`, `seed`, `question`, `value` and those of `by`. The two
-            sides of a comparison have the same questions with the same seeds, all of them. The order is of no matter.
+        values: a row for every value, in any order, with the columns `label`, `seed`, `question`, `value` and those of
+            `by`. The two sides of a comparison have the same questions with the same seeds, all of them.
         pairs: which label is compared with which other.
         by: columns of the groups.
         label: column of what is compared.
         rng: every comparison has a stream of its own, spawned from this.
         margin: if given, the test is of non-inferiority by this margin, absolute and above 0.
-        level: of the intervals; 1 - level is that of the tests.
-        resamples: of the tests, at least 1.
-        lower_is_better: whether a negative difference is the better one; this changes verdicts and the side of
-            non-inferiority, not the differences.
+        level: of the intervals, between 0 and 1; the tests have the level 1 - level.
 
     Returns:
         A row for every group, in order, and pair: the columns of `by`, `first`, `other`, the means `first_value` and
-        `other_value`, their `difference`, its interval `lower` and `upper`, `p`, `p_holm`, and the `verdict`: `better`
-        or `worse` where p_holm is below 1 - level and the interval excludes 0, else `not shown`. With a margin, p is
-        of non-inferiority, and `non-inferior` is where p_holm is below 1 - level and the difference's one-sided
-        confidence bound, in a column `bound` before `p`, is within the margin; `inferior` where the whole interval is
-        beyond it; else `not shown`.
+        `other_value`, their `difference`, its interval `lower` and `upper`, `p`, `p_holm`, and the `verdict`. It is
+        `better` or `worse` where p_holm is below 1 - level and the interval excludes 0, else `not shown`.
+
+        With a margin, p is of non-inferiority, and a column `bound` before it is the difference's one-sided confidence
+        bound. The verdict is `non-inferior` where p_holm is below 1 - level and the bound is within the margin,
+        `inferior` where the whole interval is beyond it, else `not shown`.
 
     Raises:
         ValueError: a column, a label, or a question of a seed is missing or is there twice; a value is not finite; or
@@ -60,36 +57,32 @@ def compare(
     """
     _check_values(values, pairs, columns=[*by, label, "seed", "question", "value"], label=label)
     check_level(level)
-    groups = list(values.groupby(list(by), observed=True, dropna=False)) if by else [((), values)]
     rows = []
-    for key, group in groups:
+    for where, group in _groups(values, by):
         table = group.set_index([label, "seed", "question"]).value
         for first, other in pairs:
-            where = dict(zip(by, key, strict=True))
-            sides = _sides(table, first, other, where=where)
-            row = _compared(*sides, rng.spawn(1)[0], margin, level, resamples, lower_is_better)
+            sides = _paired(table, first, other, where=where)
+            row = _compare_pair(*sides, rng=rng.spawn(1)[0], margin=margin, level=level)
             rows.append({**where, "first": first, "other": other, **row})
     result = pd.DataFrame(rows)
     result["p_holm"] = holm(result.p.to_numpy())
-    sign = -1 if lower_is_better else 1
-    judged = _judged(result, sign, 1 - level) if margin is None else _judged_by(margin, result, sign, 1 - level)
-    return result.assign(verdict=judged)
+    return result.assign(verdict=_verdicts(result, margin, error=1 - level))
 
 
 def intervals(
     values: pd.DataFrame, *, by: Sequence[str], rng: np.random.Generator, level: float = 0.95
 ) -> pd.DataFrame:
-    """The mean of every group, with its confidence interval over questions and seeds: what figures show.
+    """Compute the mean of every group, with its confidence interval over questions and seeds: what figures show.
 
     Args:
         values: a row for every value, with the columns `seed`, `question`, `value` and those of `by`; in a group, every
             seed has the same questions.
         by: columns of the groups.
         rng: every group has a stream of its own, spawned from this.
-        level: of the intervals.
+        level: of the intervals, between 0 and 1.
 
     Returns:
-        A row for every group: the columns of `by`, `value`, `lower` and `upper`.
+        A row for every group: the columns of `by`, `value`, `lower` and `upper`. Categories keep their order.
 
     Raises:
         ValueError: a column is missing, a question of a seed is missing or is there twice, or a value is not finite.
@@ -98,8 +91,7 @@ def intervals(
     if missing:
         raise ValueError(f"values lacks the column {missing[0]!r}; it has {list(values.columns)}")
     rows = []
-    for key, group in values.groupby(list(by), observed=True, dropna=False):
-        where = dict(zip(by, key, strict=True))
+    for where, group in _groups(values, by):
         if group.duplicated(["seed", "question"]).any():
             raise ValueError(f"values has a question of a seed twice where {where}")
         table = group.pivot(index="seed", columns="question", values="value").to_numpy()  # (S, Q)
@@ -108,48 +100,49 @@ def intervals(
         lower, upper = interval(table, rng=rng.spawn(1)[0], level=level)
         rows.append({**where, "value": table.mean(), "lower": lower, "upper": upper})
     result = pd.DataFrame(rows)
-    for column in by:  # words keep their order
+    for column in by:
         if isinstance(values[column].dtype, pd.CategoricalDtype):
             result[column] = pd.Categorical(result[column], values[column].cat.categories)
     return result
 
 
-def _compared(
-    first: np.ndarray,
-    other: np.ndarray,
-    rng: np.random.Generator,
-    margin: float | None,
-    level: float,
-    resamples: int,
-    lower_is_better: bool,
+def _groups(values: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
+    """Yield each group with its value in every column of `by`; without columns, all values are one group."""
+    if not by:
+        yield {}, values
+        return
+    for key, group in values.groupby(list(by), observed=True, dropna=False):
+        yield dict(zip(by, key, strict=True)), group
+
+
+def _compare_pair(
+    first: np.ndarray, other: np.ndarray, *, rng: np.random.Generator, margin: float | None, level: float
 ) -> dict[str, float]:
-    """What is known of two sides, without a verdict. (S, Q), (S, Q)"""
+    """Return the means of two sides, their difference, its interval and p, without a verdict. (S, Q), (S, Q)"""
     difference = first - other
     lower, upper = interval(difference, rng=rng, level=level)
     row = {"first_value": first.mean(), "other_value": other.mean(), "difference": difference.mean()}
     row |= {"lower": lower, "upper": upper}
     if margin is None:
-        return row | {"p": permutation_test(difference, rng=rng, resamples=resamples)}
-    sign = -1 if lower_is_better else 1
-    test = non_inferior(sign * difference, margin, rng=rng, level=level, resamples=resamples)
-    return row | {"bound": sign * test.lower, "p": test.p}
+        return row | {"p": permutation_test(difference, rng=rng)}
+    test = non_inferior(difference, margin, rng=rng, level=level)
+    return row | {"bound": test.lower, "p": test.p}
 
 
-def _judged(result: pd.DataFrame, sign: int, error: float) -> np.ndarray:
-    shown = (result.p_holm < error) & ((result.lower > 0) | (result.upper < 0))
-    return np.where(shown, np.where(sign * result.difference > 0, "better", "worse"), "not shown")
+def _verdicts(result: pd.DataFrame, margin: float | None, *, error: float) -> np.ndarray:
+    """Judge every row by its interval and its corrected p; `error` is the level of the tests."""
+    significant = result.p_holm < error
+    if margin is None:
+        shown = significant & ((result.lower > 0) | (result.upper < 0))
+        return np.where(shown, np.where(result.difference > 0, "better", "worse"), "not shown")
+    fine = significant & (result.bound > -margin)
+    return np.where(fine, "non-inferior", np.where(result.upper < -margin, "inferior", "not shown"))
 
 
-def _judged_by(margin: float, result: pd.DataFrame, sign: int, error: float) -> np.ndarray:
-    best = result.upper if sign > 0 else -result.lower
-    fine = (result.p_holm < error) & (sign * result.bound > -margin)
-    return np.where(fine, "non-inferior", np.where(best < -margin, "inferior", "not shown"))
-
-
-def _sides(
+def _paired(
     table: pd.Series, first: object, other: object, *, where: dict[str, object]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The values of two labels, seeds by questions, both in the same order. (S, Q), (S, Q)"""
+    """Return the values of two labels, seeds by questions, both in the same order. (S, Q), (S, Q)"""
     sides = [table[table.index.get_level_values(0) == side].droplevel(0) for side in (first, other)]
     rows = sides[0].index.union(sides[1].index)
     grid = pd.MultiIndex.from_product([sorted(rows.unique(0)), sorted(rows.unique(1))])

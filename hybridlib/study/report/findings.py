@@ -1,9 +1,9 @@
-"""Findings: what the results say to a claim, computed, never typed.
+"""Findings: sentences that say whether the results bear out a claim; they are computed, never typed.
 
-A claim is that one strategy does better than another by some measure, or at least as well: within a twentieth. Both
-have been trained from the same first weights with the same seeds and answered the same questions, so the verdict is one
-of `hybridlib.study.report.comparison`: by question and seed, and corrected for how many claims are checked together.
-The margin of a twentieth was set before the first run.
+A claim says that one strategy does better than another by some measure, or at least as well: within a twentieth. Both
+were trained from the same first weights with the same seeds and answered the same questions. So the verdict is that of
+`hybridlib.study.report.comparison`: by question and seed, and corrected for how many claims are checked together. The
+margin of a twentieth was set before the first run.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from hybridlib.study.report.comparison import compare
 from hybridlib.study.report.paper import claim_figures, number
 from hybridlib.study.report.results import summarize
 
-# What is worse by less than a twentieth is as good.
+# A strategy that is worse by less than this share is as good.
 MARGIN = 0.05
 _VERDICTS = {
     "better": "holds",
@@ -41,24 +41,24 @@ def check_claims(
     """Hold claims against results.
 
     Args:
-        questions: as of `read_questions`: `setting`, `measure`, `question`, `seed`, `value`, the label and the columns
-            of `by`.
+        questions: as returned by `read_questions`: `setting`, `measure`, `question`, `seed`, `value`, the label and the
+            columns of `by`.
         claims: those to check together.
-        rng: of the permutations and resamples.
-        label: the column that the two sides of a claim are values of.
-        by: columns of which every value is checked apart, as `encoder`.
+        rng: draws the permutations and resamples.
+        label: the column that has the two sides of a claim as values.
+        by: columns whose values are checked apart, such as `encoder`.
 
     Returns:
         A row for every claim and group: `claim`, `paper` (its figures, if it reports the claim), the columns of `by`,
-        the means of the two sides (`value`, `other`), the `difference`, which is a share of the other's mean where
-        `relative` says so, with its interval (`lower`, `upper`), all three positive where the first is better, `p`
-        corrected by Holm's method for the claims of its kind, and the `verdict` on the claim (`holds`, `does not
-        hold` or `not shown`).
+        the means of the two sides (`value`, `other`), the `difference` with its interval (`lower`, `upper`), `relative`
+        (whether these three are shares of the other's mean), `p`, corrected by Holm's method for the claims of its
+        kind, and the `verdict`: `holds`, `does not hold` or `not shown`. A positive difference says that the first is
+        better.
 
     Raises:
         ValueError: nothing in the results is about a claim.
     """
-    sides = pd.concat([_sides(questions, number, claim, label, by) for number, claim in enumerate(claims)])
+    sides = pd.concat([_values_of_claim(questions, number, claim, label, by) for number, claim in enumerate(claims)])
     tables = []
     for strict, margin in ((True, None), (False, MARGIN)):
         chosen = sides[sides.claim.isin([number for number, claim in enumerate(claims) if claim.strict == strict])]
@@ -77,8 +77,8 @@ def check_claims(
     )[["claim", "paper", *by, *columns]]  # fmt: skip
 
 
-def _sides(questions: pd.DataFrame, number: int, claim: Claim, label: str, by: Sequence[str]) -> pd.DataFrame:
-    """The values of the two sides of a claim: `raw`, and `value` scaled so that more is better."""
+def _values_of_claim(questions: pd.DataFrame, number: int, claim: Claim, label: str, by: Sequence[str]) -> pd.DataFrame:
+    """Return the values of the two sides of a claim: `raw`, and `value` scaled so that more is better."""
     about = questions[(questions.setting == claim.setting) & (questions.measure == claim.measure)]
     about = about[about[label].isin([claim.first, claim.other])]
     if about[label].nunique() < 2:
@@ -97,41 +97,42 @@ def _sides(questions: pd.DataFrame, number: int, claim: Claim, label: str, by: S
 
 
 def gains_kept(means: pd.DataFrame, *, alpha: float = 0.5) -> pd.DataFrame:
-    """How much of what each end of the mix is good at a hybrid keeps.
+    """Compute how much a hybrid keeps of what each end of the mix is good at, in map.
 
-    A row for every encoder: the share of the monolingual gain of alpha 1 over alpha 0 (`monolingual`), and of the
-    cross-lingual gain of alpha 0 over alpha 1 (`cross-lingual`), in map. Their sum (`sum`) is 1 on the straight line
-    between the two ends; more says that mixing is better than choosing.
+    Returns:
+        A row for every encoder: the share kept of the monolingual gain of alpha 1 over alpha 0 (`monolingual`), of the
+        cross-lingual gain of alpha 0 over alpha 1 (`cross-lingual`), and their `sum`. It is 1 on the straight line
+        between the two ends; more says that mixing is better than choosing.
     """
     maps = summarize(means)["map"].groupby(["encoder", "alpha", "setting"], observed=True).mean().unstack("setting")
     rows = {}
     for encoder in maps.index.unique("encoder"):
         table = maps.loc[encoder]
-        at_0, at_1, mixed = table.loc[0.0], table.loc[1.0], table.loc[alpha]
+        ends = {"monolingual": (table.loc[0.0], table.loc[1.0]), "cross-lingual": (table.loc[1.0], table.loc[0.0])}
         rows[encoder] = {
-            "monolingual": (mixed["monolingual"] - at_0["monolingual"]) / (at_1["monolingual"] - at_0["monolingual"]),
-            "cross-lingual": (mixed["cross-lingual"] - at_1["cross-lingual"])
-            / (at_0["cross-lingual"] - at_1["cross-lingual"]),
+            setting: (table.loc[alpha][setting] - low[setting]) / (high[setting] - low[setting])
+            for setting, (low, high) in ends.items()
         }
     shares = pd.DataFrame(rows).T.rename_axis("encoder")
     return shares.assign(sum=shares.sum(axis=1))
 
 
 def tell(claims: pd.DataFrame, *, by: Sequence[str] = ()) -> list[str]:
-    """The findings as sentences, one a claim: effect and interval first, then p, then the paper's figures if it has
-    them."""
+    """Put the findings into sentences, one a claim: effect, interval, p, and the paper's figures if it has them."""
     sentences = []
     for (claim, paper), rows in claims.groupby(["claim", "paper"], sort=False):
-        found = "; ".join(_told(row, by) for row in rows.to_dict("records"))
+        found = "; ".join(_verdict_in_words(row, by) for row in rows.to_dict("records"))
         sentences.append(f"{claim}. Found: {found}." + (f" Paper: {paper}." if paper else ""))
     return sentences
 
 
 def tell_non_inferiority(tests: pd.DataFrame, *, margin: float, measure: str) -> list[str]:
-    """What tests of non-inferiority by language say, in sentences: one for each that was held against another.
+    """Put tests of non-inferiority by language into sentences, one for each pair that was compared.
 
     Args:
-        tests: as of `comparison.compare` by `query_language`, where `all` stands for all of them.
+        tests: as returned by `comparison.compare` by `query_language`; `all` stands for all languages together.
+        margin: of the tests.
+        measure: of the values that were compared.
     """
     sentences = []
     for (first, other), rows in tests.groupby(["first", "other"], sort=False):
@@ -148,13 +149,13 @@ def tell_non_inferiority(tests: pd.DataFrame, *, margin: float, measure: str) ->
 
 
 def write_findings(path: Path, sentences: Sequence[str]) -> None:
-    """Keep the findings as a list in Markdown."""
+    """Write the findings as a list in Markdown."""
     with replacing(path) as draft:
         draft.write_text("".join(f"- {sentence}\n" for sentence in sentences), encoding="utf-8")
 
 
-def _told(row: dict, by: Sequence[str]) -> str:
-    where = ", ".join(str(row[column]).partition("@")[0] for column in by)  # of an encoder, without its revision
+def _verdict_in_words(row: dict, by: Sequence[str]) -> str:
+    where = ", ".join(str(row[column]).partition("@")[0] for column in by)  # an encoder without its revision
     as_text = "{:+.1%}".format if row["relative"] else "{:+.3f}".format
     span = f"{as_text(row['difference'])} [{as_text(row['lower'])}, {as_text(row['upper'])}]"
     values = f"{number(row['value'])} against {number(row['other'])}"

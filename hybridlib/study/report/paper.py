@@ -1,10 +1,10 @@
 """The paper's published figures, and results set beside them.
 
 `paper.csv` holds every figure of tables 3 to 8, 12 and 13 of arXiv 2408.10536, as printed: for XQuAD-R, MLQA-R and the
-development set of MIRACL, by language, and the mean over languages at the foot of each column (for MIRACL the median,
-too). Rank distances are in ranks; everything else is a share between 0 and 1. As in `summarize`, a language is that of
-the query, averaged over the passage languages in the cross-lingual setting. For XQuAD-R and MLQA-R recall is recall@10
-in the multilingual setting and recall@1 in the others.
+development set of MIRACL, by language, and the mean over languages at the foot of each column (for MIRACL also the
+median). Rank distances are in ranks; all other values are shares between 0 and 1. As in `summarize`, the language is
+the query's, and the cross-lingual setting is averaged over the passage languages. For XQuAD-R and MLQA-R, recall is
+recall@10 in the multilingual setting and recall@1 in the others.
 """
 
 from collections.abc import Collection
@@ -18,11 +18,11 @@ import pandas as pd
 
 from hybridlib.study.report.results import COLUMNS, by_language_pair, summarize
 
-# Names for readers, in the order in which the paper has them.
+# The encoders' names in prose, in the paper's order.
 ENCODERS = MappingProxyType({"xlm-r": "XLM-R", "labse": "LaBSE"})
 
-# How the paper trains; its temperature is not published. Alpha was chosen from a grid over 0 to 1, and what it does is
-# stable in the range given. Greek and Vietnamese are evaluated without having been trained on.
+# The settings of the paper's training; its temperature is not published. Alpha was chosen from a grid over 0 to 1, and
+# results are stable in the range given. Greek and Vietnamese are evaluated but not trained on.
 HYPERPARAMETERS = MappingProxyType(
     {
         "source": "arXiv 2408.10536",
@@ -44,7 +44,7 @@ HYPERPARAMETERS = MappingProxyType(
     }
 )
 
-# Of the paper's value: rank distances are in ranks and grow with the pool.
+# A share of the paper's value, because rank distances are in ranks and grow with the pool.
 RANK_DISTANCE_TOLERANCE = 0.1
 _AGGREGATES = ("mean", "median")
 # A value at the tolerance is within it, although 0.8 - 0.79 > 0.01 in binary. The tables have four decimals.
@@ -52,11 +52,11 @@ _ROUNDING = 1e-9
 
 
 def paper_figures() -> pd.DataFrame:
-    """The figures by language, as printed.
+    """Return the figures by language, as printed.
 
     Returns:
         A row for every `table` (its number), `task`, `encoder` (`xlm-r` or `labse`), `measure`, `setting`, `language`
-        of the query and `strategy`, with the `value`; 936 in all. A copy, which may be altered.
+        of the query and `strategy`, with the `value`; 936 in all. It is a copy, which may be altered.
 
     >>> paper_figures().groupby("task", sort=False).language.nunique().to_dict()
     {'xquad-r': 11, 'mlqa-r': 7, 'miracl': 15}
@@ -66,7 +66,7 @@ def paper_figures() -> pd.DataFrame:
 
 
 def paper_mean(task: str, encoder: str, measure: str, setting: str, strategy: str) -> float:
-    """The mean over languages, as printed.
+    """Return the mean over languages, as printed.
 
     Args:
         task, encoder, measure, setting, strategy: as in `paper_figures`.
@@ -86,14 +86,14 @@ def paper_mean(task: str, encoder: str, measure: str, setting: str, strategy: st
 
 
 def claim_figures(setting: str, measure: str, first: str, other: str, *, task: str = "xquad-r") -> str:
-    """The paper's means for two strategies, one against the other, for both encoders, in words.
+    """Put the paper's means for two strategies, one against the other, for both encoders, into words.
 
     Args:
         setting, measure, task: as in `paper_figures`. A measure other than map is named.
         first, other: the strategies.
 
     Raises:
-        ValueError: as of `paper_mean`.
+        ValueError: the paper does not report it, see `paper_mean`.
 
     >>> claim_figures("monolingual", "map", "hybrid", "x-x-mono")
     'XLM-R 0.798 against 0.792, LaBSE 0.817 against 0.808'
@@ -106,8 +106,11 @@ def claim_figures(setting: str, measure: str, first: str, other: str, *, task: s
 
 
 def not_comparable(task: str, languages: Collection[str] | None = None) -> str:
-    """Why results on a task, in some languages or in all of it, cannot be set beside the paper's figures; empty if they
-    can.
+    """Say why results on a task cannot be set beside the paper's figures; an empty string if they can.
+
+    Args:
+        task: of the results.
+        languages: those that the results have; all of the task's unless given.
 
     >>> not_comparable("xquad-r")
     ''
@@ -129,31 +132,28 @@ def beside(
 ) -> pd.DataFrame:
     """Set results beside the paper's figures.
 
-    The results must be those of the whole task, as published: in a smaller pool everything ranks higher. Strategies are
+    The results must be on the whole task, as published: in a smaller pool everything ranks higher. Strategies are
     compared by name; the paper's `hybrid` has an alpha of 0.5.
 
     Args:
-        results: as of `evaluate`, or the means of `by_language_pair`, with a column `strategy`. They are averaged over
-            the column `seed`, if there is one; other further columns are kept apart.
-        task, encoder: which of the paper's figures.
+        results: as returned by `evaluate` or `by_language_pair`, with a column `strategy`. They are averaged over the
+            column `seed`, if there is one; other further columns are kept apart.
+        task, encoder: choose the paper's figures.
         tolerance: the difference up to which a value is as published, in the measure's own unit. For `rank_distance` it
             is `RANK_DISTANCE_TOLERANCE`, a share of the paper's value, instead.
-        by_language: a row for every language of the queries, instead of the mean over languages.
+        by_language: whether every language of the queries has a row, instead of their mean.
 
     Returns:
         A row for every `measure`, `setting`, `strategy` (and `language`) that both have, in the paper's order, with
         `value` (of the results), `paper`, `difference` (value - paper) and `verdict`: `as published`, `higher` or
-        `lower`. Of rank distance, lower is better.
+        `lower`. A lower rank distance is better.
 
     Raises:
         ValueError: a column is missing, the paper does not report such a task or encoder, the two have nothing in
             common, the languages differ (but for the monolingual setting by language), or the tolerance is negative.
     """
-    missing = [
-        column
-        for column in (*(c for c in COLUMNS if c not in ("query_id", "question")), "strategy")
-        if column not in results
-    ]
+    needed = [*(column for column in COLUMNS if column not in ("query_id", "question")), "strategy"]
+    missing = [column for column in needed if column not in results]
     if missing:
         raise ValueError(f"results lacks the column {missing[0]!r}; it has {list(results.columns)}")
     if not tolerance >= 0:
@@ -178,12 +178,12 @@ def beside(
 
 @cache
 def _printed() -> pd.DataFrame:
-    """All rows of the tables, those of means and medians too."""
+    """Read all rows of the tables, those of means and medians too."""
     return pd.read_csv(Path(__file__).with_suffix(".csv"))
 
 
 def _choose(rows: pd.DataFrame, **chosen: str) -> pd.DataFrame:
-    """The rows with the value chosen in each column, one column after the other."""
+    """Return the rows that have the chosen values, one column after the other."""
     given: list[str] = []
     for column, value in chosen.items():
         allowed = rows[column].unique().tolist()
@@ -196,7 +196,7 @@ def _choose(rows: pd.DataFrame, **chosen: str) -> pd.DataFrame:
 
 
 def _check_languages(means: pd.DataFrame, printed: pd.DataFrame, *, by_language: bool) -> None:
-    """Means over other languages do not compare, nor do pools of other languages, whatever the query's."""
+    """Refuse means over other languages than the paper's, and pools of other languages."""
     apart = [column for column in means.columns if column not in COLUMNS]
     for (measure, setting, *_), rows in means.groupby(["measure", "setting", *apart], observed=True, dropna=False):
         published = printed[(printed.measure == measure) & (printed.setting == setting)].language
@@ -210,8 +210,8 @@ def _check_languages(means: pd.DataFrame, printed: pd.DataFrame, *, by_language:
 
 
 def _values(means: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A row for every value of the keys and the columns kept apart, averaged as by `summarize` and then over seeds."""
-    if "language" in keys:  # kept apart by `summarize`, so that its mean is over one language of queries
+    """Average as `summarize` does, then over seeds: a row for every value of the keys and the columns kept apart."""
+    if "language" in keys:  # `summarize` keeps it apart, so that its mean is over one language of queries
         means = means.assign(language=means.query_language)
     table = summarize(means)
     long = table.melt(var_name="measure", ignore_index=False).dropna(subset="value").reset_index()
@@ -221,11 +221,12 @@ def _values(means: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def _verdicts(table: pd.DataFrame, tolerance: float) -> np.ndarray[Any, Any]:
+    """Judge each difference by the tolerance of its measure."""
     allowed = np.where(table.measure == "rank_distance", RANK_DISTANCE_TOLERANCE * table.paper, tolerance)
     within = table.difference.abs() <= allowed + _ROUNDING
     return np.where(within, "as published", np.where(table.difference > 0, "higher", "lower"))
 
 
 def number(value: float) -> str:
-    """A figure as tables have it: three decimals, or whole ranks."""
+    """Return a figure as tables print it: with three decimals, or in whole ranks."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"

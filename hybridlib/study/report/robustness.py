@@ -1,6 +1,7 @@
 """Robustness: how evenly quality is spread over languages, domains and amounts of data.
 
-A mean hides who pays for it. These are the numbers that show it, each from tables of `read_means` or `read_questions`.
+A mean hides who pays for it. These numbers show it; each is computed from a table that `read_means` or
+`read_questions` returns.
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,15 @@ def average_over(questions: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Average away some columns, so that every question of a run counts once.
 
     Args:
-        questions: as of `read_questions`.
-        columns: those to average away, as `query_language`; they are gone from what is returned.
+        questions: as returned by `read_questions`.
+        columns: those to average away, such as `query_language`; the result does not have them.
     """
     kept = [column for column in questions.columns if column not in (*columns, "value")]
     return questions.groupby(kept, observed=True).value.mean().reset_index()
 
 
 def gain(questions: pd.DataFrame, *, label: str, first: object, other: object) -> pd.DataFrame:
-    """What every question gains from one value of a label over another: as `questions`, without the label."""
+    """Subtract the value of every question with one label from that with another; the result lacks the label."""
     kept = [column for column in questions.columns if column not in (label, "value")]
     sides = questions[questions[label].isin([first, other])].pivot_table(
         index=kept, columns=label, values="value", observed=True
@@ -34,10 +35,10 @@ def gain(questions: pd.DataFrame, *, label: str, first: object, other: object) -
 
 
 def worst_language(means: pd.DataFrame, *, measure: str = "map") -> pd.DataFrame:
-    """The query language with the lowest mean, over its passage languages, for every setting and label of the results.
+    """Find the query language with the lowest mean over its passage languages, for every setting and label.
 
     Args:
-        means: as of `read_means`.
+        means: as returned by `read_means`.
 
     Returns:
         The labels, `setting`, `language` and `value`.
@@ -50,10 +51,10 @@ def worst_language(means: pd.DataFrame, *, measure: str = "map") -> pd.DataFrame
 
 
 def stable_range(curve: pd.Series, *, margin: float = 0.05) -> tuple[float, float]:
-    """How flat an optimum is: the ends of the stretch around the best value of a curve that is within a share of it.
+    """Return the two ends of the stretch around a curve's best value that is nearly as good: how flat an optimum is.
 
     Args:
-        curve: values by, in rising order, what was varied.
+        curve: values, indexed by what was varied, in rising order.
         margin: share of the best value that may be lost.
 
     >>> stable_range(pd.Series([0.5, 0.78, 0.8, 0.79, 0.6], index=[0, 0.25, 0.5, 0.75, 1]))
@@ -69,18 +70,19 @@ def stable_range(curve: pd.Series, *, margin: float = 0.05) -> tuple[float, floa
 
 
 def size_slopes(questions: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
-    """The slope of quality against training size: what a language gains when its data doubles and others' shrinks.
+    """Fit the slope of quality against training size: what a language gains when its data doubles and others' shrinks.
 
-    Languages differ in difficulty, so quality is taken relative to that of the same language, question, strategy and
-    seed where data is balanced (exponent 0). The slope is that of least squares against log2 of the size; as it is
-    linear in the values, every question has its own, and the mean over questions is the slope of the means.
+    Languages differ in difficulty, so the quality of the same language, question, strategy and seed with balanced data
+    (exponent 0) is subtracted. The slope is fitted by least squares against log2 of the size. It is linear in the
+    values, so every question has a slope, and their mean is the slope of the means.
 
     Args:
-        questions: as of `read_questions` by query language, with `exponent`, `sampling`, `strategy` and `seed`.
+        questions: as returned by `read_questions` by query language, with `exponent`, `sampling`, `strategy` and
+            `seed`.
         shares: training size by `exponent`, `seed` and `language`, in any unit (column `share`).
 
     Returns:
-        As `questions`, without `query_language`, for exponents above 0; `measure` is `slope`.
+        Like `questions`, without `query_language`, for exponents above 0; `measure` is `slope`.
     """
     same = ["sampling", "strategy", "seed", "setting", "question", "query_language"]
     balanced = questions[questions.exponent == 0][[*same, "value"]]
@@ -96,14 +98,14 @@ def size_slopes(questions: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def domain_effects(questions: pd.DataFrame, domains: pd.Series) -> pd.DataFrame:
-    """What a domain's data does inside and outside of it.
+    """Tell questions of the added domain from the others, to see what a domain's data does inside and outside of it.
 
     Args:
-        questions: as of `read_questions`, with `added` (the domain) and `share`.
+        questions: as returned by `read_questions`, with `added` (the domain) and `share`.
         domains: domain by question.
 
     Returns:
-        As `questions`, with the `domain` of every question; `measure` is `inside` where it is the added one, and
+        Like `questions`, with the `domain` of every question; `measure` is `inside` where it is the added one, and
         `outside` elsewhere.
     """
     domain = questions.question.map(domains).astype(str)
@@ -114,17 +116,17 @@ def domain_effects(questions: pd.DataFrame, domains: pd.Series) -> pd.DataFrame:
 def family_gains(
     means: pd.DataFrame, *, first: str, other: str, measure: str = "map", setting: str | None = None
 ) -> pd.DataFrame:
-    """What one strategy gains over another from family to family.
+    """Average what one strategy gains over another from language family to language family.
 
     Args:
-        means: as of `read_means`, with `strategy` and `seed`.
+        means: as returned by `read_means`, with `strategy` and `seed`.
         first, other: the two strategies.
         measure: of the results.
         setting: `monolingual` or `cross-lingual`; both unless given.
 
     Returns:
-        Mean difference by family of the query language (rows) and of the passage language (columns), every pair of
-        languages counting alike; families in the order of how many languages they have here.
+        The mean difference by family of the query language (rows) and of the passage language (columns). Every pair of
+        languages counts alike. Families with the most languages in `FAMILIES` come first.
     """
     chosen = means[(means.measure == measure) & (means.setting != "multilingual")]
     if setting is not None:

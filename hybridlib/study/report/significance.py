@@ -1,13 +1,13 @@
 """Significance: whether one strategy differs from another, by the questions and by the seeds.
 
 Two strategies are compared on the same questions with the same seeds, so everything is about their paired differences.
-There are two ways in which a difference may be an accident, and a verdict needs both answers:
+A difference may be an accident in two ways, and a verdict needs both answers:
 
-- *p* says: with other questions, these trained models would differ too (paired permutation of the questions);
-- the *interval* says: with other seeds, models trained anew would differ too, and for other questions.
+- *p* says whether these trained models would differ with other questions too (paired permutation of the questions);
+- the *interval* says whether models trained anew with other seeds would differ too, on other questions.
 
-A difference is shown only if p, corrected for how many comparisons are made, is small and the interval excludes zero.
-That no difference is shown is not that there is none: for this there is the test of non-inferiority, whose margin must
+A difference is shown only if p, corrected for the number of comparisons, is small and the interval excludes zero. Where
+no difference is shown, there may still be one. The test of non-inferiority shows that a loss is small; its margin must
 be chosen before looking at the results. Differences are absolute, in the unit of the measure.
 """
 
@@ -21,9 +21,9 @@ from statsmodels.stats.multitest import multipletests
 
 Alternative = Literal["two-sided", "greater", "less"]
 ALTERNATIVES = ("two-sided", "greater", "less")
-# Resamples of the interval: its ends are quantiles, which need fewer than the smallest p of a test does.
+# The ends of an interval are quantiles, which need fewer resamples than the smallest p of a test.
 RESAMPLES = 2000
-# Numbers drawn at a time: 8 MiB of them, which stay in cache.
+# So many numbers are drawn at a time: 8 MiB, which stay in cache.
 _BLOCK = 1 << 20
 # The share of seeds in the variance is raised to this power, see `interval`.
 _SHARE_POWER = 1.5
@@ -36,10 +36,10 @@ class NonInferiority:
     """The answer to whether a difference is above -margin.
 
     Attributes:
-        margin: what was still to be called as good, above 0.
+        margin: the largest loss that counts as none, above 0.
         lower: one-sided lower confidence bound of the mean difference, over questions and seeds.
-        p: of the hypothesis that the mean difference is -margin or less, over questions.
-        verdict: whether both say that it is not inferior.
+        p: p value of the hypothesis that the mean difference is -margin or less, over questions.
+        verdict: whether both say that the first side is not inferior.
     """
 
     margin: float
@@ -55,16 +55,16 @@ def permutation_test(
     resamples: int = 9999,
     alternative: Alternative = "two-sided",
 ) -> float:
-    """The p value of a mean difference: how often swapping the two sides of random questions gives as large a one.
+    """Return the p value of a mean difference: how often swapping the sides of random questions gives as large a one.
 
-    All seeds of a question are swapped together, as they are of one question. (`scipy.stats.permutation_test` is the
-    same test, over ten times as slow for 200 questions.) Ties count as large. The same generator gives the same p
-    whatever the number of threads: differences are rounded to whole numbers, whose sums are exact in any order.
-    O(resamples * Q) time, O(1) memory.
+    All seeds of a question are swapped together. Ties count as large. The same generator gives the same p whatever the
+    number of threads: differences are rounded to whole numbers, whose sums are exact in any order.
+    (`scipy.stats.permutation_test` is the same test, over ten times as slow for 200 questions.) O(resamples * Q) time,
+    O(1) memory.
 
     Args:
         difference: seeds by questions. (S, Q)
-        rng: where the swaps come from.
+        rng: draws the swaps.
         resamples: how many, at least 1; p is never below 1 / (resamples + 1).
         alternative: `two-sided`, `greater` or `less`.
 
@@ -83,7 +83,7 @@ def permutation_test(
     if not means.any():
         return 1.0
     whole = np.rint(means / np.abs(means).sum() * _WHOLE)
-    slack = 1e-10 * _WHOLE  # what is equal but for rounding is a tie
+    slack = 1e-10 * _WHOLE  # sums that differ by rounding only are ties
     extreme = 0
     for rows in _blocks(resamples, len(whole)):
         swapped = np.unpackbits(rng.integers(256, size=(rows, -(-len(whole) // 8)), dtype=np.uint8), axis=1)  # (R, 8n)
@@ -95,22 +95,27 @@ def permutation_test(
 def interval(
     difference: np.ndarray, *, rng: np.random.Generator, level: float = 0.95, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The confidence interval of a mean difference, were both questions and seeds drawn anew.
+    """Return the confidence interval of a mean difference, were both questions and seeds drawn anew.
 
-    Differences vary by seed, by question and by what is left: a two-way table with random effects, whose mean squares
-    give the two parts of the mean's variance (Searle, Casella and McCulloch, 1992, chapter 4), `seeds` with S - 1
+    Differences vary by seed, by question and by what is left: a two-way table with random effects. Its mean squares
+    give the two parts of the mean's variance (Searle, Casella and McCulloch, 1992, chapter 4): `seeds` with S - 1
     degrees of freedom and `questions` with many. Resampled means deviate by the sum of a bootstrap of the questions and
-    a Student t of the seeds, which are too few to be resampled. That sum is the Behrens-Fisher problem: by the share w
-    of seeds in the variance, Fisher's solution is a little too wide in the middle (with 3 seeds covering 94.8 to 97.7 %
-    where 95 is asked), Welch and Satterthwaite's too narrow (92.1 to 96.1 %), and a percentile bootstrap of seeds and
-    questions (Owen, 2007) about 75 to 98 %. Fisher's with w^1.5 for w, which is used, covers 94.6 to 96.5 % with 3
-    seeds, 94.5 to 95.7 % with 5, and 93.9 to 97.4 % with 2 (simulated, normal, 100 and 1000 questions).
+    a Student t of the seeds, which are too few to be resampled.
 
-    With a single seed, the interval is of the questions only: it says nothing of other seeds.
+    The quantiles of that sum are the Behrens-Fisher problem; let w be the share of seeds in the variance. Simulated
+    with normal differences, 3 seeds, 100 and 1000 questions, intervals at 95 % cover
+
+    - 94.8 to 97.7 % with Fisher's solution, which is too wide for medium w;
+    - 92.1 to 96.1 % with Welch and Satterthwaite's, which is too narrow;
+    - about 75 to 98 % with a percentile bootstrap of seeds and questions (Owen, 2007);
+    - 94.6 to 96.5 % with Fisher's and w^1.5 for w, which is used here (94.5 to 95.7 % with 5 seeds, 93.9 to 97.4 % with
+      2).
+
+    With a single seed, the interval is over questions only; it says nothing about other seeds.
 
     Args:
         difference: seeds by questions, at least 2 questions. (S, Q)
-        rng: where the resamples come from.
+        rng: draws the resamples.
         level: above 0 and below 1.
         resamples: how many, at least 1.
 
@@ -127,7 +132,9 @@ def interval(
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjust p values for how many there are, so that any false finding at all is as rare as asked (Holm, 1979).
+    """Adjust p values for their number, so that a single false finding among them is as rare as asked (Holm, 1979).
+
+    statsmodels collects garbage in every call: call it with a whole table, not in a loop.
 
     Args:
         p: from 0 to 1. (N,)
@@ -137,8 +144,6 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: there is none, or one is not from 0 to 1.
-
-    It collects garbage once, as statsmodels does: call it with a whole table, not in a loop.
 
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()  # 3 * 0.01, then 2 * 0.03, and never less than the one before
     [0.03, 0.06, 0.06]
@@ -157,16 +162,16 @@ def non_inferior(
     level: float = 0.95,
     resamples: int = 9999,
 ) -> NonInferiority:
-    """Test whether the first side is as good as the other, but for a margin chosen beforehand.
+    """Test whether the first side is as good as the other, up to a margin chosen beforehand.
 
-    The bound is of `interval`, and so over questions and seeds; p is of `permutation_test` on the difference plus the
-    margin, which takes the differences to be symmetric about their mean, or else to be many.
+    The bound is computed as in `interval`, over questions and seeds. p is computed by `permutation_test` on the
+    difference plus the margin; this assumes that the differences are symmetric about their mean, or many.
 
     Args:
         difference: seeds by questions, at least 2 questions; positive is better. (S, Q)
         margin: by how much it may be worse, above 0.
-        rng: where the resamples come from.
-        level: of the one-sided bound; 1 - level is that of the test.
+        rng: draws the resamples.
+        level: of the one-sided bound; the test has the level 1 - level.
         resamples: of the test, at least 1.
 
     Raises:
@@ -182,7 +187,7 @@ def non_inferior(
 
 
 def _deviations(difference: np.ndarray, *, rng: np.random.Generator, resamples: int) -> np.ndarray:
-    """How resampled means deviate from the mean, by questions and seeds, see `interval`. (S, Q) -> (resamples,)"""
+    """Draw deviations of resampled means from the mean, by questions and seeds, see `interval`. (S, Q) -> (R,)"""
     difference = _checked(difference)
     _check_resamples(resamples)
     n_questions = difference.shape[1]
@@ -195,7 +200,7 @@ def _deviations(difference: np.ndarray, *, rng: np.random.Generator, resamples: 
         return by_questions
     seeds, questions = _variances(difference)
     share = (seeds / (seeds + questions)) ** _SHARE_POWER if seeds + questions > 0 else 0.0
-    # Every quantile of Student's t once: the ends of the interval are in its tails, where chance would be large.
+    # Every quantile of Student's t is taken once: the ends of the interval are in its tails, where chance is large.
     by_seeds = stats.t.ppf((rng.permutation(resamples) + 0.5) / resamples, len(difference) - 1)  # (R,)
     spread = means.std() / np.sqrt(n_questions)
     standard = by_questions / spread if spread > 0 else by_questions
@@ -203,7 +208,7 @@ def _deviations(difference: np.ndarray, *, rng: np.random.Generator, resamples: 
 
 
 def _variances(difference: np.ndarray) -> tuple[float, float]:
-    """The variance of the mean by seeds (with what is left), and what questions add to it. (S, Q)"""
+    """Return the variance of the mean by seeds (with what is left), and what questions add to it. (S, Q)"""
     n_seeds, n_questions = difference.shape
     by_seed = difference.mean(axis=1, keepdims=True)
     by_question = difference.mean(axis=0, keepdims=True)
@@ -215,7 +220,7 @@ def _variances(difference: np.ndarray) -> tuple[float, float]:
 
 
 def _blocks(resamples: int, n_questions: int) -> list[int]:
-    """How many resamples are drawn at a time."""
+    """Split the resamples into blocks; return their sizes."""
     rows = max(1, _BLOCK // n_questions)
     return [min(rows, resamples - start) for start in range(0, resamples, rows)]
 

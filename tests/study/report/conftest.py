@@ -1,0 +1,14 @@
+"""What the tests of the report share."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage() -> Iterator[None]:
+    """Hide older garbage from statsmodels, which collects garbage with every correction and would take long."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
