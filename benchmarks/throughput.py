@@ -29,6 +29,7 @@ from sentence_transformers import SentenceTransformer
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.study.cli.workload import ENCODERS, texts_of
 from hybridlib.training.fine_tune import fine_tune
+from hybridlib.training.settings import Training
 
 ON_GPU = torch.cuda.is_available()
 ENCODER = "FacebookAI/xlm-roberta-base" if ON_GPU else "sentence-transformers/all-MiniLM-L6-v2"
@@ -57,11 +58,7 @@ def seconds_of_training(encoder: SentenceTransformer, corpus: ParallelCorpus, st
     fine_tune(
         encoder,
         corpus,
-        strategy="x-x-mono",
-        batch_size=BATCH,
-        steps=steps,
-        learning_rate=3e-5,
-        precision=PRECISION,
+        Training(strategy="x-x-mono", batch_size=BATCH, steps=steps, learning_rate=3e-5, precision=PRECISION),
         progress=False,
     )
     if ON_GPU:

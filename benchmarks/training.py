@@ -45,6 +45,7 @@ from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.training.fine_tune import fine_tune
+from hybridlib.training.settings import Training
 
 PAIRS = 32
 FURTHER_PAIRS = (64, 100)
@@ -135,13 +136,15 @@ def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str
     fine_tune(
         encoder,
         corpus,
-        **STRATEGY,
-        batch_size=PAIRS,
-        steps=STEPS,
-        temperature=TEMPERATURE,
-        learning_rate=LEARNING_RATE,
-        weight_decay=0.01,
-        seed=SEED,
+        Training(
+            **STRATEGY,
+            batch_size=PAIRS,
+            steps=STEPS,
+            temperature=TEMPERATURE,
+            learning_rate=LEARNING_RATE,
+            weight_decay=0.01,
+            seed=SEED,
+        ),
         progress=False,
     )
 

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
-from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of, workers_for
+from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of
 from hybridlib.evaluation.checkpoint import Checkpoint, describe
 from hybridlib.metric.ranks import RankCounter, Ranks
 from hybridlib.paths import check_record, replacing, write_record
@@ -103,7 +103,6 @@ class _Counting:
     ) -> None:
         positions, row = np.unique(task.pairs[:, 1], return_inverse=True)
         relevant = rows_of(task.passages, positions).text  # (R,)
-        options["workers"] = workers_for(encoder, len(task.passages) // processes.size)
         self._passages = _ChunkEncoder(partial(embed_chunks, encoder, **options), relevant, embeddings)
         self._task, self._chunk_size, self._processes = task, chunk_size, processes
         self._languages = pd.Index(task.languages)

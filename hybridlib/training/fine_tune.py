@@ -5,11 +5,10 @@ every batch is split over the processes, whose losses are those of one process.
 """
 
 import copy
-import json
-import math
+import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,17 @@ from typing import Any
 import datasets
 import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.losses.gradcache import has_static_embedding_input
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from hybridlib.data.corpus import ParallelCorpus
-from hybridlib.encoder.embed import PRECISIONS
-from hybridlib.encoder.tokens import TokenizedOnce
+from hybridlib.encoder.tokens import TokenCache
 from hybridlib.loss import InfoNCE
-from hybridlib.paths import replacing
+from hybridlib.paths import check_record, write_record
 from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.sampler.collator import ParallelCollator
+from hybridlib.training.settings import Training
 
 
 class _Arguments(SentenceTransformerTrainingArguments):
@@ -38,14 +38,21 @@ class _Arguments(SentenceTransformerTrainingArguments):
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The stock trainer without its model card, whose making takes longer than a small run."""
+    """The stock trainer, but its model card is made quietly and without the network.
+
+    A static encoder has none, since making it takes longer than a small run.
+    """
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        pass
+        if has_static_embedding_input(self.model):
+            return
+        self.model.model_card_data.local_files_only = True
+        with redirect_stderr(io.StringIO()) if self.args.disable_tqdm else nullcontext():
+            super().add_model_card_callback(default_args_dict)
 
 
 class _TellEpoch(TrainerCallback):
-    """Tells the sampler which epoch it is, which transformers 5.23 does not where it resumes over several processes."""
+    """A callback that tells the sampler its epoch; resuming over several processes, transformers 5.23 does not."""
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         sampler = given["train_dataloader"].batch_sampler
@@ -57,130 +64,113 @@ class _TellEpoch(TrainerCallback):
 def fine_tune(
     encoder: SentenceTransformer,
     corpus: ParallelCorpus,
+    settings: Training,
     *,
-    strategy: str = "hybrid",
-    alpha: float = 0.5,
-    batch_size: int = 100,
-    steps: int = 200,
-    temperature: float = 0.05,
-    learning_rate: float = 1e-2,
-    weight_decay: float = 0.01,
-    symmetric: bool = False,
-    language_temperature: float = math.inf,
-    dataset_temperature: float = 1.0,
-    mini_batch_size: int | None = None,
-    precision: str = "float32",
     validation: ParallelCorpus | None = None,
-    validate_every: int = 500,
-    patience: int = 3,
     checkpoints: Path | None = None,
-    save_every: int = 500,
-    seed: int = 0,
     progress: bool = True,
 ) -> SentenceTransformer:
     """Fine-tune a copy of an encoder on batches of one of the strategies.
 
-    AdamW with a learning rate that falls linearly to 0, as the trainer has it. The encoder's own prompts for queries
-    and documents are used, and none added. Under `torchrun` every batch is split over the processes, so it must divide
-    by their number; the losses are those of one process, but for dropout.
+    AdamW has a learning rate that falls linearly to 0, as in the stock trainer. The encoder's own prompts for queries
+    and documents are used, and none added. Under `torchrun` every batch is split over the processes, so its size must
+    be a multiple of their number; the losses are those of one process, but for dropout.
 
     Args:
         encoder: left as it is.
         corpus: what to train on.
-        strategy, alpha, language_temperature, dataset_temperature: how batches are drawn; see
-            `HybridBatchSampler`.
-        batch_size: pairs in a batch, over all processes.
-        steps: batches, at most.
-        temperature, symmetric, mini_batch_size: of the loss; see `InfoNCE`.
-        learning_rate: at the first step.
-        weight_decay: of AdamW.
-        precision: of the matrix products; weights are float32 in either.
-        validation: pairs whose loss, in monolingual batches, decides when to stop: the encoder of least loss is given
-            back.
-        validate_every: steps between validations.
-        patience: validations without improvement after which to stop.
-        checkpoints: a folder for the state of training, from which it goes on if it was interrupted, over however many
+        settings: how to train.
+        validation: pairs whose loss, in monolingual batches, decides when to stop; the encoder with the least loss is
+            returned.
+        checkpoints: a folder for the state of training, from which an interrupted training goes on, over any number of
             processes. Unless given, nothing is kept.
-        save_every: steps between checkpoints; with validation these are as often as that.
-        seed: of the batches, and of dropout.
         progress: show a progress bar.
 
     Returns:
         The fine-tuned copy, in evaluation mode; the same for the same arguments on the same CPU.
 
     Raises:
-        ValueError: an argument is out of range, the corpus is too small for the batch, or `checkpoints` holds those of
-            other arguments.
+        ValueError: the corpus is too small for the batch, the batch cannot be split over the processes, or the folder
+            of checkpoints is of another training.
     """
-    asked = {name: value for name, value in locals().items() if isinstance(value, str | int | float | None)}
-    _check(asked)
-    asked |= {"languages": ", ".join(corpus.languages), "items": len(corpus)}
     encoder = copy.deepcopy(encoder)
-    sampler = partial(
-        _sampler,
-        strategy=strategy,
-        alpha=alpha,
-        language_temperature=language_temperature,
-        dataset_temperature=dataset_temperature,
-        validation=None if validation is None else validation.table,
-    )
-    keys = {"query": "query", "passage": "document", "negative": "document"}
-    prompts = {column: prompt for column, key in keys.items() if (prompt := encoder.prompts.get(key))}
-    with _folder(checkpoints, asked) as folder:
-        arguments = _Arguments(
-            output_dir=str(folder),
-            max_steps=steps,
-            per_device_train_batch_size=batch_size,
-            per_device_eval_batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            bf16=precision == "bfloat16",
-            batch_sampler=sampler,
-            accelerator_config={"split_batches": True},
-            seed=seed,
-            **_saving(checkpoints is not None, save_every, None if validation is None else validate_every),
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=not progress,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            use_cpu=not torch.accelerator.is_available(),  # else processes on a CPU do not learn of each other
+    with _folder(checkpoints, settings, corpus) as folder:
+        arguments = _arguments(folder, settings, keep=checkpoints is not None, validated=validation is not None)
+        arguments.disable_tqdm = not progress
+        arguments.batch_sampler = partial(
+            _sampler,
+            strategy=settings.strategy,
+            alpha=settings.alpha,
+            language_temperature=settings.language_temperature,
+            dataset_temperature=settings.dataset_temperature,
+            validation=None if validation is None else validation.table,
         )
-        if batch_size % arguments.world_size:
-            raise ValueError(
-                f"batch_size is {batch_size}; allowed: multiples of {arguments.world_size}, the number of processes"
-            )
-        # Under `torchrun` the arguments turn it on, and epochs would end elsewhere than in one process.
-        arguments.dataloader_drop_last = False
-        trainer = _Trainer(
-            model=encoder,
-            args=arguments,
-            train_dataset=corpus.table,
-            eval_dataset=None if validation is None else validation.table,
-            loss=InfoNCE(
-                encoder,
-                temperature,
-                symmetric=symmetric,
-                mini_batch_size=mini_batch_size,
-                gather_across_devices=arguments.world_size > 1,
-            ),
-            data_collator=ParallelCollator(TokenizedOnce(encoder), prompts=prompts),
-            callbacks=[_TellEpoch()] if validation is None else [_TellEpoch(), EarlyStoppingCallback(patience)],
-        )
-        trainer.remove_callback(PrinterCallback)  # prints into whatever uses the library
+        trainer = _trainer(encoder, arguments, settings, corpus, validation)
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     return encoder.eval()
 
 
-def _check(asked: dict[str, Any]) -> None:
-    for name in ("steps", "learning_rate", "validate_every", "patience", "save_every"):
-        if not 0 < asked[name] < math.inf:
-            raise ValueError(f"{name} is {asked[name]}; allowed: above 0, finite")
-    if not 0 <= asked["weight_decay"] < math.inf:
-        raise ValueError(f"weight_decay is {asked['weight_decay']}; allowed: 0 or more, finite")
-    if not 0 <= asked["seed"] < 1 << 32:  # what every generator that the trainer seeds can take
-        raise ValueError(f"seed is {asked['seed']}; allowed: 0 to 2^32 - 1")
-    if asked["precision"] not in PRECISIONS:
-        raise ValueError(f"precision is {asked['precision']!r}; allowed: {', '.join(PRECISIONS)}")
+def _arguments(folder: Path, settings: Training, *, keep: bool, validated: bool) -> _Arguments:
+    """Return the trainer's arguments; with validation, it goes back to the best of what it has saved."""
+    arguments = _Arguments(
+        output_dir=str(folder),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        bf16=settings.precision == "bfloat16",
+        accelerator_config={"split_batches": True},
+        seed=settings.seed,
+        save_strategy="steps" if keep or validated else "no",
+        save_steps=settings.validate_every if validated else settings.save_every or settings.steps,
+        save_total_limit=2 if validated else 1,  # with validation, the last and the best
+        eval_strategy="steps" if validated else "no",
+        eval_steps=settings.validate_every if validated else None,
+        load_best_model_at_end=validated,
+        metric_for_best_model="eval_loss" if validated else None,
+        logging_strategy="no",
+        report_to="none",
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.accelerator.is_available(),  # else processes on a CPU do not learn of each other
+    )
+    if settings.batch_size % arguments.world_size:
+        raise ValueError(
+            f"batch_size is {settings.batch_size}; allowed: multiples of {arguments.world_size}, the number of "
+            "processes"
+        )
+    # Under `torchrun` the arguments turn it on, and epochs would end elsewhere than in one process.
+    arguments.dataloader_drop_last = False
+    return arguments
+
+
+def _trainer(
+    encoder: SentenceTransformer,
+    arguments: _Arguments,
+    settings: Training,
+    corpus: ParallelCorpus,
+    validation: ParallelCorpus | None,
+) -> _Trainer:
+    keys = {"query": "query", "passage": "document", "negative": "document"}
+    prompts = {column: prompt for column, key in keys.items() if (prompt := encoder.prompts.get(key))}
+    loss = InfoNCE(
+        encoder,
+        settings.temperature,
+        symmetric=settings.symmetric,
+        mini_batch_size=settings.mini_batch_size,
+        gather_across_devices=arguments.world_size > 1,
+    )
+    trainer = _Trainer(
+        model=encoder,
+        args=arguments,
+        train_dataset=corpus.table,
+        eval_dataset=None if validation is None else validation.table,
+        loss=loss,
+        data_collator=ParallelCollator(TokenCache.of_encoder(encoder), prompts=prompts),
+        callbacks=[_TellEpoch(), *([] if validation is None else [EarlyStoppingCallback(settings.patience)])],
+    )
+    trainer.remove_callback(PrinterCallback)  # prints into whatever uses the library
+    return trainer
 
 
 def _sampler(
@@ -190,40 +180,15 @@ def _sampler(
     return HybridBatchSampler(dataset, *given, strategy="x-x-mono" if dataset is validation else strategy, **named)
 
 
-def _saving(keep: bool, save_every: int, validate_every: int | None) -> dict[str, Any]:
-    """The trainer's arguments of when to save and validate; where it stops early, it goes back to what it has saved."""
-    if validate_every is None:
-        return {"save_strategy": "steps" if keep else "no", "save_steps": save_every, "save_total_limit": 1}
-    return {
-        "save_strategy": "steps",
-        "save_steps": validate_every,
-        "save_total_limit": 2,  # the last and the best
-        "eval_strategy": "steps",
-        "eval_steps": validate_every,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "eval_loss",
-    }
-
-
 @contextmanager
-def _folder(checkpoints: Path | None, asked: dict[str, Any]) -> Iterator[Path]:
-    """Where the trainer saves: a folder that is kept, if it is for these arguments, or else one for the meantime."""
+def _folder(checkpoints: Path | None, settings: Training, corpus: ParallelCorpus) -> Iterator[Path]:
+    """Yield the folder that the trainer saves in: one that is kept, if it is of this training, or one for now."""
     if checkpoints is None:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
         return
-    noted = {name: str(value) for name, value in asked.items() if name != "progress"}
-    note = checkpoints / "arguments.json"
-    if note.exists():
-        before = json.loads(note.read_text(encoding="utf-8"))
-        other = [name for name in noted if before.get(name) != noted[name]]
-        if other:
-            name = other[0]
-            raise ValueError(
-                f"checkpoints: {checkpoints} holds those of another training, whose {name} was {before.get(name)}, "
-                f"not {noted[name]}; give another folder, or remove it"
-            )
-    else:
-        with replacing(note) as draft:
-            draft.write_text(json.dumps(noted, indent=1), encoding="utf-8")
+    record = {name: str(getattr(settings, name)) for name in Training.model_fields}
+    record |= {"languages": ", ".join(corpus.languages), "items": str(len(corpus))}
+    check_record(checkpoints / "training.json", record)
+    write_record(checkpoints / "training.json", record)
     yield checkpoints
