@@ -62,11 +62,13 @@ def _tokenise(preprocess: Preprocess, texts: list[str]) -> Window:
     # Sorted by characters first, so that little is padded here.
     by_characters = np.argsort([-len(text) for text in texts], kind="stable")
     rows: list[dict[str, np.ndarray]] = []
+    common: dict[str, Any] = {}
     for begin in range(0, len(texts), _PIECE):
         tokens = end_to_end(preprocess([texts[place] for place in by_characters[begin : begin + _PIECE]]))
         assert tokens is not None and tokens.padded
         rows += texts_of(tokens)
+        common = tokens.common
     lengths = np.array([len(row["input_ids"]) for row in rows])  # (texts,)
     order = np.argsort(-lengths, kind="stable")
     values = {name: np.concatenate([rows[place][name] for place in order]) for name in rows[0]}
-    return Window(Tokens(values, lengths[order], tokens.common, True), by_characters[order])
+    return Window(Tokens(values, lengths[order], common, True), by_characters[order])

@@ -176,7 +176,7 @@ def _trainer(
 def _sampler(
     dataset: datasets.Dataset, *given: Any, validation: datasets.Dataset | None, strategy: str, **named: Any
 ) -> HybridBatchSampler:
-    """Validation data may be of one language, so its batches are monolingual whatever the training's are."""
+    """Return the sampler of the training, or a monolingual one for validation, whose data may be of one language."""
     return HybridBatchSampler(dataset, *given, strategy="x-x-mono" if dataset is validation else strategy, **named)
 
 

@@ -72,7 +72,7 @@ def load_encoder(
 
 def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransformer:
     if name in STATIC_ENCODERS:
-        encoder = _static(corpus if corpus is not None else load_corpus("atlas"), seed)
+        encoder = _make_static(corpus if corpus is not None else load_corpus("atlas"), seed)
         return _align(encoder, seed) if name == "static:aligned" else encoder
     path, _, revision = name.partition("@")
     folder = os.path.expanduser(name)
@@ -89,7 +89,7 @@ def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransf
         ) from error
 
 
-def _static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
+def _make_static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
     tokenizer, cache = _tokenizer(corpus, _VOCABULARY)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 3]).generate_state(1)[0]))
     weights = torch.randn(tokenizer.get_vocab_size(), _DIMENSIONS, generator=generator) / _DIMENSIONS**0.5
@@ -109,7 +109,7 @@ def _tokenizer(corpus: ParallelCorpus, vocabulary: int) -> tuple[Tokenizer, Toke
 
 
 def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:
-    """Byte-pair encoding (Sennrich et al., 2016) of lower-cased words.
+    """Train byte-pair encoding (Sennrich et al., 2016) on lower-cased words.
 
     Scripts without spaces are cut by their merges.
     """
@@ -123,7 +123,7 @@ def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:
 
 
 def _align(encoder: SentenceTransformer, seed: int) -> SentenceTransformer:
-    """Teach it translations of half of the names that the atlas is made of."""
+    """Teach an encoder translations of half of the names that the atlas is made of."""
     names = load_corpus("atlas-names")
     half = names.thin(dict.fromkeys(names.languages, 0.5))
     return fine_tune(encoder, half, _ALIGNMENT.model_copy(update={"seed": seed}), progress=False)

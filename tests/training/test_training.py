@@ -301,6 +301,20 @@ def test_nothing_is_printed_without_progress(
     assert "5/5" in capfd.readouterr().err
 
 
+def test_a_transformer_is_saved_with_the_trainers_own_card_which_is_made_quietly_and_without_the_network(
+    corpus: ParallelCorpus, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentence_transformers.base.model_card.get_model_info", None)  # None cannot be called
+    monkeypatch.setattr("sentence_transformers.base.model_card.get_dataset_info", None)
+    bert = tiny_bert(tmp_path / "bert")
+    capfd.readouterr()
+    trained = quick(bert, corpus, steps=1)
+    assert capfd.readouterr() == ("", "")
+    trained.save_pretrained(str(tmp_path / "saved"))
+    card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
+    assert "generated_from_trainer" in card and "InfoNCE" in card and f"dataset_size:{len(corpus.table)}" in card
+
+
 def test_no_folder_is_left_behind(
     static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
