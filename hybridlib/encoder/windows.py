@@ -1,115 +1,74 @@
 """Windows of texts as tokens: sorted by length, without padding, made ahead of what works on them.
 
-A window is what is sorted and sent at once. It is made in worker processes, if there are any, which are forked, so that
-they have the encoder's tokenizer without its being sent to them.
+A window is what is sorted and sent to a device at once.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
-from sentence_transformers import SentenceTransformer
-from torch.utils.data import DataLoader, Dataset
 
-from hybridlib.encoder.tokens import is_by_token, padded_right
+from hybridlib.encoder.tokens import Tokens, end_to_end, texts_of
 
 _PIECE = 256  # texts tokenised in one call, whose padding is thrown away
 
+Preprocess = Callable[[list[str]], dict[str, Any]]
+Result = TypeVar("Result")
+
 
 class Window(NamedTuple):
-    """Texts as tokens end to end, the longest text first. Arrays and not tensors, which would reach this process in
-    shared memory, of which containers have little.
-    """
+    """Texts as tokens, the longest text first."""
 
-    values: dict[str, np.ndarray]  # (tokens,) each
-    lengths: np.ndarray  # (texts,)
+    tokens: Tokens
     place: np.ndarray  # where each text was before it was sorted (texts,)
-    common: dict[str, Any]  # what is not by token
 
 
-def tokenise(
-    encoder: SentenceTransformer, windows: Iterator[list[str]], workers: int, **asked: Any
-) -> Iterator[Window]:
-    """Tokenise windows of texts as an encoder does that pads on the right.
+def tokenise_ahead(preprocess: Preprocess, windows: Iterable[list[str]], ahead: int) -> Iterator[Window]:
+    """Yield windows of texts as tokens.
 
     Args:
-        encoder: its `preprocess` is used.
-        windows: texts; taken two windows a worker ahead of what is asked for.
-        workers: processes that tokenise; 0 is this one.
-        asked: further arguments of `preprocess`.
-
-    Returns:
-        The windows in their order. Nothing is taken from `windows` before the first is asked for.
+        preprocess: makes rows of tokens that are padded on the right.
+        windows: texts; taken as many windows before they are asked for as `ahead` says.
+        ahead: windows that a thread tokenises while the caller works on one; 0 is no thread.
     """
-    loader = DataLoader(
-        _Tokenizing(encoder, asked),
-        sampler=windows,
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_unchanged,  # type: ignore[arg-type]
-        multiprocessing_context="fork" if workers else None,  # the encoder is there, and is not sent
-        generator=torch.Generator(),  # else it draws a seed from the global one
-    )
-    with _serial_tokenizers():
-        loaded = iter(loader)
-    yield from loaded
+    if not ahead:
+        yield from (_tokenise(preprocess, texts) for texts in windows)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        yield from in_order((thread.submit(_tokenise, preprocess, texts).result for texts in windows), ahead)
 
 
-class _Tokenizing(Dataset):
-    """Tokenises windows; what is asked for is not a number of one but its texts."""
+def in_order(waits: Iterable[Callable[[], Result]], ahead: int) -> Iterator[Result]:
+    """Yield results in launch order, keeping `ahead` launches in flight.
 
-    def __init__(self, encoder: SentenceTransformer, asked: dict[str, Any]) -> None:
-        self._preprocess, self._asked = encoder.preprocess, asked
-
-    def __getitem__(self, texts: list[str]) -> Window:
-        if not texts:
-            return Window({}, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), {})
-        # Sorted by characters first, so that little is padded here.
-        by_characters = np.argsort([-len(text) for text in texts], kind="stable")
-        pieces: list[dict[str, np.ndarray]] = []
-        for begin in range(0, len(texts), _PIECE):
-            piece = [texts[place] for place in by_characters[begin : begin + _PIECE]]
-            features = self._preprocess(piece, **self._asked)
-            mask = features["attention_mask"]  # (piece, T)
-            assert padded_right(features)
-            by_token = {name: value for name, value in features.items() if is_by_token(value, mask)}
-            pieces.append({name: value[mask.bool()].int().numpy() for name, value in by_token.items()})
-            pieces[-1]["attention_mask"] = mask.sum(dim=1).numpy()
-        values = {name: np.concatenate([one[name] for one in pieces]) for name in pieces[0]}
-        lengths = values.pop("attention_mask")  # (texts,)
-        order = np.argsort(-lengths, kind="stable")
-        taken = _ranges(np.cumsum(lengths) - lengths, lengths, order)
-        common = {name: value for name, value in features.items() if name not in by_token}
-        values = {name: value[taken] for name, value in values.items()}
-        return Window(values, lengths[order], by_characters[order], common)
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The numbers from each start on, as many as its length says, in another order of the starts.
-
-    >>> _ranges(np.array([0, 2]), np.array([2, 3]), np.array([1, 0]))
-    array([2, 3, 4, 0, 1])
+    Args:
+        waits: taking one launches work, and calling it waits for the result.
+        ahead: launches.
     """
-    lengths = lengths[order]
-    return np.repeat(starts[order] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    waiting: deque[Callable[[], Result]] = deque()
+    for wait in waits:
+        waiting.append(wait)
+        if len(waiting) > ahead:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
 
 
-def _unchanged(window: Window) -> Window:
-    return window
-
-
-@contextmanager
-def _serial_tokenizers() -> Iterator[None]:
-    """Processes that are started here tokenise with a thread each, of which the tokenizers would else warn."""
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before
+def _tokenise(preprocess: Preprocess, texts: list[str]) -> Window:
+    if not texts:
+        return Window(Tokens({}, np.empty(0, dtype=np.int64), {}, True), np.empty(0, dtype=np.int64))
+    # Sorted by characters first, so that little is padded here.
+    by_characters = np.argsort([-len(text) for text in texts], kind="stable")
+    rows: list[dict[str, np.ndarray]] = []
+    common: dict[str, Any] = {}
+    for begin in range(0, len(texts), _PIECE):
+        tokens = end_to_end(preprocess([texts[place] for place in by_characters[begin : begin + _PIECE]]))
+        assert tokens is not None and tokens.padded
+        rows += texts_of(tokens)
+        common = tokens.common
+    lengths = np.array([len(row["input_ids"]) for row in rows])  # (texts,)
+    order = np.argsort(-lengths, kind="stable")
+    values = {name: np.concatenate([rows[place][name] for place in order]) for name in rows[0]}
+    return Window(Tokens(values, lengths[order], common, True), by_characters[order])

@@ -5,9 +5,10 @@ every batch is split over the processes, whose losses are those of one process.
 """
 
 import copy
+import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from typing import Any
 import datasets
 import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.losses.gradcache import has_static_embedding_input
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from hybridlib.data.corpus import ParallelCorpus
-from hybridlib.encoder.tokens import TokenizedOnce
+from hybridlib.encoder.tokens import TokenCache
 from hybridlib.loss import InfoNCE
 from hybridlib.paths import check_record, write_record
 from hybridlib.sampler.batches import HybridBatchSampler
@@ -36,10 +38,17 @@ class _Arguments(SentenceTransformerTrainingArguments):
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The stock trainer without its model card, whose making takes longer than a small run."""
+    """The stock trainer, but its model card is made quietly and without the network.
+
+    A static encoder has none, since making it takes longer than a small run.
+    """
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        pass
+        if has_static_embedding_input(self.model):
+            return
+        self.model.model_card_data.local_files_only = True
+        with redirect_stderr(io.StringIO()) if self.args.disable_tqdm else nullcontext():
+            super().add_model_card_callback(default_args_dict)
 
 
 class _TellEpoch(TrainerCallback):
@@ -157,7 +166,7 @@ def _trainer(
         train_dataset=corpus.table,
         eval_dataset=None if validation is None else validation.table,
         loss=loss,
-        data_collator=ParallelCollator(TokenizedOnce(encoder), prompts=prompts),
+        data_collator=ParallelCollator(TokenCache.of_encoder(encoder), prompts=prompts),
         callbacks=[_TellEpoch(), *([] if validation is None else [EarlyStoppingCallback(settings.patience)])],
     )
     trainer.remove_callback(PrinterCallback)  # prints into whatever uses the library
@@ -167,7 +176,7 @@ def _trainer(
 def _sampler(
     dataset: datasets.Dataset, *given: Any, validation: datasets.Dataset | None, strategy: str, **named: Any
 ) -> HybridBatchSampler:
-    """Validation data may be of one language, so its batches are monolingual whatever the training's are."""
+    """Return the sampler of the training, or a monolingual one for validation, whose data may be of one language."""
     return HybridBatchSampler(dataset, *given, strategy="x-x-mono" if dataset is validation else strategy, **named)
 
 

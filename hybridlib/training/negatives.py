@@ -47,7 +47,7 @@ def mine_negatives(
     seed: int = 0,
     progress: bool = False,
 ) -> ParallelCorpus:
-    """A corpus with a negative in every row: the nearest passage that the rules of this module leave.
+    """Give every row of a corpus a negative: the nearest passage that the rules of this module leave.
 
     Where they leave none, the negative is drawn from the other passages of the language, so that every batch is of
     triplets. A language needs memory for its texts and embeddings; one is worked on at a time. `thin` and `compose`
@@ -55,12 +55,12 @@ def mine_negatives(
 
     Args:
         corpus: its rows stay as they are, in their order.
-        encoder: what finds passages near, by cosine and with its own prompts: the one to fine-tune, or a better one.
+        encoder: finds passages near, by cosine and with its own prompts; the one to fine-tune, or a better one.
         range_min: how many of the nearest that are left to skip. None by default, as the margin does this work.
         range_max: how many of the nearest to look at, false negatives apart; above `range_min`. More cost little; with
             fewer, more negatives are random. Of a passage group, no more than these are told apart.
         relative_margin: how far below the score of the question's own passage, as a share of it, 0 to 1.
-        batch_tokens: as of `hybridlib.encoder.embed.embed_texts`.
+        batch_tokens: see `hybridlib.encoder.embed.embed_texts`.
         seed: draws the random negatives.
         progress: show progress bars.
 
@@ -83,10 +83,12 @@ def mine_negatives(
         if not present.any():
             continue
         rows, pairs = rows[present], pairs[present].reset_index(drop=True)
-        false = _false(pairs)
-        chosen = _hardest(pairs, false, _Encoder(encoder, batch_tokens, progress), range_min, options)  # (rows,)
+        false = _false_negatives(pairs)
+        chosen = _find_hardest(
+            pairs, false, _QuietEncoder(encoder, batch_tokens, progress), range_min, options
+        )  # (rows,)
         logger.info("%s: %d of %d negatives are random", language, (chosen < 0).sum(), len(chosen))
-        chosen = _fill(chosen, pairs, false, np.random.default_rng([seed, number]))
+        chosen = _draw_missing(chosen, pairs, false, np.random.default_rng([seed, number]))
         rows, chosen = rows[chosen >= 0], chosen[chosen >= 0]
         negative[rows], group[rows] = pairs.passage.to_numpy()[chosen], pairs.passage_group.to_numpy()[chosen]
     table = table.add_column("negative", negative.tolist(), feature=datasets.Value("string"))
@@ -102,8 +104,8 @@ def _check(range_min: int, range_max: int, relative_margin: float) -> None:
         raise ValueError(f"relative_margin is {relative_margin}; allowed: 0 to 1")
 
 
-def _false(pairs: pd.DataFrame) -> dict[str, set[str]]:
-    """The passages that are no negatives of a question, by its text: those of all its groups."""
+def _false_negatives(pairs: pd.DataFrame) -> dict[str, set[str]]:
+    """Return the passages that are no negatives of a question, by its text: those of all its groups."""
     passages: defaultdict[int, set[str]] = defaultdict(set)
     false: defaultdict[str, set[str]] = defaultdict(set)
     for group, passage in zip(pairs.passage_group, pairs.passage, strict=True):
@@ -113,14 +115,14 @@ def _false(pairs: pd.DataFrame) -> dict[str, set[str]]:
     return false
 
 
-def _hardest(
+def _find_hardest(
     pairs: pd.DataFrame,
     false: Mapping[str, set[str]],
-    encoder: "_Encoder",
+    encoder: "_QuietEncoder",
     range_min: int,
     options: Mapping[str, Any],
 ) -> np.ndarray:
-    """The row of the hardest negative of each pair of a language; -1 where there is none. (rows,)"""
+    """Return the row of the hardest negative of each pair of a language; -1 where there is none. (rows,)"""
     # Not handed over as further positives: the margin would then be that of the farthest passage of the group.
     more = min(max(map(len, false.values())) - 1, options["range_max"])
     # What it prints is not wanted, nor is the progress bar of the search, which it cannot be asked to leave out.
@@ -144,10 +146,10 @@ def _hardest(
     return chosen
 
 
-def _fill(
+def _draw_missing(
     chosen: np.ndarray, pairs: pd.DataFrame, false: Mapping[str, set[str]], rng: np.random.Generator
 ) -> np.ndarray:
-    """Rows drawn where there is none: onwards from a random place in a random order, to the first true negative."""
+    """Draw a row where there is none: the first true negative from a random place on, in a random order."""
     queries, passages = pairs["query"].tolist(), pairs.passage.tolist()
     chosen, order = chosen.copy(), rng.permutation(len(pairs)).tolist()
     for row in np.flatnonzero(chosen < 0):
@@ -158,11 +160,11 @@ def _fill(
 
 
 def _first_rows(passages: pd.Series) -> dict[str, int]:
-    """In which row a text comes first."""
+    """Return the row in which each text comes first."""
     return dict(zip(passages[::-1], passages.index[::-1], strict=True))
 
 
-class _Encoder:
+class _QuietEncoder:
     """An encoder as it is, but embedding as the rest of the library, and with progress bars only if they are wanted."""
 
     def __init__(self, encoder: SentenceTransformer, batch_tokens: int | None, progress: bool) -> None:
@@ -180,6 +182,6 @@ class _Encoder:
         return self._embed(texts, "document")
 
     def _embed(self, texts: list[str], role: str) -> np.ndarray:
-        """Of length 1, as `mine_hard_negatives` asks for them. (texts, D)"""
-        made = embed_texts(self.encoder, texts, role=role, batch_tokens=self.batch_tokens, progress=self.progress)
-        return normalize(torch.from_numpy(made)).numpy()
+        """Embed texts as vectors of length 1, as `mine_hard_negatives` asks for them. (texts, D)"""
+        embeddings = embed_texts(self.encoder, texts, role=role, batch_tokens=self.batch_tokens, progress=self.progress)
+        return normalize(torch.from_numpy(embeddings)).numpy()

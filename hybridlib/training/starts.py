@@ -8,9 +8,8 @@ the embeddings of its tokens, and the tokenizer is trained on the corpus.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
+from hybridlib.encoder.tokens import TokenCache
 from hybridlib.names import STATIC_ENCODERS
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.settings import Training
@@ -27,8 +27,6 @@ from hybridlib.training.settings import Training
 # Gradients of static embeddings are dense: a larger vocabulary or more dimensions cost time in proportion.
 _VOCABULARY = 12_000
 _DIMENSIONS = 128
-# Texts whose tokens are remembered, about 60 MB: enough for what is trained on, and no more of a corpus of millions.
-_REMEMBERED = 100_000
 _ALIGNMENT = Training(strategy="x-y", batch_size=200, steps=100, temperature=0.05, learning_rate=3e-2)
 
 
@@ -74,7 +72,7 @@ def load_encoder(
 
 def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransformer:
     if name in STATIC_ENCODERS:
-        encoder = _static(corpus if corpus is not None else load_corpus("atlas"), seed)
+        encoder = _make_static(corpus if corpus is not None else load_corpus("atlas"), seed)
         return _align(encoder, seed) if name == "static:aligned" else encoder
     path, _, revision = name.partition("@")
     folder = os.path.expanduser(name)
@@ -91,51 +89,27 @@ def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransf
         ) from error
 
 
-def _static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
-    tokens = _tokens(corpus, _VOCABULARY)
+def _make_static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
+    tokenizer, cache = _tokenizer(corpus, _VOCABULARY)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 3]).generate_state(1)[0]))
-    weights = torch.randn(tokens.tokenizer.get_vocab_size(), _DIMENSIONS, generator=generator) / _DIMENSIONS**0.5
-    module = StaticEmbedding(tokens.tokenizer, embedding_weights=weights)
-    module.preprocess = tokens  # type: ignore[method-assign]
+    weights = torch.randn(tokenizer.get_vocab_size(), _DIMENSIONS, generator=generator) / _DIMENSIONS**0.5
+    module = StaticEmbedding(tokenizer, embedding_weights=weights)
+    module.preprocess = cache  # type: ignore[method-assign]
     return SentenceTransformer(modules=[module], device="cpu")
 
 
-class _Tokens:
-    """Does what `StaticEmbedding.preprocess` does, but tokenises each text once in the life of the process, since many
-    runs share an encoder's texts, and tokenising takes longer than the rest of a step.
-
-    Copies of an encoder share it: what it holds are facts about the tokenizer.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self._ids: dict[str, np.ndarray] = {}
-
-    def __deepcopy__(self, memo: dict) -> Self:
-        return self
-
-    def __call__(self, inputs: Sequence[str], prompt: str | None = None, **options: Any) -> dict[str, torch.Tensor]:
-        texts = [f"{prompt}{text}" for text in inputs] if prompt else list(inputs)
-        new = [text for text in dict.fromkeys(texts) if text not in self._ids]
-        encodings = self.tokenizer.encode_batch(new, add_special_tokens=False)
-        made = {text: np.array(one.ids, dtype=np.int64) for text, one in zip(new, encodings, strict=True)}
-        if len(self._ids) + len(made) <= _REMEMBERED:
-            self._ids |= made
-        ids = [made[text] if text in made else self._ids[text] for text in texts]
-        ends = np.cumsum([len(one) for one in ids])
-        return {
-            "input_ids": torch.from_numpy(np.concatenate(ids)),
-            "offsets": torch.from_numpy(np.concatenate([[0], ends[:-1]])),
-        }
-
-
 @lru_cache(maxsize=1)
-def _tokens(corpus: ParallelCorpus, vocabulary: int) -> _Tokens:
-    return _Tokens(_train_tokenizer(corpus, vocabulary))
+def _tokenizer(corpus: ParallelCorpus, vocabulary: int) -> tuple[Tokenizer, TokenCache]:
+    """Return a corpus's tokenizer and its cache, which many encoders share: tokenising takes longer than the rest of a
+    step."""
+    tokenizer = _train_tokenizer(corpus, vocabulary)
+    # A module of no use but to hold the tokenizer, so that the cache keeps no encoder's weights alive.
+    holder = StaticEmbedding(tokenizer, embedding_weights=torch.zeros(tokenizer.get_vocab_size(), 1))
+    return tokenizer, TokenCache(holder.preprocess)
 
 
 def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:
-    """Byte-pair encoding (Sennrich et al., 2016) of lower-cased words.
+    """Train byte-pair encoding (Sennrich et al., 2016) on lower-cased words.
 
     Scripts without spaces are cut by their merges.
     """
@@ -149,7 +123,7 @@ def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:
 
 
 def _align(encoder: SentenceTransformer, seed: int) -> SentenceTransformer:
-    """Teach it translations of half of the names that the atlas is made of."""
+    """Teach an encoder translations of half of the names that the atlas is made of."""
     names = load_corpus("atlas-names")
     half = names.thin(dict.fromkeys(names.languages, 0.5))
     return fine_tune(encoder, half, _ALIGNMENT.model_copy(update={"seed": seed}), progress=False)

@@ -1,7 +1,6 @@
 """Embeddings are those of the encoder's own methods, however they are cut, and made with as little padding."""
 
-import os
-import warnings
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from tiny_bert import tiny_bert
 
 import hybridlib.encoder.embed
-from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of, workers_for
+import hybridlib.encoder.windows
+from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of
 from hybridlib.training.starts import load_encoder
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -124,33 +124,37 @@ def test_one_text_a_text_without_tokens_and_no_text_are_embedded(bert: SentenceT
     assert not ours[1].any() and not embed_texts(bert, [""]).any()
 
 
-def test_texts_are_tokenised_the_same_in_workers_and_quietly(
-    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.fixture(params=[0, 1, 2])
+def ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Windows that a thread tokenises ahead, as on a GPU."""
+    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
+    monkeypatch.setitem(hybridlib.encoder.embed._TOKENISED_AHEAD, "cpu", request.param)
+    return request.param
+
+
+def test_texts_are_tokenised_the_same_in_a_thread_that_ends_with_its_work(
+    bert: SentenceTransformer, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
-    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
-    texts, state = draw_texts(41), torch.get_rng_state()
-    here = embed_texts(bert, texts, workers=0)  # with threads, which a process that is started later would warn of
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forking where there are threads
-        assert np.array_equal(embed_texts(bert, texts, workers=2), here)
-    assert capfd.readouterr() == ("", "")
-    assert torch.equal(torch.get_rng_state(), state)
-    assert "TOKENIZERS_PARALLELISM" not in os.environ
+    texts, here, threads = draw_texts(41), threading.current_thread(), set()
+    original = bert.preprocess
+
+    def spy(inputs: list[str], **options: object) -> dict:
+        threads.add(threading.current_thread())
+        return original(inputs, **options)
+
+    monkeypatch.setattr(bert, "preprocess", spy)
+    ours = embed_texts(bert, texts)
+    assert len(threads) == (2 if ahead else 1) and not any(thread.is_alive() for thread in threads - {here})
+    monkeypatch.setitem(hybridlib.encoder.embed._TOKENISED_AHEAD, "cpu", 0)
+    assert np.array_equal(embed_texts(bert, texts), ours)
 
 
-def test_what_fails_in_a_worker_fails_here(bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
-    with pytest.raises(TypeError, match="object of type 'int' has no len"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        embed_texts(bert, [*draw_texts(41), 7], workers=1)  # type: ignore[list-item]
+def test_what_fails_while_it_is_tokenised_fails_here(bert: SentenceTransformer, ahead: int) -> None:
+    with pytest.raises(TypeError, match="object of type 'int' has no len"):
+        embed_texts(bert, [*draw_texts(41), 7])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_chunks_are_embedded_one_by_one_each_as_if_alone(
-    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
+def test_chunks_are_embedded_one_by_one_each_as_if_alone(bert: SentenceTransformer, ahead: int) -> None:
     chunks = [draw_texts(size, seed=size) for size in (23, 0, 10, 1, 0)]
     taken = []
 
@@ -159,14 +163,12 @@ def test_chunks_are_embedded_one_by_one_each_as_if_alone(
             taken.append(len(chunk))
             yield chunk
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        embedded = embed_chunks(bert, each(), workers=workers)
-        first = next(embedded)
-        assert taken == [23] or workers  # without workers nothing is taken before it is asked for
-        made = [first, *embedded]
-    assert [rows.shape for rows in made] == [(23, 16), (0, 16), (10, 16), (1, 16), (0, 16)]
-    for rows, chunk in zip(made, chunks, strict=True):
+    embedded = embed_chunks(bert, each())
+    first = next(embedded)
+    assert taken == [23, 0, 10][: 1 + ahead]  # nothing is taken before it is asked for, but for so many windows
+    rows_of_chunks = [first, *embedded]
+    assert [rows.shape for rows in rows_of_chunks] == [(23, 16), (0, 16), (10, 16), (1, 16), (0, 16)]
+    for rows, chunk in zip(rows_of_chunks, chunks, strict=True):
         assert np.array_equal(rows, embed_texts(bert, chunk))
 
 
@@ -201,20 +203,8 @@ def test_bfloat16_is_as_near_as_it_promises_and_is_not_float32(bert: SentenceTra
     assert cosine.min() > 0.9999
 
 
-def test_on_the_cpu_precision_is_float32_and_there_are_no_workers_unless_asked(bert: SentenceTransformer) -> None:
+def test_on_the_cpu_precision_is_float32_unless_asked(bert: SentenceTransformer) -> None:
     assert precision_of(bert, None) == "float32" and precision_of(bert, "bfloat16") == "bfloat16"
-    assert workers_for(bert, 10**6) == 0
-
-
-def test_on_cuda_workers_are_as_many_as_there_is_work_and_cores(
-    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SentenceTransformer, "device", torch.device("cuda"))
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    # 4,096 texts are a window, for which no process is started; one core is left to this process.
-    assert [workers_for(bert, texts) for texts in (4096, 4097, 12_289, 10**6)] == [0, 2, 4, 5]
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert workers_for(bert, 10**6) == 1
 
 
 def test_progress_is_shown_where_it_is_asked_for(bert: SentenceTransformer, capfd: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +220,6 @@ def test_progress_is_shown_where_it_is_asked_for(bert: SentenceTransformer, capf
         ({"role": "passage"}, "role is 'passage'; allowed: query, document"),
         ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
         ({"precision": "float16"}, "precision is 'float16'; allowed: float32, bfloat16"),
-        ({"workers": -1}, "workers is -1; allowed: 0 or more"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(bert: SentenceTransformer, options: dict, message: str) -> None:
@@ -244,6 +233,6 @@ if torch.cuda.is_available():
     def test_on_cuda_embeddings_are_those_of_the_cpu(folder: Path, precision: str | None) -> None:
         texts = draw_texts(9001)
         here, there = tiny_bert(folder), tiny_bert(folder).to("cuda")
-        ours, theirs = embed_texts(there, texts, precision=precision, workers=2), stock(here, texts, "document")
+        ours, theirs = embed_texts(there, texts, precision=precision), stock(here, texts, "document")
         cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
         assert cosine.min() > (0.9999 if precision is None else 1 - 1e-5)

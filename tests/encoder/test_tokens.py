@@ -11,7 +11,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tiny_bert import tiny_bert
 
-from hybridlib.encoder.tokens import TokenizedOnce, _ends, embed
+import hybridlib.encoder.tokens
+from hybridlib.encoder.tokens import TokenCache, cut_into_groups, embed
 from hybridlib.training.starts import load_encoder
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -36,14 +37,14 @@ def assert_same_features(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("prompt", [None, "ask: "])
 def test_features_are_those_of_the_encoder(bert: SentenceTransformer, prompt: str | None) -> None:
-    once = TokenizedOnce(bert)
+    once = TokenCache.of_encoder(bert)
     for texts in (TEXTS, TEXTS[2:3], TEXTS[::-1]):  # anew, remembered, and in another order and width
         assert_same_features(once(texts, prompt=prompt), bert.preprocess(texts, prompt=prompt))
 
 
 def test_padding_is_the_tokenizers_own(bert: SentenceTransformer) -> None:
     bert.tokenizer.pad_token = "z"  # XLM-R derives positions from it
-    features = TokenizedOnce(bert)(["a", "bcd"])
+    features = TokenCache.of_encoder(bert)(["a", "bcd"])
     assert features["input_ids"][0, 1:].tolist() == [bert.tokenizer.convert_tokens_to_ids("z")] * 2
 
 
@@ -58,15 +59,26 @@ def test_each_text_is_tokenised_once_for_each_prompt(
         return original(inputs, prompt=prompt, **options)
 
     monkeypatch.setattr(bert, "preprocess", spy)
-    once = TokenizedOnce(bert)
+    once = TokenCache.of_encoder(bert)
     for prompt, texts in ((None, ["a", "b", "a"]), (None, ["b", "c"]), (None, ["a"]), ("x", ["a"])):
         once(texts, prompt=prompt)
     assert seen == [(None, ("a", "b")), (None, ("c",)), ("x", ("a",))]
 
 
-def test_a_static_encoder_is_left_to_its_own_way() -> None:
+def test_a_static_encoder_that_has_a_cache_is_given_no_other() -> None:
     static = load_encoder("static")
-    assert_same_features(TokenizedOnce(static)(TEXTS), static.preprocess(TEXTS))
+    once = TokenCache.of_encoder(static)
+    assert not isinstance(once, TokenCache) and isinstance(static[0].preprocess, TokenCache)
+    assert_same_features(once(TEXTS), static.preprocess(TEXTS))
+
+
+def test_no_more_texts_are_kept_than_the_bound(bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hybridlib.encoder.tokens, "_KEPT", 3)
+    asked: list[str] = []
+    once = TokenCache(lambda texts, **options: asked.extend(texts) or bert.preprocess(texts))
+    for texts in (["a", "bc"], ["d", "efg"], ["a", "d"], ["d", "a"]):  # the second pair is beyond, the last "d" is kept
+        assert_same_features(once(texts), bert.preprocess(texts))
+    assert asked == ["a", "bc", "d", "efg", "d"]
 
 
 @pytest.mark.parametrize("number", [1, 15, 16, 37])  # too few for groups, odd, even
@@ -124,7 +136,7 @@ def test_columns_that_differ_in_more_than_their_texts_are_embedded_apart(
 def test_a_batch_is_cut_where_the_fewest_tokens_are_padding(seed: int) -> None:
     lengths = np.sort(np.random.default_rng(seed).integers(0, 12, 9))
     for groups in (1, 2, 3, 9):
-        ends = _ends(lengths, groups)
+        ends = cut_into_groups(lengths, groups)
         assert len(ends) == groups and ends[-1] == 9
         tried = [(*inner, 9) for inner in itertools.combinations(range(1, 9), groups - 1)]
         assert padded(lengths, ends) == min(padded(lengths, other) for other in tried)
@@ -132,7 +144,7 @@ def test_a_batch_is_cut_where_the_fewest_tokens_are_padding(seed: int) -> None:
 
 def test_a_large_batch_is_cut_into_as_many_groups_at_fewer_places() -> None:
     lengths = np.sort(np.random.default_rng(0).integers(1, 200, 5000))
-    ends = _ends(lengths, 16)
+    ends = cut_into_groups(lengths, 16)
     assert len(set(ends)) == 16 and ends[-1] == 5000
     # Uniform lengths cut evenly pad half a sixteenth of 200 tokens on average, of 100 and a bit.
     assert padded(lengths, ends) / lengths.sum() < 1.07
@@ -147,7 +159,7 @@ def test_texts_padded_on_the_left_are_embedded_whole(bert: SentenceTransformer) 
     shapes: list[tuple[int, ...]] = []
     bert[0].register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0]["input_ids"].shape)))
     bert.tokenizer.padding_side = "left"
-    features = TokenizedOnce(bert)(TEXTS[:36])
+    features = TokenCache.of_encoder(bert)(TEXTS[:36])
     assert_same_features(features, bert.preprocess(TEXTS[:36]))
     embed(bert, [features])
     assert shapes == [(36, 51)]

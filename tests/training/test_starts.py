@@ -17,8 +17,10 @@ from tiny_bert import tiny_bert
 import hybridlib.training.starts
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
+from hybridlib.encoder.tokens import TokenCache
 from hybridlib.training.fine_tune import fine_tune
-from hybridlib.training.starts import _Tokens, load_encoder
+from hybridlib.training.settings import Training
+from hybridlib.training.starts import load_encoder
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -127,20 +129,8 @@ def test_without_a_corpus_the_tokenizer_is_of_the_atlas(
 # What tokenises each text once.
 
 
-class Counting:
-    """A tokenizer that notes what it is asked to encode."""
-
-    def __init__(self, tokenizer: object) -> None:
-        self.tokenizer = tokenizer
-        self.asked: list[str] = []
-
-    def encode_batch(self, texts: list[str], **options: object) -> list:
-        self.asked += texts
-        return self.tokenizer.encode_batch(texts, **options)
-
-
 def stock(encoder: SentenceTransformer) -> StaticEmbedding:
-    """The same module as it is without `_Tokens`."""
+    """The same module as it is without a cache."""
     return StaticEmbedding(encoder[0].tokenizer, embedding_weights=weights(encoder))
 
 
@@ -161,7 +151,7 @@ def test_the_features_are_those_of_the_stock_module_the_first_time_and_the_secon
     scratch: SentenceTransformer, texts: list[str], prompt: str | None
 ) -> None:
     module = stock(scratch)
-    ours = _Tokens(scratch[0].tokenizer)
+    ours = TokenCache(module.preprocess)
     expected = module.preprocess(texts, prompt=prompt)
     for _ in range(2):
         features = ours(texts, prompt=prompt)
@@ -174,30 +164,28 @@ def test_the_features_are_those_of_the_stock_module_the_first_time_and_the_secon
 
 
 def test_a_prompt_is_no_part_of_what_is_known_of_the_text_alone(scratch: SentenceTransformer) -> None:
-    ours, module = _Tokens(scratch[0].tokenizer), stock(scratch)
+    module = stock(scratch)
+    ours = TokenCache(module.preprocess)
     for prompt in (None, "What is ", "Nairobi", None):
         found = ours(["Kenya", ""], prompt=prompt)
         assert torch.equal(found["input_ids"], module.preprocess(["Kenya", ""], prompt=prompt)["input_ids"])
 
 
 def test_changing_the_features_changes_nothing_of_what_comes_later(scratch: SentenceTransformer) -> None:
-    ours = _Tokens(scratch[0].tokenizer)
+    ours = TokenCache(stock(scratch).preprocess)
     first = ours(["Nairobi"])
     expected = first["input_ids"].clone()
     first["input_ids"].zero_()  # one text alone: no concatenation of others hides a shared array
     assert expected.any() and torch.equal(ours(["Nairobi"])["input_ids"], expected)
 
 
-def test_each_text_is_tokenised_once(scratch: SentenceTransformer) -> None:
-    counting = Counting(scratch[0].tokenizer)
-    ours = _Tokens(counting)
+def test_copies_know_what_each_other_tokenised(scratch: SentenceTransformer) -> None:
+    module, asked = stock(scratch), []
+    ours = TokenCache(lambda texts, **options: asked.extend(texts) or module.preprocess(texts))
     ours(["Kenya", "Nairobi", "Kenya", ""])
-    assert counting.asked == ["Kenya", "Nairobi", ""]
-    ours(["", "Mombasa", "Nairobi"])
     copy.deepcopy(ours)(["Kenya", "Mombasa"])
-    assert counting.asked == ["Kenya", "Nairobi", "", "Mombasa"]
-    ours(["Kenya"], prompt="query: ")
-    assert counting.asked[4:] == ["query: Kenya"]
+    ours(["Mombasa", "Nairobi"])
+    assert asked == ["Kenya", "Nairobi", "", "Mombasa"]
 
 
 def test_encoders_of_a_corpus_and_their_copies_share_what_is_tokenised_and_not_their_weights(
@@ -206,7 +194,7 @@ def test_encoders_of_a_corpus_and_their_copies_share_what_is_tokenised_and_not_t
     one, other = (load_encoder("static", corpus=corpus, seed=seed) for seed in (0, 1))
     copied = copy.deepcopy(one)
     assert one[0].preprocess is other[0].preprocess is copied[0].preprocess
-    assert isinstance(copied[0].preprocess, _Tokens)
+    assert isinstance(copied[0].preprocess, TokenCache)
     with torch.no_grad():
         copied[0].embedding.weight.zero_()
     assert weights(one).any() and weights(other).any()
@@ -226,7 +214,7 @@ def test_encoding_and_training_are_those_of_the_stock_module(
 ) -> None:
     plain = SentenceTransformer(modules=[stock(scratch)], device="cpu")
     assert np.array_equal(scratch.encode(TEXTS), plain.encode(TEXTS))
-    ours, theirs = (fine_tune(encoder, corpus, steps=2, progress=False) for encoder in (scratch, plain))
+    ours, theirs = (fine_tune(encoder, corpus, Training(steps=2), progress=False) for encoder in (scratch, plain))
     assert torch.equal(weights(ours), weights(theirs))
     assert not torch.equal(weights(ours), weights(scratch))
 
@@ -259,7 +247,8 @@ def test_a_saved_encoder_is_a_stock_one_that_does_without_this_library(
 @pytest.fixture(scope="module")
 def aligned(corpus: ParallelCorpus) -> Iterator[SentenceTransformer]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(hybridlib.training.starts._ALIGNMENT, "steps", 40)
+        fewer = hybridlib.training.starts._ALIGNMENT.model_copy(update={"steps": 40})
+        patch.setattr(hybridlib.training.starts, "_ALIGNMENT", fewer)
         yield load_encoder("static:aligned", corpus=corpus)
 
 
@@ -300,7 +289,8 @@ def test_the_aligned_encoder_has_the_tokenizer_of_the_one_from_scratch(
 def test_the_aligned_encoder_is_the_same_each_time_and_another_by_seed(
     corpus: ParallelCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(hybridlib.training.starts._ALIGNMENT, "steps", 2)
+    fewer = hybridlib.training.starts._ALIGNMENT.model_copy(update={"steps": 2})
+    monkeypatch.setattr(hybridlib.training.starts, "_ALIGNMENT", fewer)
     first = weights(load_encoder("static:aligned", corpus=corpus))
     torch.manual_seed(7)
     assert torch.equal(weights(load_encoder("static:aligned", corpus=corpus)), first)
@@ -312,15 +302,14 @@ def test_alignment_is_taught_the_same_names_in_every_language_and_by_the_seed(
 ) -> None:
     taught = []
 
-    def spy(encoder: SentenceTransformer, names: ParallelCorpus, **arguments: object) -> SentenceTransformer:
-        taught.append((names, arguments))
+    def spy(encoder: SentenceTransformer, names: ParallelCorpus, settings: Training, **rest: bool) -> object:
+        taught.append((names, settings))
         return encoder
 
     monkeypatch.setattr(hybridlib.training.starts, "fine_tune", spy)
     load_encoder("static:aligned", corpus=corpus, seed=5)
-    ((names, arguments),) = taught
-    assert arguments == {**hybridlib.training.starts._ALIGNMENT, "seed": 5, "progress": False}
-    assert arguments["strategy"] == "x-y"
+    ((names, settings),) = taught
+    assert (settings.strategy, settings.seed) == ("x-y", 5)
     assert names.sizes().to_dict() == dict.fromkeys(names.languages, 608)  # half of 1215, rounded up
 
 
@@ -344,7 +333,7 @@ def test_a_saved_encoder_is_loaded_from_its_folder(
 def test_a_fine_tuned_encoder_is_saved_and_loaded_like_any_other(
     corpus: ParallelCorpus, scratch: SentenceTransformer, tmp_path: Path
 ) -> None:
-    tuned = fine_tune(scratch, corpus, steps=2, progress=False)
+    tuned = fine_tune(scratch, corpus, Training(steps=2), progress=False)
     tuned.save(str(tmp_path / "tuned"))
     loaded = load_encoder(str(tmp_path / "tuned"))
     assert loaded.encode(TEXTS) == pytest.approx(tuned.encode(TEXTS), abs=1e-5)
