@@ -1,24 +1,25 @@
 """The batch sampler: batches that are monolingual with probability alpha and cross-lingual otherwise.
 
-`hybridlib.sampler.strategies` says what every strategy draws.
+`hybridlib.sampler.strategies` has the rules of every strategy.
 
-How languages are drawn. They are dealt from a shuffled deck that holds every language (for cross-lingual pairs: every
-ordered pair of languages) in proportion to its weight, but at least once, and from the next deck when it is used up.
-Each draw alone is as if drawn at random; together they are balanced. The weight is the number of items to the power
-1 / temperature: 1 is in proportion to size, infinity is uniform. Languages that share no item are never paired.
-Datasets, one a batch, are dealt alike.
+How languages are drawn. They are dealt from a shuffled deck, and from the next one when it is used up. A deck holds
+every language (for cross-lingual pairs: every ordered pair of languages) in proportion to its weight, but at least
+once. Each draw alone is as random as any; together they are balanced. The weight is the number of items to the power
+1 / temperature: 1 is in proportion to size, infinity is uniform. Languages that share no item are never paired. Each
+batch is of one dataset; datasets are dealt in the same way.
 
-How items are drawn. Each language (or pair) goes through its items in rounds, each item once, and no item comes twice
-in a batch, in any language; `hybridlib.sampler.streams` says how.
+How items are drawn. Each language (or pair) goes through its items in rounds, each item once. No item comes twice in a
+batch, in any language. `hybridlib.sampler.streams` says how.
 
-All of this is a function of (seed, epoch, number of the batch): nothing is remembered from the batch before, so
-resuming is exact, and any batch can be asked for. Items, modes, languages and datasets are drawn from independent
-streams, and so are datasets from each other.
+A batch is a function of (seed, epoch, number of the batch). Nothing is remembered from the batch before, so resuming is
+exact, and any batch can be asked for. Items, modes, languages and datasets are drawn from independent streams, and so
+are datasets from each other.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
@@ -27,10 +28,11 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from hybridlib.sampler.availability import Availability
 from hybridlib.sampler.decks import Deck, tempered_weights
 from hybridlib.sampler.permutation import mix
-from hybridlib.sampler.strategies import Decks, Strategy
+from hybridlib.sampler.strategies import Decks, find_strategy, monolingual_share
 from hybridlib.sampler.streams import Draw, Keys, Streams
 
 _BATCHES_AT_ONCE = 1 << 14
+_UNUSED = {"valid_label_columns", "generator"}
 
 
 class HybridBatchSampler(DefaultBatchSampler):
@@ -47,22 +49,23 @@ class HybridBatchSampler(DefaultBatchSampler):
         dataset: the table of a `ParallelCorpus`, or its `Availability`.
         batch_size: pairs in a batch; every batch is full.
         drop_last: whether the epoch's length, items / batch_size, is rounded down or up.
-        valid_label_columns, generator: taken because the trainer gives them; not used.
-        seed: 0 or more; another seed, other batches.
+        seed: 0 or more; another seed gives other batches.
         strategy: one of `hybridlib.names.STRATEGIES`.
         alpha: probability that a batch is monolingual, for `hybrid`.
-        language_temperature: 1 draws languages in proportion to their items, infinity uniformly, between is between;
-            for `round-robin-entries` the questions' languages only, as each is the passages' once a round.
+        language_temperature: 1 draws languages in proportion to their items, infinity uniformly. With
+            `round-robin-entries` it counts for questions only, as each language is the passages' once a round.
         dataset_temperature: the same for datasets.
+        unused: `valid_label_columns` and `generator`, which the trainer hands over to every batch sampler.
 
     Attributes:
         batch_size: *rows* in a batch, two a pair, as accelerate needs it to split batches over processes.
         pairs: pairs in a batch.
 
     Raises:
-        ValueError: an argument is out of range, or a batch asks for more different items than the languages of a
-            dataset can give: every language, where questions or passages of a batch are in one, else some language, or
-            for cross-lingual batches two.
+        TypeError: there is no such argument.
+        ValueError: an argument is out of range, or a dataset has too few items for a batch. Where questions or passages
+            of a batch are in one language, every language must fill a batch; else some language must, or for
+            cross-lingual batches some two.
 
     >>> from hybridlib.sampler.availability import Availability, Segment
     >>> everywhere = np.full((2, 1), 255, dtype=np.uint8)  # 8 items, each in both languages
@@ -80,16 +83,17 @@ class HybridBatchSampler(DefaultBatchSampler):
         dataset: datasets.Dataset | Availability,
         batch_size: int,
         drop_last: bool = False,
-        valid_label_columns: list[str] | None = None,
-        generator: object = None,
-        seed: int = 0,
         *,
+        seed: int = 0,
         strategy: str = "hybrid",
         alpha: float = 0.5,
         language_temperature: float = math.inf,
         dataset_temperature: float = 1.0,
+        **unused: Any,
     ) -> None:
-        self._strategy = Strategy(strategy, alpha)
+        if unknown := unused.keys() - _UNUSED:
+            raise TypeError(f"HybridBatchSampler has no argument {', '.join(sorted(unknown))}")
+        self.alpha = monolingual_share(strategy, alpha)
         temperatures = {"language_temperature": language_temperature, "dataset_temperature": dataset_temperature}
         for name, temperature in temperatures.items():
             if not temperature > 0:
@@ -102,9 +106,12 @@ class HybridBatchSampler(DefaultBatchSampler):
         super().__init__(rows, 2 * batch_size, drop_last, seed=seed)
         self.pairs = batch_size
         self.strategy = strategy
-        self.alpha = self._strategy.monolingual
+        self._rules = find_strategy(strategy)
         segments, languages = self.availability.segments, self.availability.languages
-        self._decks = [Decks.of(self._strategy, one, languages, self.pairs, language_temperature) for one in segments]
+        self._decks = [
+            Decks.from_segment(segment, languages, self._rules, self.alpha, self.pairs, language_temperature)
+            for segment in segments
+        ]
         sizes = np.array([segment.items for segment in segments])
         self._datasets = Deck.from_weights(np.arange(len(sizes)), tempered_weights(sizes, dataset_temperature))
         self._epoch: _Epoch | None = None
@@ -118,7 +125,7 @@ class HybridBatchSampler(DefaultBatchSampler):
             yield self.batch(number)
 
     def batch(self, number: int) -> list[int]:
-        """The rows of one batch of the current epoch, without drawing those before it."""
+        """Return the rows of one batch of the current epoch, without drawing those before it."""
         item, query_language, passage_language = self.draw(number)
         rows = np.empty(2 * self.pairs, dtype=np.int64)
         rows[0::2] = item * len(self.availability.languages) + query_language
@@ -126,35 +133,33 @@ class HybridBatchSampler(DefaultBatchSampler):
         return rows.tolist()
 
     def draw(self, number: int) -> Draw:
-        """The items of a batch and the numbers of the languages of their queries and passages. (B,), (B,), (B,)
+        """Return the items of a batch, and the numbers of their queries' and passages' languages. (B,), (B,), (B,)
 
         Raises:
             IndexError: the epoch has no such batch.
         """
         if not 0 <= number < len(self):
             raise IndexError(f"batch is {number}; allowed: 0 to {len(self) - 1}")
-        epoch = self._scheduled()
-        streams, turn = epoch.streams[epoch.schedule.dataset[number]], int(epoch.schedule.turn[number])
-        if epoch.schedule.monolingual[number]:
-            return streams.monolingual(turn)
-        if self.strategy == "mix-entries":
-            return streams.entries(turn)
-        return streams.round_robin(turn) if self.strategy == "round-robin-entries" else streams.paired(turn)
-
-    def _scheduled(self) -> "_Epoch":
-        """What is known of an epoch before its batches: 9 bytes a batch, made anew when the epoch changes."""
         if self._epoch is None or self._epoch.number != self.epoch:
-            keys = [Keys(self.seed, self.epoch, dataset) for dataset in range(len(self._decks))]
-            begins = range(0, len(self), _BATCHES_AT_ONCE)  # what is drawn in between takes a hundred bytes a batch
-            numbers = [np.arange(begin, min(begin + _BATCHES_AT_ONCE, len(self))) for begin in begins]
-            dataset = [self._datasets.deal(some, keys[0].of("datasets", 0))[0].astype(np.int32) for some in numbers]
-            monolingual = [_uniform(some, keys[0].of("modes", 0)) < self.alpha for some in numbers]
-            streams = [
-                Streams(*one, self.pairs) for one in zip(self.availability.segments, self._decks, keys, strict=True)
-            ]
-            schedule = _Schedule.of(np.concatenate(dataset), np.concatenate(monolingual))
-            self._epoch = _Epoch(self.epoch, schedule, streams)
-        return self._epoch
+            self._epoch = self._begin_epoch()
+        schedule = self._epoch.schedule
+        streams, turn = self._epoch.streams[schedule.dataset[number]], int(schedule.turn[number])
+        if schedule.monolingual[number]:
+            return streams.monolingual(turn)
+        if self._rules.round_robin:
+            return streams.round_robin(turn)
+        return streams.entries(turn) if self._rules.one_passage_language else streams.paired(turn)
+
+    def _begin_epoch(self) -> "_Epoch":
+        """Draw what is known of an epoch before its batches: 9 bytes a batch."""
+        keys = [Keys(self.seed, self.epoch, dataset) for dataset in range(len(self._decks))]
+        begins = range(0, len(self), _BATCHES_AT_ONCE)  # what is drawn in between takes a hundred bytes a batch
+        numbers = [np.arange(begin, min(begin + _BATCHES_AT_ONCE, len(self))) for begin in begins]
+        dataset = [self._datasets.deal(some, keys[0].of("datasets", 0))[0].astype(np.int32) for some in numbers]
+        monolingual = [_uniform(some, keys[0].of("modes", 0)) < self.alpha for some in numbers]
+        of_datasets = zip(self.availability.segments, self._decks, keys, strict=True)
+        streams = [Streams(segment, decks, of_one, self.pairs) for segment, decks, of_one in of_datasets]
+        return _Epoch(self.epoch, _Schedule.count(np.concatenate(dataset), np.concatenate(monolingual)), streams)
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,12 @@ class _Schedule:
     turn: np.ndarray
 
     @classmethod
-    def of(cls, dataset: np.ndarray, monolingual: np.ndarray) -> "_Schedule":
+    def count(cls, dataset: np.ndarray, monolingual: np.ndarray) -> "_Schedule":
+        """Count the batches of the same dataset and mode before each."""
         kind = dataset * 2 + monolingual
         turn = np.empty(len(kind), dtype=np.int32)
-        for k in np.unique(kind):
-            turn[kind == k] = np.arange((kind == k).sum())
+        for one in np.unique(kind):
+            turn[kind == one] = np.arange((kind == one).sum())
         return cls(dataset.astype(np.int32), monolingual, turn)
 
 
@@ -184,5 +190,5 @@ class _Epoch:
 
 
 def _uniform(number: np.ndarray, key: np.uint64) -> np.ndarray:
-    """A number in [0, 1) for each, from the 53 high bits of its hash."""
+    """Return a number in [0, 1) for each, from the 53 high bits of its hash."""
     return (mix(mix(number) ^ key) >> np.uint64(11)) * 2.0**-53

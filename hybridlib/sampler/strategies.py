@@ -1,78 +1,115 @@
-"""The strategies: in which languages each draws its batches, and the largest batch that these can fill.
+"""The table of strategies: which languages each draws, and the decks that these are dealt from.
 
 A batch is drawn in one of four ways, and every strategy is a choice among them:
 
-- *monolingual*: one language for the whole batch, question and passage in it (`x-x-mono`; `en-en` with English alone);
-- *mixed*: one language for each pair, question and passage in it (`x-x`);
+- *monolingual*: one language for the whole batch, for question and passage (`x-x-mono`; `en-en` takes English alone);
+- *mixed*: one language for each pair, for question and passage (`x-x`);
 - *cross-lingual*: two different languages for each pair (`x-y`);
-- *free*: two languages for each pair, drawn independently, so they may be the same (`mix-passages`); or one language
-  for all passages of the batch and one for each question (`mix-entries`, `round-robin-entries`).
+- *free*: two languages for each pair, which may be the same (`mix-passages`), or one language for all passages of the
+  batch and one for each question (`mix-entries`, `round-robin-entries`).
 
 `hybrid` draws a monolingual batch with probability alpha and a cross-lingual one otherwise. The first five names are
 those of LAReQA (Roy et al., 2020, section 4) and of the paper (arXiv 2408.10536, section 3).
 
-The last three carry over how Multilingual Translate-Distill mixes languages (Yang et al., SIGIR 2024, arXiv
-2405.00977). There an entry is a question with the passages it is ranked over, and a batch is several entries; here the
-passages of a batch are ranked for each of its questions, so the batch is one entry to all of them:
+The last three follow Multilingual Translate-Distill (Yang et al., SIGIR 2024, arXiv 2405.00977). There an entry is a
+question with the passages it is ranked over, and a batch is several entries. Here the passages of a batch are ranked
+for each of its questions, so they are the entry of every question:
 
-- `mix-passages`: an entry's passages are in languages of their own, so each question sees passages of all languages.
-- `mix-entries`: an entry's passages are in one language, drawn for it, so each question sees one language at a time.
-- `round-robin-entries`: as mix-entries, but the same questions come back in consecutive batches (of a dataset) until
-  each language has been that of the passages once. Of the items that come back, those that do not exist in a batch's
-  language give way to others that do, in the same question language if any is left; in the next batch they are back.
+- `mix-passages`: each passage has a language of its own, so a question sees passages of all languages.
+- `mix-entries`: all passages are in one language, drawn for the batch, so a question sees one language at a time.
+- `round-robin-entries`: as mix-entries, but the same questions come back in consecutive batches of a dataset, until
+  each language has been that of the passages once. An item that does not exist in a batch's language gives way to
+  another one, with the same question language if possible. In the next batch it is back.
 
 There, all questions are English; here, their languages are drawn like those of the other strategies.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
-from hybridlib.names import STRATEGIES
 from hybridlib.sampler.availability import Segment
 from hybridlib.sampler.decks import Deck, tempered_weights
-
-# Those whose batches have all passages in one language.
-ENTRIES = ("mix-entries", "round-robin-entries")
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A strategy by name, and its probability of a monolingual batch.
+    """The rules of one strategy.
 
-    Raises:
-        ValueError: the name is unknown, or alpha is no probability.
+    Attributes:
+        name: one of `hybridlib.names.STRATEGIES`.
+        monolingual: probability that a batch is monolingual, 0 to 1; None where the user sets it as alpha.
+        pairs: whether question and passage of a pair are in the same language, in different ones, or in any two. It
+            counts for the batches that are not monolingual.
+        english_only: whether English is the only language drawn.
+        one_passage_language: whether all passages of a batch are in one language, while questions are in several.
+        round_robin: whether the same questions come back until each language has been that of the passages.
     """
 
     name: str
-    alpha: float
+    monolingual: float | None
+    pairs: Literal["same", "different", "any"]
+    english_only: bool = False
+    one_passage_language: bool = False
+    round_robin: bool = False
 
-    def __post_init__(self) -> None:
-        if self.name not in STRATEGIES:
-            raise ValueError(f"strategy is {self.name!r}; allowed: {', '.join(STRATEGIES)}")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; allowed: 0 to 1")
 
-    @property
-    def monolingual(self) -> float:
-        """Return the probability that a batch is monolingual."""
-        return monolingual_share(self.name, self.alpha)
+STRATEGY_RECORDS = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("en-en", 1.0, "same", english_only=True),
+        Strategy("x-x", 0.0, "same"),
+        Strategy("x-x-mono", 1.0, "same"),
+        Strategy("x-y", 0.0, "different"),
+        Strategy("hybrid", None, "different"),
+        Strategy("mix-passages", 0.0, "any"),
+        Strategy("mix-entries", 0.0, "any", one_passage_language=True),
+        Strategy("round-robin-entries", 0.0, "any", one_passage_language=True, round_robin=True),
+    )
+}
+
+
+def find_strategy(name: str) -> Strategy:
+    """Return the strategy of a name.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name not in STRATEGY_RECORDS:
+        raise ValueError(f"strategy is {name!r}; allowed: {', '.join(STRATEGY_RECORDS)}")
+    return STRATEGY_RECORDS[name]
 
 
 def monolingual_share(name: str, alpha: float) -> float:
-    """Return the probability that a batch of a strategy is monolingual: alpha counts for `hybrid` only."""
-    return {"en-en": 1.0, "x-x-mono": 1.0, "hybrid": alpha}.get(name, 0.0)
+    """Return the probability that a batch is monolingual; alpha counts for `hybrid` only.
+
+    Args:
+        name: the strategy's.
+        alpha: 0 to 1.
+
+    Raises:
+        ValueError: the name is unknown, or alpha is no probability.
+
+    >>> monolingual_share("hybrid", 0.3), monolingual_share("x-y", 0.3)
+    (0.3, 0.0)
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}; allowed: 0 to 1")
+    share = find_strategy(name).monolingual
+    return alpha if share is None else share
 
 
 @dataclass(frozen=True)
 class Decks:
-    """What the languages of a dataset are dealt from. A card of two languages, a * L + b, is question and passage.
+    """The decks that a dataset's languages are dealt from.
+
+    A card of one language is its number. A card of two is `question * L + passage`, where L is the number of languages.
 
     Attributes:
-        batches: languages, one for a whole batch.
-        same: pairs of one language twice.
-        pairs: pairs of languages for the pairs of a batch; one deck, or for `ENTRIES` one for each passage language.
+        batches: one language for a whole batch.
+        same: the same language for question and passage.
+        pairs: two languages for a pair: one deck, or with `one_passage_language` a deck for each passage language.
     """
 
     batches: Deck
@@ -80,15 +117,22 @@ class Decks:
     pairs: tuple[Deck, ...]
 
     @classmethod
-    def of(
-        cls, strategy: Strategy, segment: Segment, languages: tuple[str, ...], pairs: int, temperature: float
+    def from_segment(
+        cls,
+        segment: Segment,
+        languages: tuple[str, ...],
+        strategy: Strategy,
+        share: float,
+        pairs: int,
+        temperature: float,
     ) -> Self:
-        """The decks of a dataset.
+        """Make the decks of a dataset, after checking that it can fill every batch.
 
         Args:
-            strategy: what is drawn.
             segment: the dataset.
             languages: their codes.
+            strategy: what is drawn.
+            share: probability of a monolingual batch.
             pairs: pairs in a batch.
             temperature: languages are weighted by their items to the power 1 / temperature.
 
@@ -96,50 +140,54 @@ class Decks:
             ValueError: the dataset cannot fill a batch.
         """
         number = np.arange(len(languages))
-        items = np.where(_drawn(strategy, segment, languages), segment.count(number, number), 0)  # (L,)
+        drawn = _drawn_languages(strategy, segment, languages)
+        items = np.where(drawn, segment.count(number, number), 0)  # (L,)
         weights = tempered_weights(items, temperature)
-        a, b = np.divmod(np.arange(len(number) ** 2), len(number))
-        per_pair = weights[a] * weights[b] * (segment.count(a, b) > 0) * _allowed(strategy, a, b)  # (L * L,)
-        if strategy.monolingual > 0 or strategy.name in ENTRIES:
-            _check_one_language(strategy, segment, dict(zip(languages, items.tolist(), strict=True)), pairs)
-        if strategy.monolingual < 1:
-            _check_pairs(strategy, segment, a[per_pair > 0], b[per_pair > 0], pairs)
         same = Deck.from_weights(number * (len(number) + 1), weights)
-        if strategy.name in ENTRIES:
-            decks = [Deck.from_weights(number * len(number) + n, per_pair[b == n]) for n in number]
-        else:
-            decks = [same if strategy.name == "x-x" else Deck.from_weights(np.arange(len(per_pair)), per_pair)]
-        # Round and round, each language has its turn, however small.
-        of_batches = np.sign(weights) if strategy.name == "round-robin-entries" else weights
-        return cls(Deck.from_weights(number, of_batches), same, tuple(decks))
+        decks = cls(
+            # In turn, each language counts alike, however few items it has.
+            batches=Deck.from_weights(number, np.sign(weights) if strategy.round_robin else weights),
+            same=same,
+            pairs=(same,) if strategy.pairs == "same" else _pair_decks(strategy, segment, weights),
+        )
+        if share > 0 or strategy.one_passage_language:
+            _check_each_language(strategy, segment, dict(zip(languages, items.tolist(), strict=True)), pairs)
+        if share < 1:
+            _check_pairs(strategy, segment, np.concatenate([deck.cards for deck in decks.pairs]), pairs)
+        return decks
 
 
-def _allowed(strategy: Strategy, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Which pairs of languages a strategy draws for the pairs of a batch. (n,)"""
-    if strategy.name == "x-x":
-        return a == b
-    return a != b if strategy.name in ("x-y", "hybrid") else np.full(len(a), True)
+def _pair_decks(strategy: Strategy, segment: Segment, weights: np.ndarray) -> tuple[Deck, ...]:
+    """Return the deck of pairs of languages that share an item, or one for each passage language."""
+    cards = np.arange(len(weights) ** 2)
+    a, b = np.divmod(cards, len(weights))
+    per_card = weights[a] * weights[b] * (segment.count(a, b) > 0)  # (L * L,)
+    if strategy.pairs == "different":
+        per_card *= a != b
+    if not strategy.one_passage_language:
+        return (Deck.from_weights(cards, per_card),)
+    return tuple(Deck.from_weights(cards[b == passage], per_card[b == passage]) for passage in range(len(weights)))
 
 
-def _drawn(strategy: Strategy, segment: Segment, languages: tuple[str, ...]) -> np.ndarray:
-    """Which languages a dataset is drawn in. (L,)"""
-    codes = np.array(languages)
-    allowed = codes == "en" if strategy.name == "en-en" else np.full(len(codes), True)
-    number = np.arange(len(codes))
-    drawn = allowed & (segment.count(number, number) > 0)
+def _drawn_languages(strategy: Strategy, segment: Segment, languages: tuple[str, ...]) -> np.ndarray:
+    """Return whether each language is drawn. (L,)"""
+    number = np.arange(len(languages))
+    drawn = segment.count(number, number) > 0
+    if strategy.english_only:
+        drawn &= np.array(languages) == "en"
     if not drawn.any():
-        language = "English (en)" if strategy.name == "en-en" else "any language"
         raise ValueError(
-            f"strategy {strategy.name!r} needs items in {language}; dataset {segment.name!r} has none "
-            f"(languages of the corpus: {', '.join(codes)})"
+            f"strategy {strategy.name!r} needs items in {'English (en)' if strategy.english_only else 'any language'}; "
+            f"dataset {segment.name!r} has none (languages of the corpus: {', '.join(languages)})"
         )
     return drawn
 
 
-def _check_one_language(strategy: Strategy, segment: Segment, items: dict[str, int], pairs: int) -> None:
+def _check_each_language(strategy: Strategy, segment: Segment, items: dict[str, int], pairs: int) -> None:
+    """Raise unless each drawn language alone fills a batch."""
     small = [f"{code} ({n})" for code, n in items.items() if 0 < n < pairs]
     if small:
-        kind = "batch of passages in one language" if strategy.name in ENTRIES else "monolingual batch"
+        kind = "batch of passages in one language" if strategy.one_passage_language else "monolingual batch"
         raise ValueError(
             f"batch_size is {pairs}, but a {kind} of dataset {segment.name!r} cannot be filled in "
             f"{', '.join(small)}; allowed: at most {min(n for n in items.values() if n)}, "
@@ -147,17 +195,19 @@ def _check_one_language(strategy: Strategy, segment: Segment, items: dict[str, i
         )
 
 
-def _check_pairs(strategy: Strategy, segment: Segment, a: np.ndarray, b: np.ndarray, pairs: int) -> None:
-    if not len(a):
+def _check_pairs(strategy: Strategy, segment: Segment, cards: np.ndarray, pairs: int) -> None:
+    """Raise unless some languages of the cards have as many items as a batch has pairs.
+
+    That is enough to fill every batch. A pair is given another item while the batch holds fewer than `pairs` items, so
+    these languages have one left. (With `one_passage_language`, the passages' language with itself is on such a card.)
+    """
+    if not len(cards):
         raise ValueError(
             f"strategy {strategy.name!r} needs items that exist in two languages; dataset {segment.name!r} has none"
         )
-    # Enough for every batch to be filled: when a pair is given another item, the batch holds fewer than `pairs`
-    # different ones, so of the languages that have `pairs` items or more, which are in the deck, one is left. (In a
-    # deck of `ENTRIES` the passages' language with itself is such a pair of languages.)
-    most = segment.count(a, b).max()
+    most = segment.count(*np.divmod(cards, len(segment.bits))).max()
     if most < pairs:
-        languages = "no two languages share" if strategy.name in ("x-y", "hybrid") else "no language has"
+        languages = "no two languages share" if strategy.pairs == "different" else "no language has"
         raise ValueError(
             f"batch_size is {pairs}, but {languages} more than {most} items of dataset {segment.name!r}; "
             f"a batch never holds an item twice; allowed: at most {most}"

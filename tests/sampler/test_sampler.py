@@ -26,7 +26,7 @@ from hybridlib.sampler.availability import Availability, Segment
 from hybridlib.sampler.batches import HybridBatchSampler, _Schedule, _uniform
 from hybridlib.sampler.decks import Deck, tempered_weights
 from hybridlib.sampler.permutation import mix, permute
-from hybridlib.sampler.strategies import ENTRIES
+from hybridlib.sampler.strategies import STRATEGY_RECORDS
 from hybridlib.sampler.streams import Keys, fresh_item, item_at, places_of_whole_batch, repeats, replaced
 
 CODES = ("en", "de", "sw", "ja", "fi")
@@ -77,7 +77,7 @@ def largest_batch(grid: np.ndarray, strategy: str, alpha: float = 0.5) -> int:
     alone = grid.sum(axis=0)
     both = [int((grid[:, a] & grid[:, b]).sum()) for a in range(grid.shape[1]) for b in range(a)]
     of_one, of_two = min(alone[alone > 0], default=0), max(both, default=0)
-    if strategy in ENTRIES:
+    if STRATEGY_RECORDS[strategy].one_passage_language:
         return int(of_one)
     if strategy == "hybrid" and 0 < alpha < 1:
         return int(min(of_one, of_two))
@@ -124,7 +124,7 @@ def test_batches_of_any_corpus_are_what_the_strategy_says_up_to_the_largest_batc
             assert (a != b).all()
         if strategy == "hybrid":
             assert (a != b).all() or is_monolingual((item, a, b))
-        if strategy in ENTRIES:
+        if STRATEGY_RECORDS[strategy].one_passage_language:
             assert len(set(b.tolist())) == 1
 
 
@@ -509,7 +509,7 @@ def test_orders_of_a_deck_come_equally_often():
 def test_a_schedule_counts_the_batches_alike_before_each(kinds):
     dataset = np.array([d for d, _ in kinds], dtype=np.int64)
     monolingual = np.array([m for _, m in kinds], dtype=bool)
-    schedule = _Schedule.of(dataset, monolingual)
+    schedule = _Schedule.count(dataset, monolingual)
     assert schedule.turn.tolist() == [kinds[:n].count(kind) for n, kind in enumerate(kinds)]
     assert schedule.dataset.tolist() == dataset.tolist() and schedule.monolingual.tolist() == monolingual.tolist()
 
