@@ -1,9 +1,8 @@
 """InfoNCE over in-batch negatives, with the false ones masked.
 
 A batch of parallel text holds passages that answer a question although they stand in another row: the same item in
-another language, and the passage of another question on the same passage. Taken as negatives they teach the wrong thing
-(and `NO_DUPLICATES`, which compares texts, cannot see them), so rows of the same passage group are left out of each
-other's negatives.
+another language, and the passage of another question on the same passage. As negatives they teach the wrong thing, and
+`NO_DUPLICATES`, which compares texts, cannot see them. So rows of one passage group are not each other's negatives.
 """
 
 import math
@@ -27,7 +26,7 @@ _TILE = 1 << 24
 def info_nce(
     queries: Tensor, passages: Tensor, positive: Tensor, *, temperature: float, masked: Tensor | None = None
 ) -> Tensor:
-    """The InfoNCE loss of every query (van den Oord et al., 2018, equation 4).
+    """Return the InfoNCE loss of every query (van den Oord et al., 2018, equation 4).
 
     Written as log(1 + sum over rivals j of exp((s_ij - s_ii) / temperature)), which keeps its digits where it is small;
     the usual difference of a score and a log-sum-exp loses them in float32.
@@ -37,7 +36,7 @@ def info_nce(
         passages: (N, D).
         positive: row of the passage of each query. (B,)
         temperature: above 0.
-        masked: passages that are no negatives of a query, although they are not its own. (B, N)
+        masked: which passages are no negatives of a query, besides its own. (B, N)
 
     Returns:
         The losses; 0 where a query has no negative left. (B,)
@@ -62,42 +61,30 @@ def info_nce_in_tiles(
     temperature: float,
     groups: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """The sum of `info_nce`, whose scores are made for some queries at a time: memory is O((B + N) D).
+    """Return the sum of `info_nce`, a tile of queries at a time: memory is O((B + N) D).
 
-    The gradients are made with the loss, while the scores of a tile are there. Half precision, autocast's too, becomes
-    float32 here: it has no digits of a small loss, and beside the embedding of so many texts the scores cost little.
+    The gradients are computed with the loss, while the scores of a tile are there. Half precision, autocast's too,
+    becomes float32: it has no digits of a small loss, and beside the embedding of the texts the scores cost little.
 
     Args:
-        queries: (B, D); compared by cosine, so of any norm.
-        passages: (N, D).
-        positive: row of the passage of each query. (B,)
-        temperature: above 0.
-        groups: those of the queries, (B,), and of the passages, (N,); a passage of the group of a query is none of its
-            negatives.
+        queries, passages, positive, temperature: as in `info_nce`.
+        groups: the groups of the queries, (B,), and of the passages, (N,). A passage of a query's group is no negative.
 
     Returns:
         The sum of the losses, which can be differentiated once. ()
 
-    >>> queries, passages = torch.eye(2), torch.eye(2)
-    >>> info_nce_in_tiles(queries, passages, torch.arange(2), temperature=1.0)  # 2 log(1 + exp(-1))
+    >>> info_nce_in_tiles(torch.eye(2), torch.eye(2), torch.arange(2), temperature=1.0)  # 2 log(1 + exp(-1))
     tensor(0.6265)
     """
-    loss: Tensor = _InTiles.apply(queries, passages, positive, temperature, groups)
-    return loss
+    return _InTiles.apply(queries, passages, positive, temperature, groups)  # type: ignore[no-any-return]
 
 
 class _InTiles(torch.autograd.Function):
-    """Differentiated by hand: autograd would hold several matrices a tile and take twice the time."""
+    """A sum that is differentiated by hand: autograd would hold several matrices a tile and take twice the time."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        queries: Tensor,
-        passages: Tensor,
-        positive: Tensor,
-        temperature: float,
-        groups: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        queries, passages, positive, temperature, groups = inputs  # as in `info_nce_in_tiles`
         with torch.autocast(queries.device.type, enabled=False):
             (queries, query_norms), (passages, passage_norms) = _unit(queries), _unit(passages)
             by_queries, by_passages = torch.zeros_like(queries), torch.zeros_like(passages)
@@ -128,10 +115,10 @@ class _InTiles(torch.autograd.Function):
 def _losses_and_slopes(
     scaled: Tensor, passages: Tensor, positive: Tensor, masked: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The losses of some queries, (T,), and their slopes by every score, (T, N); a score is cosine / temperature.
+    """Return the losses of some queries, (T,), and their slopes by every score, (T, N).
 
-    With a query's own score s and those of its rivals r: the loss is log1p(sum exp(r - s)), its slope by a rival's
-    score exp(r) / (exp(s) + sum exp(r)), and by its own minus the sum of those.
+    A score is cosine / temperature. Let s be the score of a query's own passage and r those of its rivals. The loss is
+    log1p(sum exp(r - s)). Its slope by a rival's score is exp(r) / (exp(s) + sum exp(r)), by s minus the sum of these.
     """
     scores = scaled @ passages.T  # (T, N); from here on changed in place, as it is all the memory there is
     # Not taken from that product, which adds term after term: its error would be in all slopes of the query.
@@ -148,14 +135,14 @@ def _losses_and_slopes(
 
 
 def _unit(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings of norm 1 in single or double precision, and what norms they had, as `F.normalize` does it. (N, 1)"""
+    """Return embeddings scaled to norm 1 as by `F.normalize`, in float32 or wider, and their norms. (N, D), (N, 1)"""
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True).clamp_min(1e-12)
     return embeddings / norms, norms
 
 
 def _through_unit(gradient: Tensor, unit: Tensor, norms: Tensor) -> None:
-    """Make of the gradient by unit vectors, in place, that by the vectors whose direction they are. (N, D)"""
+    """Turn the gradient by unit vectors, in place, into that by the vectors they were scaled from. (N, D)"""
     along = (gradient * unit).sum(dim=1, keepdim=True)
     gradient.addcmul_(along, unit, value=-1).div_(norms)
 
@@ -163,18 +150,17 @@ def _through_unit(gradient: Tensor, unit: Tensor, norms: Tensor) -> None:
 class InfoNCE(CachedLossMixin, nn.Module):
     """InfoNCE for `SentenceTransformerTrainer`, the loss of the paper (arXiv 2408.10536, section 3).
 
-    Columns are the query, its passage and any number of hard negatives. Labels, if there are any, are passage groups,
-    numbered from 0: (B,) for the passages, or (B, 1 + hard negatives); a passage of the group of a query's own passage
-    is not taken as its negative. Without labels, or where all groups differ, the loss is
-    `MultipleNegativesRankingLoss(scale=1 / temperature)`.
+    Columns are the query, its passage and any number of hard negatives. Labels, if there are any, are passage groups
+    from 0 on: (B,), or (B, 1 + hard negatives). A passage of the group of a query's own passage is not its negative.
+    Without labels, or where all groups differ, it is `MultipleNegativesRankingLoss(scale=1 / temperature)`.
 
     Args:
         model: the encoder.
         temperature: above 0; the paper does not publish its own.
         symmetric: average with the loss of finding the query of each passage.
-        mini_batch_size: embed so many texts at a time and cache gradients (Gao et al., 2021), so that memory does not
-            grow with the batch; the matrix of scores is never held either. None embeds the batch as a whole.
-        gather_across_devices: take the passages of all processes as negatives; each needs as many pairs.
+        mini_batch_size: embed so many texts at a time and cache gradients (Gao et al., 2021). Memory then does not grow
+            with the batch, nor is the matrix of scores held. None embeds the batch as a whole.
+        gather_across_devices: take the passages of all processes as negatives; all processes need as many pairs.
 
     Raises:
         ValueError: temperature or mini_batch_size is out of range, or the encoder cannot be embedded in parts.
@@ -204,7 +190,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
         self.uses_gradient_cache = mini_batch_size is not None
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
-        """The mean loss of a batch.
+        """Return the mean loss of a batch.
 
         Args:
             sentence_features: the tokenised columns.
@@ -223,10 +209,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """The mean loss of embeddings, `reps[column][part]`.
-
-        With `with_backward`, it is differentiated here and returned detached.
-        """
+        """Return the mean loss of embeddings, `reps[column][part]`; detached after `with_backward`."""
         columns = [torch.cat(parts) for parts in reps]  # (B, D) each
         pairs = len(columns[0])
         groups = _groups(labels, columns)
@@ -239,14 +222,12 @@ class InfoNCE(CachedLossMixin, nn.Module):
         loss = columns[0].new_zeros(()) + self._loss_of(columns, groups, rows) / pairs
         if with_backward:
             loss.backward()
-            loss = loss.detach()
-        return loss
+        return loss.detach() if with_backward else loss
 
     def _loss_of(self, columns: list[Tensor], groups: Tensor | None, rows: Tensor) -> Tensor:
-        """Summed loss of some rows. `groups`: (all pairs, columns - 1)"""
+        """Return the summed loss of some rows; `groups` are (all pairs, columns - 1)."""
         queries, passages = columns[0], torch.cat(columns[1:])
-        # In the order of `passages`.
-        both = None if groups is None else (groups[rows, 0], groups.T.reshape(-1))
+        both = None if groups is None else (groups[rows, 0], groups.T.reshape(-1))  # in the order of `passages`
         loss = self._one_way(queries[rows], passages, rows, both)
         if self.symmetric:
             back = None if groups is None else (groups[rows, 0], groups[:, 0])
@@ -256,24 +237,20 @@ class InfoNCE(CachedLossMixin, nn.Module):
     def _one_way(
         self, queries: Tensor, passages: Tensor, positive: Tensor, groups: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """The loss of every query, (B,), or in mini batches their sum, ()."""
+        """Return the loss of every query, (B,), or in mini batches their sum, ()."""
         if self.mini_batch_size is not None:
             return info_nce_in_tiles(queries, passages, positive, temperature=self.temperature, groups=groups)
         masked = None if groups is None else groups[0][:, None] == groups[1]  # (B, N)
         return info_nce(queries, passages, positive, temperature=self.temperature, masked=masked)
 
     def get_config_dict(self) -> dict[str, float | bool | int | None]:
-        """What the model card shows of the loss."""
-        return {
-            "temperature": self.temperature,
-            "symmetric": self.symmetric,
-            "mini_batch_size": self.mini_batch_size,
-            "gather_across_devices": self.gather_across_devices,
-        }
+        """Return what the model card shows."""
+        names = ("temperature", "symmetric", "mini_batch_size", "gather_across_devices")
+        return {name: getattr(self, name) for name in names}
 
 
 def _groups(labels: Tensor | None, columns: list[Tensor]) -> Tensor | None:
-    """The passage groups of every passage column; -1, nobody's group, where they are not known. (B, columns - 1)"""
+    """Return the groups of every passage column; -1, nobody's group, where they are not known. (B, columns - 1)"""
     if labels is None:
         return None
     pairs, passages = len(columns[0]), len(columns) - 1
