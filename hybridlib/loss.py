@@ -76,7 +76,7 @@ def info_nce_in_tiles(
     >>> info_nce_in_tiles(torch.eye(2), torch.eye(2), torch.arange(2), temperature=1.0)  # 2 log(1 + exp(-1))
     tensor(0.6265)
     """
-    return _InTiles.apply(queries, passages, positive, temperature, groups)  # type: ignore[no-any-return]
+    return _InTiles.apply(queries, passages, positive, temperature, groups)
 
 
 class _InTiles(torch.autograd.Function):
