@@ -30,7 +30,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import torch
-from measuring import COLOURS, STYLE, keep, machine, minilm_folder, show, versions
+from measuring import keep, machine, minilm_folder, show, versions
 from random_encoder import random_lengths, random_texts
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
@@ -44,6 +44,7 @@ from hybridlib.data.load import load_corpus
 from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
+from hybridlib.study.report.style import COLOURS, STYLE
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.settings import Training
 
