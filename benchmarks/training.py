@@ -124,16 +124,20 @@ def train_stock(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: st
 
 
 def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str) -> None:
-    settings = Training(
-        **STRATEGY,
-        batch_size=PAIRS,
-        steps=STEPS,
-        temperature=TEMPERATURE,
-        learning_rate=LEARNING_RATE,
-        weight_decay=0.01,
-        seed=SEED,
+    fine_tune(
+        encoder,
+        corpus,
+        Training(
+            **STRATEGY,
+            batch_size=PAIRS,
+            steps=STEPS,
+            temperature=TEMPERATURE,
+            learning_rate=LEARNING_RATE,
+            weight_decay=0.01,
+            seed=SEED,
+        ),
+        progress=False,
     )
-    fine_tune(encoder, corpus, settings, progress=False)
 
 
 def noted(train: Callable[..., None], *given: Any) -> Noted:
@@ -201,11 +205,9 @@ def figure(seconds: dict[str, float], padding: dict[int, list[float]], title: st
             shares = [100 * both[place] for both in padding.values()]
             right.bar_label(right.bar(at, shares, color=colour, width=0.38, label=name), fmt="%.0f")
         left.set_xticks(range(2), NAMES)
-        left.set(ylabel="pairs a second", title=title)
-        left.margins(y=0.15)
+        left.set(ylabel="pairs a second", title=title, ymargin=0.15)
         right.set_xticks(range(len(padding)), [str(pairs) for pairs in padding])
-        right.set(xlabel="pairs in a batch", ylabel="padding, % of tokens")
-        right.margins(y=0.3)
+        right.set(xlabel="pairs in a batch", ylabel="padding, % of tokens", ymargin=0.3)
         right.legend(loc="upper center", ncols=2)
         for axis in (left, right):
             axis.grid(axis="x", visible=False)
