@@ -227,13 +227,9 @@ def main() -> None:
     seconds = {name: statistics.median(step for note in notes[name] for step in note.steps) for name in NAMES}
     padding = {PAIRS: [notes[name][0].padding for name in NAMES]}
     padding |= {pairs: shares_of_padding(encoder, corpus, pairs) for pairs in FURTHER_PAIRS}
-    show(
-        ("trainer", "s a step", "pairs/s", *(f"padding, {pairs} pairs" for pairs in padding)),
-        [
-            (name, seconds[name], PAIRS / seconds[name], *(both[place] for both in padding.values()))
-            for place, name in enumerate(NAMES)
-        ],
-    )
+    columns = ("trainer", "s a step", "pairs/s", *(f"padding, {pairs} pairs" for pairs in padding))
+    shares = zip(*padding.values(), strict=True)
+    show(columns, [(n, seconds[n], PAIRS / seconds[n], *share) for n, share in zip(NAMES, shares, strict=True)])
     speed_up, most = seconds[NAMES[0]] / seconds[NAMES[1]], max(both[1] for both in padding.values())
     print(f"\nlosses of {STEPS} steps differ by at most {difference:.1e}")
     print(f"{speed_up:.2f} times as fast; goal {GOAL}: {'met' if speed_up >= GOAL else 'missed'}")
