@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import COLOURS, STYLE, in_turn, keep, machine, minilm_folder, show, versions
+from measuring import in_turn, keep, machine, minilm_folder, show, versions
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.encoder.embed import embed_texts
+from hybridlib.study.report.style import COLOURS, STYLE
 
 TEXTS = 600
 ROUNDS = 3

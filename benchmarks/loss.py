@@ -47,8 +47,7 @@ SIZES = (1_024, 8_192, 32_768)
 ROUNDS = {1_024: 3, 8_192: 1}  # at each loss
 DIMENSIONS, TEMPERATURE, MINI_BATCH = 384, 0.05, 32
 SMALL, USUAL = 0.002, 1.0
-SAMPLE = 1_024
-GOAL_OF_ERROR = 2e-6
+SAMPLE, GOAL_OF_ERROR = 1_024, 2e-6
 TITLES = {
     "seconds": "Seconds, forward and backward",
     "memory_mb": "Memory above the embeddings, MB",

@@ -20,12 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from hybridlib.study.report import style
-from hybridlib.study.report.style import STYLE
-
-# One more than the notebooks need.
-COLOURS = (*style.COLOURS, "#8a7a2a")
-MARKERS = (*style.MARKERS, "v")
+from hybridlib.study.report.style import COLOURS, MARKERS, STYLE
 
 
 def in_turn(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

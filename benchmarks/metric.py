@@ -28,13 +28,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from measuring import COLOURS, STYLE, in_turn, keep, machine, minilm_folder, show, versions
+from measuring import in_turn, keep, machine, minilm_folder, show, versions
 from peers import MEASURES, PACKAGES, PEERS, Pool, with_exact_scores
 
 import hybridlib as hl
 from hybridlib.encoder.embed import embed_texts
 from hybridlib.evaluation.evaluate import ALL_LANGUAGES
 from hybridlib.paths import project_root, replacing
+from hybridlib.study.report.style import COLOURS, STYLE
 
 ROUNDS = 5
 EVERY = 200

@@ -30,7 +30,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import torch
-from measuring import COLOURS, STYLE, keep, machine, minilm_folder, show, versions
+from measuring import keep, machine, minilm_folder, show, versions
 from random_encoder import random_lengths, random_texts
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
@@ -44,6 +44,7 @@ from hybridlib.data.load import load_corpus
 from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
+from hybridlib.study.report.style import COLOURS, STYLE
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.settings import Training
 
@@ -123,16 +124,20 @@ def train_stock(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: st
 
 
 def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str) -> None:
-    settings = Training(
-        **STRATEGY,
-        batch_size=PAIRS,
-        steps=STEPS,
-        temperature=TEMPERATURE,
-        learning_rate=LEARNING_RATE,
-        weight_decay=0.01,
-        seed=SEED,
+    fine_tune(
+        encoder,
+        corpus,
+        Training(
+            **STRATEGY,
+            batch_size=PAIRS,
+            steps=STEPS,
+            temperature=TEMPERATURE,
+            learning_rate=LEARNING_RATE,
+            weight_decay=0.01,
+            seed=SEED,
+        ),
+        progress=False,
     )
-    fine_tune(encoder, corpus, settings, progress=False)
 
 
 def noted(train: Callable[..., None], *given: Any) -> Noted:
@@ -200,11 +205,9 @@ def figure(seconds: dict[str, float], padding: dict[int, list[float]], title: st
             shares = [100 * both[place] for both in padding.values()]
             right.bar_label(right.bar(at, shares, color=colour, width=0.38, label=name), fmt="%.0f")
         left.set_xticks(range(2), NAMES)
-        left.set(ylabel="pairs a second", title=title)
-        left.margins(y=0.15)
+        left.set(ylabel="pairs a second", title=title, ymargin=0.15)
         right.set_xticks(range(len(padding)), [str(pairs) for pairs in padding])
-        right.set(xlabel="pairs in a batch", ylabel="padding, % of tokens")
-        right.margins(y=0.3)
+        right.set(xlabel="pairs in a batch", ylabel="padding, % of tokens", ymargin=0.3)
         right.legend(loc="upper center", ncols=2)
         for axis in (left, right):
             axis.grid(axis="x", visible=False)
@@ -224,13 +227,9 @@ def main() -> None:
     seconds = {name: statistics.median(step for note in notes[name] for step in note.steps) for name in NAMES}
     padding = {PAIRS: [notes[name][0].padding for name in NAMES]}
     padding |= {pairs: shares_of_padding(encoder, corpus, pairs) for pairs in FURTHER_PAIRS}
-    show(
-        ("trainer", "s a step", "pairs/s", *(f"padding, {pairs} pairs" for pairs in padding)),
-        [
-            (name, seconds[name], PAIRS / seconds[name], *(both[place] for both in padding.values()))
-            for place, name in enumerate(NAMES)
-        ],
-    )
+    columns = ("trainer", "s a step", "pairs/s", *(f"padding, {pairs} pairs" for pairs in padding))
+    shares = zip(*padding.values(), strict=True)
+    show(columns, [(n, seconds[n], PAIRS / seconds[n], *share) for n, share in zip(NAMES, shares, strict=True)])
     speed_up, most = seconds[NAMES[0]] / seconds[NAMES[1]], max(both[1] for both in padding.values())
     print(f"\nlosses of {STEPS} steps differ by at most {difference:.1e}")
     print(f"{speed_up:.2f} times as fast; goal {GOAL}: {'met' if speed_up >= GOAL else 'missed'}")
