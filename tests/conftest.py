@@ -11,6 +11,7 @@ import nbformat
 import pytest
 import torch
 import yaml
+from tiny_project import TINY
 
 from hybridlib.paths import project_root
 from hybridlib.study.cli import jobs, main
@@ -19,28 +20,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # the kernels run on the CPU; read when they are imported
 
-# Parameters of two notebooks for ten runs of half a second.
-_COMMON = {
-    "profile": "tiny",
-    "task": "atlas",
-    "corpus": "atlas",
-    "encoder": "static:scratch",
-    "languages": ["en", "sw"],
-    "alpha": 0.5,
-    "seeds": [0],
-    "sizes": [1.0],
-    "batch_size": 8,
-    "steps": 2,
-    "temperature": 0.05,
-    "learning_rate": 0.01,
-    "data_seed": 0,
-    "pool": None,
-    "training": {},
-}
-TINY = {
-    "domain_data": {**_COMMON, "domains": ["money"], "always": ["places"], "shares": [0.0, 0.5], "items": 40},
-    "miracl_high_resource": {**_COMMON, "margin": 0.02},
-}
 # What the workflow sees of a notebook; the notebooks of the project are executed by `make test`. Bytes are all that
 # matters of the figure, so it is a text.
 _STUB = """from hybridlib import paths

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import TINY
 from sentence_transformers import SentenceTransformer
+from tiny_project import TINY
 
 import hybridlib as hl
 from hybridlib.study import store

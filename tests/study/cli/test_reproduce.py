@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
-from conftest import TINY
+from tiny_project import TINY
 
 from hybridlib.paths import project_root
 from hybridlib.study import store, workers
