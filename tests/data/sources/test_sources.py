@@ -8,6 +8,7 @@ import pytest
 from made_sources import GERMAN, MADE, SCHEMA, articles, belebele, gz, packed, passage, read, xquad, xquad_path
 
 from hybridlib.data.load import SOURCES, load_corpus, load_task
+from hybridlib.data.sources.source import fetch
 
 _LAREQA = "https://raw.githubusercontent.com/google-research-datasets/lareqa"
 # How many languages and files each has, and the URL of the first.
@@ -45,11 +46,13 @@ def test_sizes_that_are_published_as_a_sum_are_kept():
         assert sum(file.size for file in SOURCES[name].files) == size
 
 
-def test_files_have_the_pinned_sizes(real_data):
+def test_real_files_have_the_pinned_sizes_and_checksums(real_data):
     here = [file for source in SOURCES.values() for file in source.files if (real_data / file.path).exists()]
     assert len(here) >= 11 + 72 + 36  # XQuAD-R, Tatoeba, and the topics and judgements of MIRACL
     for file in here:
         assert file.size in (None, (real_data / file.path).stat().st_size)
+        if (file.size or 0) < 10**7:  # larger ones take long
+            fetch(file, "here")  # which refuses another checksum
 
 
 # --- files that are not there or not as published
