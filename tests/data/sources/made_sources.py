@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybridlib.data.corpus import ParallelCorpus
-from hybridlib.data.load import CORPORA, TASKS, load_corpus, load_task
+from hybridlib.data.load import load_corpus, load_task
 from hybridlib.data.sources.squad import _DOMAINS
 from hybridlib.data.task import RetrievalTask
 
@@ -56,6 +56,7 @@ def _mlqa_r(language: str) -> bytes:
     return articles((f"Bear ({language})", [block] * (1 if questions else 2)))
 
 
+_BEAR = ["The bear sleeps.", "It eats honey."]
 # `a` and `b` are answered by two sentences of the first paragraph, `c` by one of the second.
 _RAIN, _CATS = ["It rains in Bergen.", "The sun sets at six."], ["Cats sleep all day.", "Dogs do not."]
 _REGEN = partial(paragraph, ["Es regnet in Bergen.", "Die Sonne geht um sechs unter."], asked="Frage {}?")
@@ -157,7 +158,9 @@ def _mmarco(code: str, kind: str) -> bytes:
 # The made files of every source, by its name and by their paths in its folder.
 MADE = {
     "xquad-r": {
-        "en.json": articles(("Bear", [paragraph(["The bear sleeps.", "It eats honey."], ("a", "sleeps"), ("b", "honey"))]))
+        "en.json": articles(
+            ("Bear", [paragraph(["The bear sleeps.", "It eats honey."], ("a", "sleeps"), ("b", "honey"))])
+        )
     },
     "mlqa-r": {f"{code}.json": _mlqa_r(code) for code in ("ar", "de", "en", "es", "hi", "vi", "zh")},
     "squad-translate": {

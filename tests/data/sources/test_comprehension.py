@@ -1,4 +1,4 @@
-"""XQuAD and Belebele: what both make of made files, Belebele's languages, and XQuAD's real text beside MTEB's figures."""
+"""XQuAD and Belebele: a task of made files, Belebele's languages, and XQuAD's real text beside MTEB's figures."""
 
 import importlib.util
 import json

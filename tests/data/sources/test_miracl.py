@@ -1,8 +1,6 @@
 """MIRACL: made files in two languages, and the real topics and judgements with made passages, against trec_eval."""
 
-import os
 import tracemalloc
-from pathlib import Path
 
 import datasets
 import numpy as np

@@ -135,7 +135,10 @@ AT_FAULT = {
             r": article None, paragraph 0 is not in LAReQA's format: KeyError\('title'\)",
         ),
         (b'{"data": [{"title": "Bear", "paragraphs": [5]}]}', f"{_BLOCK} is not in LAReQA's format"),
-        ((b"sentence_breaks", b"s"), f"{_BLOCK} lacks 'sentence_breaks'; the copies of XQuAD without them cannot be used"),
+        (
+            (b"sentence_breaks", b"s"),
+            f"{_BLOCK} lacks 'sentence_breaks'; the copies of XQuAD without them cannot be used",
+        ),
         ((b"context", b"c"), rf"{_BLOCK} is not in LAReQA's format: KeyError\('context'\)"),
         ((b"qas", b"q"), rf"{_BLOCK} is not in LAReQA's format: KeyError\('qas'\)"),
         ((b"31]]", b"32]]"), f"{_BLOCK}: sentence breaks .* do not fit a text of 31 charact"),
