@@ -10,18 +10,19 @@ from made_sources import GERMAN, MADE, SCHEMA, articles, belebele, gz, packed, p
 from hybridlib.data.load import SOURCES, load_corpus, load_task
 from hybridlib.data.sources.source import fetch
 
-_LAREQA = "https://raw.githubusercontent.com/google-research-datasets/lareqa"
-# How many languages and files each has, and the URL of the first.
+_GITHUB, _HUB = "https://raw.githubusercontent.com", "https://huggingface.co/datasets"
+_LAREQA = f"{_GITHUB}/google-research-datasets/lareqa"
+# How many languages and files each has, and how the URL of the first begins.
 PINNED = {
     "xquad-r": (11, 11, f"{_LAREQA}/9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c/xquad-r/ar.json"),
     "mlqa-r": (7, 7, f"{_LAREQA}/354d67d1cd066854cdfbf5ad0e6105528976141d/mlqa-r/ar.json"),
-    "miracl": (18, 222 + 2 * 18, "https://raw.githubusercontent.com/castorini/anserini-tools/6bb119c4"),
-    "tatoeba": (36, 72, "https://raw.githubusercontent.com/facebookresearch/LASER/fec5c7d63daa2bea9d127e8252b10e87278"),
-    "xquad": (12, 12, "https://huggingface.co/datasets/google/xquad/resolve/51adfef1c1287aab1d2d91b5bead9bcfb9c68583/"),
-    "belebele": (122, 122, "https://huggingface.co/datasets/facebook/belebele/resolve/75b399394a9803252cfec289d103de4"),
+    "miracl": (18, 222 + 2 * 18, f"{_GITHUB}/castorini/anserini-tools/6bb119c4ec0311985b0f9b9469c214051514d3f8/topics"),
+    "tatoeba": (36, 72, f"{_GITHUB}/facebookresearch/LASER/fec5c7d63daa2bea9d127e8252b10e87278586c0/data/tatoeba/v1/"),
+    "xquad": (12, 12, f"{_HUB}/google/xquad/resolve/51adfef1c1287aab1d2d91b5bead9bcfb9c68583/xquad.ar/"),
+    "belebele": (122, 122, f"{_HUB}/facebook/belebele/resolve/75b399394a9803252cfec289d103de462763db7c/data/acm_Arab"),
     "squad-translate": (11, 11, "https://storage.googleapis.com/xtreme_translations/SQuAD/translate-train/squad.trans"),
     "mmarco": (14, 1 + 2 * 14, "https://msmarco.z22.web.core.windows.net/msmarcoranking/qrels.train.tsv"),
-    "squadshifts": (1, 4, "https://raw.githubusercontent.com/modestyachts/squadshifts-website/master/datasets/new_"),
+    "squadshifts": (1, 4, f"{_GITHUB}/modestyachts/squadshifts-website/master/datasets/new_wiki_v1.0.json"),
 }
 
 
@@ -32,7 +33,7 @@ def test_the_files_of_all_languages_are_pinned(name):
     assert len(source.files) == len({file.path for file in source.files}) == number
     assert source.files[0].url.startswith(url)
     checksums = [file.checksum for file in source.files if file.checksum]
-    # Two sources have the commit of a hub that publishes no checksums; it pins their files.
+    # The hub publishes no checksums for two sources, so the commit in the URL pins their files.
     assert len(set(checksums)) == len(checksums) == (0 if name in ("xquad", "belebele") else number)
     commits = re.findall(r"\b[0-9a-f]{7,40}\b", source.revision)
     for file in source.files:
@@ -40,8 +41,8 @@ def test_the_files_of_all_languages_are_pinned(name):
         assert "msmarcoranking" in file.url or not commits or any(f"/{commit}" in file.url for commit in commits)
 
 
-def test_sizes_that_are_published_as_a_sum_are_kept():
-    # In tensorflow-datasets, and the `download_size` of dataset_infos.json.
+def test_sizes_are_those_of_which_the_sum_is_published():
+    # The sums are in tensorflow-datasets, and the `download_size` of dataset_infos.json.
     for name, size in (("squad-translate", 2_377_153_355), ("squadshifts", 16_505_623)):
         assert sum(file.size for file in SOURCES[name].files) == size
 
@@ -66,7 +67,7 @@ def test_local_data_that_lacks_a_file_or_has_another_is_refused(name, monkeypatc
     for file in SOURCES[name].files:
         (tmp_path / file.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file.path).write_bytes(b"x")
-    # The files of two sources have no checksum, and no sizes that are known in full: they are no XQuAD or Belebele.
+    # The files of two sources have no checksum. Another size is refused where that is known, else another format.
     unpinned = "(has 1 bytes|is truncated|, line 1: not JSON)"
     message = unpinned if name in ("xquad", "belebele") else "differs from the published file: its (sha256|md5) is"
     with pytest.raises(ValueError, match=rf"{name}/.+{message}"):
