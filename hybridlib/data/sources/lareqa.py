@@ -47,7 +47,7 @@ XQUAD_R = Source(
 }""",
     files=pinned_files("xquad-r", {"": f"{_URL}/{_XQUAD_R_COMMIT}/xquad-r/"}),
 )
-# Sizes of ar, de, hi and zh are those of the folder `mlqa-dev-r` at commit 5405d2a, which `mlqa-r` became.
+# The sizes of ar, de, hi and zh are those of the folder `mlqa-dev-r` at commit 5405d2a, which became `mlqa-r`.
 MLQA_R = replace(
     XQUAD_R,
     name="mlqa-r",
@@ -56,8 +56,7 @@ MLQA_R = replace(
     licence="CC BY-NC 4.0 (https://creativecommons.org/licenses/by-nc/4.0): not for commercial use",
     files=pinned_files("mlqa-r", {"": f"{_URL}/{_MLQA_R_COMMIT}/mlqa-r/"}),
 )
-# The share of the articles that is held out where XQuAD-R serves for training, too.
-_HELD_OUT = 0.25
+_HELD_OUT = 0.25  # the share of the articles for testing where XQuAD-R serves for training, too
 
 
 @dataclass(frozen=True)

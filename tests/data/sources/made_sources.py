@@ -18,7 +18,7 @@ from hybridlib.data.task import RetrievalTask
 
 
 def read(name: str, **options: Any) -> RetrievalTask | ParallelCorpus:
-    """Read the task of a source, or its corpus if it has no task; by default, Tatoeba's task is that of German."""
+    """Read a source in the way in which the tests break it: as a corpus or as a task, which for Tatoeba is German's."""
     if name in ("mmarco", "squad-translate", "squadshifts"):
         return load_corpus(name, **({"split": "validation"} if name == "squadshifts" else {}) | options)
     return load_task(name, **({"languages": ["de"]} if name == "tatoeba" else {}) | options)
@@ -119,7 +119,7 @@ def passage(docid: Any, title: str = "Simba", text: str = "Simba ni mnyama.") ->
 
 
 def gz(*lines: str, encoding: str = "utf-8") -> bytes:
-    """Compress lines, to the same bytes whatever the time."""
+    """Compress lines; the same lines give the same bytes at any time."""
     return gzip.compress("".join(f"{line}\n" for line in lines).encode(encoding), mtime=0)
 
 

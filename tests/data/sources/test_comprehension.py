@@ -108,7 +108,7 @@ def test_languages_are_called_as_everywhere_else():
     assert everywhere <= set(CODES.values())
 
 
-def test_the_codes_of_varieties_and_of_the_scripts_that_are_not_the_main_one():
+def test_a_variety_has_its_code_and_a_script_is_named_only_where_a_language_comes_in_several():
     varieties = "eng_Latn arb_Arab arb_Latn arz_Arab pes_Arab pbt_Arab kor_Hang tgl_Latn nob_Latn npi_Deva npi_Latn "
     varieties += "sin_Sinh sin_Latn zho_Hans zho_Hant zsm_Latn"
     codes = "en ar ar-Latn arz fa pbt ko tl nb ne ne-Latn si si-Latn zh zh-Hant ms"
@@ -132,8 +132,8 @@ def test_every_language_of_xquad_has_its_file():
     assert [file.path.split("/")[1] for file in SOURCES["xquad"].files] == [f"xquad.{code}" for code in languages]
 
 
-# MTEB's descriptive statistics of XQuADRetrieval (mteb 2.26.24, descriptive_stats/Retrieval/XQuADRetrieval.json):
-# queries, and characters of all paragraphs and of all queries.
+# MTEB's descriptive statistics of XQuADRetrieval (mteb 2.26.24, descriptive_stats/Retrieval/XQuADRetrieval.json) count
+# the queries, and the characters of all paragraphs and of all queries.
 STATISTICS = {
     "ar": (1186, 164032, 63247),
     "de": (1181, 214576, 81540),
@@ -147,7 +147,7 @@ STATISTICS = {
     "vi": (1182, 192938, 72845),
     "zh": (1181, 60576, 21802),
 }
-# `num_bytes` of the hub's tables, by the dataset card of google/xquad.
+# The dataset card of google/xquad gives these `num_bytes` of the hub's tables.
 BYTES = {"ar": 1722775, "de": 1283277, "el": 2206666, "en": 1116099, "tr": 1210739, "zh": 984217}
 
 

@@ -214,7 +214,7 @@ def test_mlqa_r_is_read_in_seven_languages_and_judged_where_a_question_exists(ma
     assert task.languages == ["ar", "de", "en", "es", "hi", "vi", "zh"]
     # Each has two sentences, but ar and vi have four, in two paragraphs.
     assert task.passages.language.value_counts().to_dict() == {**dict.fromkeys(task.languages, 2), "ar": 4, "vi": 4}
-    # a in 2 languages, b in 4: 2 * 2 and 4 * 4 pairs of a question with its sentence in a language where it exists.
+    # a is in 2 languages and b in 4, so they have 2 * 2 and 4 * 4 pairs of a question with its sentence.
     assert len(task.queries) == 2 + 4
     assert set(task.qrels[["query_id", "passage_id"]].itertuples(index=False, name=None)) == {
         *((f"{q}:a", f"{p}:Bear ({p}):0:0") for q in ("en", "de") for p in ("en", "de")),

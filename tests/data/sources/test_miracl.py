@@ -156,7 +156,7 @@ def test_all_files_are_there_before_the_first_is_converted(made, cache):
 
 
 def test_the_files_of_passages_are_those_of_upstream_in_the_order_of_their_numbers():
-    # By name, docs-10 would come before docs-2.
+    # In the order of their names, docs-10 would come before docs-2.
     for language, number in FILES.items():
         names = [file.path for file in module.SOURCE.files_of(language, "miracl-corpus")]
         assert names == [f"miracl/miracl-corpus-v1.0-{language}/docs-{n}.jsonl.gz" for n in range(number)]
@@ -173,7 +173,7 @@ def real(real_data, publish):
     for language in PUBLISHED:
         topics, qrels = ((real_data / f"miracl/{kind}.miracl-v1.0-{language}-dev.tsv").read_bytes() for kind in KINDS)
         docids = {line.split("\t")[2] for line in qrels.decode().splitlines()}
-        # Above every number of an article of Wikipedia, so that no other has a docid that is asked for.
+        # These numbers are above that of every article of Wikipedia, so no docid is judged.
         docids |= {f"{10**12 + n}#0" for n in range(1000)}
         shuffled = np.random.default_rng(1).permutation(sorted(docids))
         contents |= miracl(language, gz(*map(passage, shuffled)), topics=topics, qrels=qrels)
@@ -194,7 +194,7 @@ def test_a_language_gives_what_trec_eval_gives(real):
     task = load_task("miracl/yo")
     rng = np.random.default_rng(2)
     passages = rng.standard_normal((len(task.passages), 16))
-    # Near a relevant passage, so that some are found.
+    # Queries lie near a relevant passage, so that some are found.
     near = pd.DataFrame(task.pairs).groupby(0)[1].first()  # by row of the query
     queries = passages[near] + 1.5 * rng.standard_normal((119, 16))
     results = evaluate_embeddings(queries, passages, task, similarity="dot", measures=("ndcg@10", "recall@100"))
@@ -209,7 +209,7 @@ def test_a_language_gives_what_trec_eval_gives(real):
     }
     expected = pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10", "recall.100"}).evaluate(run)
     for measure, name in (("ndcg@10", "ndcg_cut_10"), ("recall@100", "recall_100")):
-        for setting in ("monolingual", "multilingual"):  # of one language, both pools are the same
+        for setting in ("monolingual", "multilingual"):  # both pools of one language are the same
             rows = results[(results.measure == measure) & (results.setting == setting)]
             assert len(rows) == 119
             ours = dict(zip(rows.query_id, rows.value, strict=True))

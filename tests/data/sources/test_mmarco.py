@@ -41,9 +41,9 @@ def test_validation_is_a_hundredth_of_the_groups_and_shares_nothing_with_train(m
     train, validation = (load_corpus("mmarco", split, languages=["en"]).table for split in ("train", "validation"))
     assert not set(train["query"]) & set(validation["query"])
     assert not set(train["passage"]) & set(validation["passage"])
-    # 599 groups, each held out with probability 1/100: 6, with a deviation of 2.4.
+    # Each of 599 groups is held out with probability 1/100, which makes 6, with a deviation of 2.4.
     assert 1 <= len(validation) <= 16
-    # What is held out does not depend on the other judgements.
+    # The choice of a group does not depend on the other judgements.
     items = pd.DataFrame(JUDGED[:300], columns=["query", "passage"]).assign(line=0)
     half = mmarco._of_split(items, "validation")["query"]
     held = {int(text.split()[1]) for text in validation["query"]}
@@ -53,7 +53,7 @@ def test_validation_is_a_hundredth_of_the_groups_and_shares_nothing_with_train(m
 def test_groups_are_split_at_the_rate_that_is_stated():
     queries = np.arange(40_000) * 7
     items = pd.DataFrame({"query": queries, "passage": queries, "line": 0})
-    # Four deviations of 40,000 draws at 1/100: 4 * sqrt(396) = 80.
+    # Four deviations of 40,000 draws at 1/100 are 4 * sqrt(396) = 80.
     assert abs(len(mmarco._of_split(items, "validation")) - 400) < 80
     assert connected_groups(items["query"], items.passage).nunique() == 40_000
 

@@ -1,4 +1,4 @@
-"""Files of public sources: downloaded from a server in this process, checked, taken up where a download broke off."""
+"""Files of public sources: they are downloaded from a server in this process and checked, in one go or in several."""
 
 import dataclasses
 import hashlib
@@ -135,7 +135,7 @@ def test_a_connection_that_breaks_is_taken_up_as_long_as_bytes_come_in(server, c
     server.sent = [3000, 2000]
     assert fetch(pinned(server), "some").read_bytes() == CONTENT
     starts = [int(wanted.removeprefix("bytes=").rstrip("-")) for wanted in server.asked[1:]]
-    # What came in after the last whole chunk may be lost.
+    # Bytes that came in after the last whole chunk may be lost.
     assert server.asked[0] is None and 3000 - CHUNK <= starts[0] <= 3000 and starts[0] < starts[1] <= 5000
     assert [message for message in caplog.messages if "broke off after 3.00kB; going on" in message]
 
@@ -221,7 +221,7 @@ def test_the_bar_counts_bytes_from_what_is_kept_and_the_size_is_logged(server, c
     assert (bar.unit, bar.unit_scale, bar.desc) == ("B", True, "some/file.json")
     size = {0: "10.5kB", 5000: "5.50kB"}[bytes_kept]  # of 10,499 and 5,499 bytes
     assert caplog.messages == [f"some: downloading {size} of {server.url()} to {cache / 'some'}"]
-    # None: quiet where nobody looks, but not in a notebook, whose output is no terminal either.
+    # None makes it quiet where nobody looks, but not in a notebook, whose output is no terminal either.
     assert options["disable"] is None
     assert not notebook_bar(total=1, disable=None, display=False).disable
 

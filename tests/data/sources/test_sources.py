@@ -12,7 +12,7 @@ from hybridlib.data.sources.source import fetch
 
 _GITHUB, _HUB = "https://raw.githubusercontent.com", "https://huggingface.co/datasets"
 _LAREQA = f"{_GITHUB}/google-research-datasets/lareqa"
-# How many languages and files each has, and how the URL of the first begins.
+# Each row has the numbers of languages and of files, and the beginning of the URL of the first file.
 PINNED = {
     "xquad-r": (11, 11, f"{_LAREQA}/9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c/xquad-r/ar.json"),
     "mlqa-r": (7, 7, f"{_LAREQA}/354d67d1cd066854cdfbf5ad0e6105528976141d/mlqa-r/ar.json"),
@@ -67,7 +67,7 @@ def test_local_data_that_lacks_a_file_or_has_another_is_refused(name, monkeypatc
     for file in SOURCES[name].files:
         (tmp_path / file.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file.path).write_bytes(b"x")
-    # The files of two sources have no checksum. Another size is refused where that is known, else another format.
+    # The files of two sources have no checksum. Another size is refused if the size is known, and else another format.
     unpinned = "(has 1 bytes|is truncated|, line 1: not JSON)"
     message = unpinned if name in ("xquad", "belebele") else "differs from the published file: its (sha256|md5) is"
     with pytest.raises(ValueError, match=rf"{name}/.+{message}"):
@@ -117,7 +117,8 @@ _MANY = [_NINE, *(passage(f"{i}#0", str(np.random.default_rng(i).random(20))) fo
 _TWO = b"2#0\tQ0\t9#0\t1"
 _SIX, _COLLECTION = b"\n6\tpassage", "data/google/collections/german_collection.tsv"
 
-# What changes (the whole content, or what is in place of what), and what the message says after the path.
+# Each row has a change of a file (the whole content, or a text and another that takes its place), and the message after
+# the path.
 AT_FAULT = {
     ("xquad-r", "en.json"): [
         (b'{"data": [{"title": "Bear", "parag', f"{_LAREQA_FORMAT}JSONDecodeError"),
@@ -156,7 +157,7 @@ AT_FAULT = {
         ((_ANSWER + b"}", _ANSWER + b'}, "why?"'), f"{_BLOCK} is not in LAReQA's format: TypeError"),
         ((b'"b?", "answers"', b'"b?", "a"'), ": question 'b' has no answer"),
         ((_ANSWER, b"[]"), ": question 'b' has no answer"),
-        # "The bear sleeps. It eats honey.": honey stands at 17 + 8 = 25, which is 6 before the end.
+        # In "The bear sleeps. It eats honey." honey stands at 17 + 8 = 25, which is 6 before the end.
         ((b'"honey"', b'"money"'), ": question 'b': its answer 'money' does not stand at character 25 of its par"),
         ((b"25", b"-6"), ": question 'b': its answer 'honey' does not stand at character -6"),
         ((b"25", b'"9"'), ": question 'b': its answer 'honey' does not stand at character 9 of its"),

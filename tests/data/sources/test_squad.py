@@ -18,7 +18,7 @@ GERMAN = "squad.translate.train.en-de.json"
 
 @pytest.fixture
 def change(made):
-    """Publish English, and German with something else in place of a text, if any."""
+    """Return a function that publishes German with something else in place of a text, and English."""
 
     def change(*pair):
         made("squad-translate", {GERMAN: tuple(text.encode() for text in pair)} if pair else {})
@@ -52,7 +52,7 @@ def test_a_passage_is_the_sentence_that_holds_the_answer_in_the_language_of_the_
 
 @pytest.mark.parametrize("answers", [[], None, [{"text": "sechs", "answer_start": 0}], [{"text": "sechs"}]])
 def test_a_question_whose_answer_was_lost_in_translation_is_missing_and_counted(change, caplog, answers):
-    # "Es regnet in Bergen. Die Sonne geht um sechs unter.": the answer to b stands at 21 + 18 = 39.
+    # In "Es regnet in Bergen. Die Sonne geht um sechs unter." the answer to b stands at 21 + 18 = 39.
     change('[{"answer_start": 39, "text": "sechs"}]', json.dumps(answers))
     with caplog.at_level(logging.INFO):
         corpus = load_corpus("squad-translate", languages=["en", "de"])
@@ -91,7 +91,7 @@ def test_answers_are_found_where_characters_take_several_bytes():
 
 
 def test_sentences_are_mostly_those_of_xquad_r(real_data):
-    # Measured: the share of questions for which the sentence is that of XQuAD-R, rounded down.
+    # These shares of questions, for which the sentence is that of XQuAD-R, were measured and rounded down.
     least = {"ar": 0.97, "de": 0.94, "el": 0.93, "en": 0.96, "es": 0.93, "hi": 0.95, "ru": 0.94, "tr": 0.82, "vi": 0.92}
     least |= {"zh": 0.95, "th": 0.06}
     data = read_xquad_r()
@@ -116,7 +116,7 @@ def test_all_four_domains_are_there_for_validation(made):
     assert table.domain.tolist() == [name for name in ("new_wiki", "nyt", "reddit", "amazon") for _ in range(3)]
     assert table["query"].tolist()[3:6] == ["1? nyt", "2? nyt", "3? nyt"]
     assert table["passage"].tolist()[3:6] == ["nyt has seven ships.", "Its king is Ole.", "It snowed in nyt."]
-    # Ids and numbers of paragraphs begin anew in each domain, items and groups do not.
+    # Ids and numbers of paragraphs begin anew in each domain; items and groups do not.
     assert table["item"].tolist() == list(range(12))
     assert table.passage_group.tolist() == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]
     assert set(table["dataset"]) == {"squadshifts"} and set(table.language) == {"en"}

@@ -36,11 +36,12 @@ def test_a_last_line_may_lack_its_newline(made):
 
 def test_only_the_cross_lingual_setting_is_evaluated_and_recall_at_1_is_the_accuracy(made):
     made("tatoeba")
-    # German: the first is nearest to its translation, the second to the third; in its own language each finds itself.
+    # The first of German is nearest to its translation, the second to the third; in its own language each finds itself.
     embeddings = np.array([[1, 0, 0], [0, 0, 1], [0, 0.6, 0.8], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
     results = evaluate_embeddings(embeddings, embeddings, load_task("tatoeba/de"), measures=["recall@1"])
     assert results.setting.unique().tolist() == ["cross-lingual"]
-    # de 2: cosines with en 0, 0, 1; relevant is en 2. de 3: 0, 0.6, 0.8. en 2: 0, 0, 0.6. en 3: 0, 1, 0.8.
+    # The cosines of de 2 with en are 0, 0, 1, and en 2 is relevant. Those of de 3 with en are 0, 0.6, 0.8, those of en 2
+    # with de are 0, 0, 0.6, and those of en 3 with de are 0, 1, 0.8.
     assert dict(zip(results.query_id, results.value, strict=True)) == {
         "de-en:de:1": 1,
         "de-en:de:2": 0,
@@ -93,12 +94,12 @@ def test_every_language_has_the_two_files_that_its_code_names():
 def test_the_real_files_are_the_36_pairs_of_xtreme(real_data):
     tasks = {language: load_task(f"tatoeba/{language}") for language in tatoeba.SOURCE.languages}
     lines = {language: len(task.queries) // 2 for language, task in tasks.items()}
-    # XTREME (Hu et al., 2020): up to 1,000 sentences; these have fewer (wc -l).
+    # XTREME (Hu et al., 2020) has up to 1,000 sentences; these languages have fewer (wc -l).
     fewer = {"jv": 205, "ka": 746, "kk": 575, "ml": 687, "sw": 390, "ta": 307, "te": 234, "th": 548}
     assert {language: count for language, count in lines.items() if count < 1000} == fewer
     assert sum(lines.values()) == 28_000 + sum(fewer.values())
     for task in tasks.values():
-        # No ties but of embeddings: no sentence comes twice, and none is its own translation.
+        # Only embeddings can tie: no sentence comes twice, and none is its own translation.
         assert not task.passages.duplicated(["language", "text"]).any()
         assert task.passages.text.is_unique
 
