@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus, load_task
-from hybridlib.data.sources.squad import _DOMAINS
 from hybridlib.data.task import RetrievalTask
 
 
@@ -173,7 +172,10 @@ MADE = {
         ),
     },
     "squadshifts": {
-        f"{domain}{'_reviews' * (domain == 'amazon')}_v1.0.json": _squadshifts(domain) for domain in _DOMAINS
+        "new_wiki_v1.0.json": _squadshifts("new_wiki"),
+        "nyt_v1.0.json": _squadshifts("nyt"),
+        "reddit_v1.0.json": _squadshifts("reddit"),
+        "amazon_reviews_v1.0.json": _squadshifts("amazon"),
     },
     "xquad": {xquad_path("de"): xquad(GERMAN), xquad_path("en"): xquad(ENGLISH)},
     "belebele": {"data/deu_Latn.jsonl": belebele(GERMAN), "data/eng_Latn.jsonl": belebele(ENGLISH)},

@@ -40,8 +40,8 @@ def test_only_the_cross_lingual_setting_is_evaluated_and_recall_at_1_is_the_accu
     embeddings = np.array([[1, 0, 0], [0, 0, 1], [0, 0.6, 0.8], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
     results = evaluate_embeddings(embeddings, embeddings, load_task("tatoeba/de"), measures=["recall@1"])
     assert results.setting.unique().tolist() == ["cross-lingual"]
-    # The cosines of de 2 with en are 0, 0, 1, and en 2 is relevant. Those of de 3 with en are 0, 0.6, 0.8, those of en 2
-    # with de are 0, 0, 0.6, and those of en 3 with de are 0, 1, 0.8.
+    # The cosines of de 2 with en are 0, 0, 1, and en 2 is relevant; those of de 3 are 0, 0.6, 0.8. The cosines of en 2
+    # with de are 0, 0, 0.6, and those of en 3 are 0, 1, 0.8.
     assert dict(zip(results.query_id, results.value, strict=True)) == {
         "de-en:de:1": 1,
         "de-en:de:2": 0,
