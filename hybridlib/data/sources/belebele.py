@@ -1,16 +1,17 @@
 """Belebele (Bandarkar et al., 2024): 900 questions on 488 passages of FLORES, in 122 language varieties.
 
-A query is a question (without its four answers). Its passage, what it was asked about, is relevant in every language.
-The monolingual setting is MTEB's `BelebeleRetrieval` of one language, `<language>-<language>` there.
+A query is a question (without its four answers). The passage that it was asked about is relevant in every language.
+The monolingual setting is MTEB's `BelebeleRetrieval` of one language, which is called `<language>-<language>` there.
 
-Languages are called by ISO 639-1, or ISO 639-3 where that has no code for them, as CLDR maps them: the standard variety
-of a language by the language's own code (`arb` is `ar`, `pes` is `fa`), other varieties by theirs (`arz`). A script is
-named only where a language comes in several and it is not the one mainly used: `zh` is in simplified characters, and
-besides there are `zh-Hant` and `ar-Latn`, `bn-Latn`, `hi-Latn`, `ne-Latn`, `si-Latn` and `ur-Latn`.
+A language has its code of ISO 639-1, or that of ISO 639-3 where the former has none. The standard variety of a language
+has the language's own code (`arb` is `ar`, `pes` is `fa`), as CLDR maps them; other varieties have theirs (`arz`). The
+script is a part of the code only where a language comes in several and this is not the one mainly used: `zh` is in
+simplified characters, and there are also `zh-Hant`, `ar-Latn`, `bn-Latn`, `hi-Latn`, `ne-Latn`, `si-Latn` and
+`ur-Latn`.
 
 The files are those of facebook/belebele on the Hugging Face hub at the revision that MTEB's published results name.
-Their checksums and sizes are not published where they can be read without a download: the revision pins them, and the
-number of questions is checked.
+Their checksums and sizes cannot be read without a download, so the revision pins them, and the number of questions is
+checked.
 """
 
 from collections.abc import Sequence
@@ -50,8 +51,8 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
 
     Args:
         name: `belebele`.
-        languages: the codes, in any order; all 122 unless given, which makes 109,789 queries, 59,536 passages and 13
-            million judgements, in 2.4 GB of memory.
+        languages: the codes, in any order; all 122 unless given. All of them have 109,789 queries, 59,536 passages and
+            13 million judgements, which take 2.4 GB of memory.
 
     Raises:
         ValueError: there is no such language, or a file is not as published.
@@ -72,5 +73,5 @@ def _rows(path: Path) -> pd.DataFrame:
 def _question(line: bytes) -> tuple[str, str, str]:
     """Parse a line into the key of the question, the question and its passage."""
     record = json_record(line, _FIELDS)
-    # Questions are counted anew for each passage, which its link stands for.
+    # Questions are counted anew for each passage. The link tells the passages apart.
     return f"{record['link']}#{record['question_number']}", record["question"], record["flores_passage"]

@@ -1,8 +1,8 @@
 """Reading comprehension as retrieval: find the passage that a question was asked about.
 
-This is for data in which the same questions are asked in several languages, as in XQuAD and Belebele. A question is
-relevant to its passage in every language. As in MTEB, texts are stripped, and equal texts of one language are one
-passage or one query; a query made of several questions has the relevant passages of all of them.
+XQuAD and Belebele ask the same questions in several languages. The passage of a question is relevant to it in every
+language. Texts are treated as in MTEB: they are stripped, and equal texts of one language are one passage or one query.
+A query made of several questions has the relevant passages of all of them.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
             all languages), `question` and `passage` (texts).
 
     Returns:
-        The task. A query is called `<language>:<key>`, by the first of its keys, and a passage `<language>:<n>`,
-        counted from 0 in the file.
+        The task. The id of a query is `<language>:<key>`, with the first of its keys. The id of a passage is
+        `<language>:<n>`, counted from 0 in the file.
 
     Raises:
         ValueError: the languages do not have the same questions.
@@ -44,7 +44,7 @@ def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
     by_question, by_passage = (rows.groupby(["language", column], sort=False) for column in _TEXTS)
     first = by_question["key"].transform("first")
     rows["query_id"] = rows.language + ":" + first
-    number = by_passage.ngroup()  # of all languages; from 0 in each, as they come one after another
+    number = by_passage.ngroup()  # counted over all languages, which come one after another
     rows["passage_id"] = rows.language + ":" + (number - number.groupby(rows.language).transform("min")).astype(str)
     queries = rows.drop_duplicates("query_id")
     passages = rows.drop_duplicates("passage_id")
@@ -57,7 +57,7 @@ def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
 
 
 def checked_rows(rows: pd.DataFrame, path: Path, questions: int, unit: str = "line") -> pd.DataFrame:
-    """Return the rows of a file if they are as they must be.
+    """Check the rows of a file, and return them.
 
     Args:
         rows: every row of the file, in its order; see `comprehension_task`.

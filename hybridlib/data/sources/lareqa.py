@@ -1,9 +1,9 @@
 """XQuAD-R and other sets of files in the format of LAReQA (Roy et al., 2020): questions to be answered by a sentence.
 
 A file holds one language: SQuAD's articles, paragraphs and questions, and for each paragraph where its sentences begin
-and end (offsets in characters). A candidate passage is a sentence; relevant to a question, in every language, is the
-sentence that holds the start of its answer. Questions are parallel by their id, and may exist in some of the languages
-only. With files of your own, a task is two calls away:
+and end (offsets in characters). Each sentence is a candidate passage. The sentence that holds the start of the answer
+is relevant to the question, in every language. A question has the same id in all languages in which it exists, which
+may be some of them only. Two calls make a task of your own files:
 
     task_from_lareqa(read_lareqa({"en": "mine/en.json", "de": "mine/de.json"}))
 
@@ -47,7 +47,7 @@ XQUAD_R = Source(
 }""",
     files=pinned_files("xquad-r", {"": f"{_URL}/{_XQUAD_R_COMMIT}/xquad-r/"}),
 )
-# Sizes of ar, de, hi and zh are those of the folder `mlqa-dev-r` at commit 5405d2a, which `mlqa-r` became.
+# The sizes of ar, de, hi and zh are those of the folder `mlqa-dev-r` at commit 5405d2a, which became `mlqa-r`.
 MLQA_R = replace(
     XQUAD_R,
     name="mlqa-r",
@@ -56,8 +56,7 @@ MLQA_R = replace(
     licence="CC BY-NC 4.0 (https://creativecommons.org/licenses/by-nc/4.0): not for commercial use",
     files=pinned_files("mlqa-r", {"": f"{_URL}/{_MLQA_R_COMMIT}/mlqa-r/"}),
 )
-# The share of the articles that is held out where XQuAD-R serves for training, too.
-_HELD_OUT = 0.25
+_HELD_OUT = 0.25  # the share of the articles for testing where XQuAD-R serves for training, too
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class LareqaData:
         passages: `passage_id` (`<language>:<article>:<paragraph>:<sentence>`, counted from 0 in the file and in the
             paragraph), `language`, `text`, `article`.
         qrels: `query_id`, `passage_id`, `relevance`: a question of any language with its sentence in every language in
-            which the question exists; with several sentences where its answers begin in several.
+            which the question exists, or with several sentences if its answers begin in several.
     """
 
     queries: pd.DataFrame
@@ -122,7 +121,7 @@ def read_lareqa(files: Mapping[str, str | os.PathLike[str]], *, paragraphs: bool
         found = read_paragraphs(Path(path), "LAReQA")
         if not found:
             raise ValueError(f"{path} holds no paragraph")
-        # Numbered in the file, since two articles may have one title.
+        # Paragraphs are counted in the whole file, since two articles may have one title.
         for number, (article, paragraph) in enumerate(found):
             some = _read_paragraph(path, language, article, number, paragraph)
             for table, rows in zip(tables, some, strict=True):
@@ -145,11 +144,11 @@ def read_corpus(name: str, *, split: str, languages: Sequence[str] | None, seed:
 
     Args:
         name: `xquad-r`.
-        split, seed: as `split_articles`.
+        split, seed: as in `split_articles`.
         languages: those of the grid, in order; all of them unless given.
 
     Raises:
-        ValueError, FileNotFoundError: as `read_task`.
+        ValueError, FileNotFoundError: as in `read_task`.
     """
     check_split(split, ("train", "test"))
     chosen = check_languages(languages, XQUAD_R.languages, name)
@@ -167,8 +166,8 @@ def read_task(name: str, *, split: str | None = None, paragraphs: bool = False, 
 
     Args:
         name: `xquad-r` or `mlqa-r`.
-        split: for `xquad-r`, `train` or `test`, see `split_articles`; all articles unless given.
-        paragraphs, seed: as `read_lareqa` and `split_articles`.
+        split: `train` or `test` of `xquad-r`, see `split_articles`; all articles unless given.
+        paragraphs, seed: as in `read_lareqa` and `split_articles`.
 
     Raises:
         ValueError: there is no such split, or a file differs from the published one.
@@ -181,7 +180,7 @@ def read_task(name: str, *, split: str | None = None, paragraphs: bool = False, 
 
 
 def task_from_lareqa(data: LareqaData) -> RetrievalTask:
-    """Make a task of files in LAReQA's format: every question of every language, to be answered in every language.
+    """Make a task of files in LAReQA's format: every question is to be answered in every language.
 
     Args:
         data: the files, as read by `read_lareqa`.
@@ -192,7 +191,7 @@ def task_from_lareqa(data: LareqaData) -> RetrievalTask:
 def split_articles(data: LareqaData, seed: int) -> dict[str, list[str]]:
     """Split the titles of the articles into those for training and those for testing.
 
-    So no sentence of a test article is ever trained on. An article must have one title in all languages.
+    No sentence of a test article is then ever trained on. An article must have one title in all languages.
     """
     articles = data.queries.article.unique()
     shuffled = np.random.default_rng([seed, 2]).permutation(articles)
@@ -212,7 +211,7 @@ def _warn_of_licence(title: str, licence: str) -> None:
 def _read_paragraph(
     path: str | os.PathLike[str], language: str, article: dict[str, Any], number: int, paragraph: dict[str, Any]
 ) -> tuple[list[tuple], list[tuple], list[tuple]]:
-    """Read the rows of a paragraph: of queries, of passages (with the whole paragraph), and of answers."""
+    """Read a paragraph into rows of queries, of passages (with the whole paragraph) and of answers."""
     where = f"{path}: article {article.get('title')!r}, paragraph {number}"
     queries, answers = [], []
     try:

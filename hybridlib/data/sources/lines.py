@@ -1,4 +1,4 @@
-"""Files that are read line by line; what is at fault in a line is told as `path, line n: what`."""
+"""Files that are read line by line. A message tells what is wrong in a line as `path, line n: what`."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ def parse_lines(path: Path | str, lines: Iterable[bytes], parse: Callable[[bytes
     Args:
         path: the file, for messages.
         lines: its lines, in order.
-        parse: makes something of a line, or raises a ValueError that says what is wrong with it.
+        parse: the function that makes something of a line, or raises a ValueError that says what is wrong with it.
 
     Returns:
         The number of each line, counted from 1, and what was made of it.
@@ -43,7 +43,7 @@ def parse_lines(path: Path | str, lines: Iterable[bytes], parse: Callable[[bytes
 
 def whole_lines(path: Path) -> list[bytes]:
     """Read all lines of a file; the last may lack its newline, and an empty file has one empty line."""
-    # Not splitlines, which also breaks at characters that are part of a sentence.
+    # `splitlines` would also break at characters that are part of a sentence.
     return path.read_bytes().removesuffix(b"\n").split(b"\n")
 
 
@@ -56,7 +56,7 @@ def gzip_lines(path: Path, bar: tqdm) -> Iterator[bytes]:
     rest, shown = b"", bar.n
     with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as stream:
         try:
-            # Reading by lines would lose those before the fault that are still in a buffer, and so the line's number.
+            # Reading by lines would lose the lines before the fault that are still in a buffer, and so its number.
             while chunk := stream.read1(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from lines

@@ -2,16 +2,16 @@
 
 The questions and judgements are those of the development set. A question is asked in one language and its relevant
 passages are in that language, so there is no cross-lingual setting; the multilingual one ranks the passages of all
-languages. The judgements of relevance 0 are kept: they are passages that a reader found not to answer the question.
+languages. The judgements of relevance 0 are kept: a reader found that these passages do not answer the question.
 
 A passage is its title and text with a space between them, as in MTEB 2.26 (`_corpus_to_dict`), in ir_datasets 0.6
 (`MiraclDoc.default_text`) and in Pyserini's encoders, which made the baselines of the paper.
 
 Files lie in `$HYBRIDLIB_DATA/miracl`: topics and judgements by their names, the passages in folders as on the hub
-(`miracl-corpus-v1.0-sw/docs-0.jsonl.gz`). They are fetched as those of every source are, so ir_datasets, which keeps a
+(`miracl-corpus-v1.0-sw/docs-0.jsonl.gz`). They are fetched as those of every source are. So ir_datasets, which keeps a
 store of compressed objects of its own, is not needed. A language has up to 32.9 million passages. Each of their files
-becomes a table of the cache (`hybridlib.data.table`) when it is first asked for, so a conversion that was interrupted
-goes on with the file it was in. Every line is checked.
+becomes a table of the cache (`hybridlib.data.table`) when it is first asked for. A conversion that was interrupted thus
+goes on with the file that it was in. Every line is checked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,13 +33,14 @@ from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.table import cached_table
 from hybridlib.data.task import RetrievalTask
 
-# These are from castorini/anserini-tools, whose `_metadata_qrels.json` lists all 18 at this commit: the hub's own copy
-# (miracl/miracl) asks for a login. Sizes and SHA-256 are those of the files, whose MD5 are those in ir_datasets.
+# Topics and judgements are from castorini/anserini-tools, whose `_metadata_qrels.json` lists all 18 languages at this
+# commit, because the hub's own copy (miracl/miracl) asks for a login. Sizes and SHA-256 were computed from the files,
+# whose MD5 are those in ir_datasets.
 _TOPICS_COMMIT = "6bb119c4ec0311985b0f9b9469c214051514d3f8"
 _TOPICS_URL = f"https://raw.githubusercontent.com/castorini/anserini-tools/{_TOPICS_COMMIT}/topics-and-qrels/"
-# The newest commit of miracl/miracl-corpus on the hub (2023), after the two languages that came last. Sizes and MD5 are
-# those in ir_datasets 0.6.3 (`etc/downloads.json`); the size that it has for Yoruba, 10946 bytes for 49,043 passages,
-# cannot be right, so it is left out.
+# This is the newest commit of miracl/miracl-corpus on the hub (2023); the two languages that came last are in it. Sizes
+# and MD5 are those in ir_datasets 0.6.3 (`etc/downloads.json`). The size that it has for Yoruba, 10946 bytes for 49,043
+# passages, cannot be right, so it is left out.
 _CORPUS_COMMIT = "d921ec7e349ce0d28daf30b2da9da5ee698bef0d"
 _CORPUS_URL = f"https://huggingface.co/datasets/miracl/miracl-corpus/resolve/{_CORPUS_COMMIT}/"
 SOURCE = Source(
@@ -60,8 +61,7 @@ SOURCE = Source(
 }""",
     files=pinned_files("miracl", {"miracl-corpus": _CORPUS_URL, "": _TOPICS_URL}),
 )
-# Lines in memory at a time.
-_BATCH = 10_000
+_BATCH = 10_000  # lines in memory at a time
 _FIELDS = {"docid": str, "title": str, "text": str}
 _SCHEMA = pa.schema(
     [("passage_id", pa.string()), ("language", pa.string()), ("text", pa.string()), ("hash", pa.uint64())]
@@ -85,7 +85,7 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
     codes = sorted(check_languages(languages, SOURCE.languages, name))
     queries = {language: _read_topics(language) for language in codes}
     qrels = {language: _read_qrels(language, queries[language]) for language in codes}
-    # All files before the first is converted, which may take an hour.
+    # All files are fetched before the first is converted, which may take an hour.
     paths = {language: SOURCE.fetch(language, "miracl-corpus") for language in codes}
     passages = []
     for language in codes:
@@ -191,7 +191,7 @@ def _passage(line: bytes) -> tuple[str, str]:
     docid = record["docid"]
     if docid.split() != [docid]:
         raise ValueError(f"docid {docid!r} is empty or holds white space")
-    # As MTEB and the baselines of MIRACL join them; an empty text under a title is a passage there, too.
+    # MTEB and the baselines of MIRACL join them so. There, too, a title with an empty text is a passage.
     passage = f"{record['title']} {record['text']}".strip()
     if not passage:
         raise ValueError(f"passage {docid!r} is empty")

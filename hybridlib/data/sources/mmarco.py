@@ -1,12 +1,12 @@
 """mMARCO (Bonifacio et al., 2021) for training: queries of MS MARCO with their relevant passages, in 14 languages.
 
 An item is a judgement of MS MARCO's training set, a query with a passage that answers it. All languages but English are
-translations by Google (mMARCO's second version) and share the ids of the original; English is MS MARCO itself, and so
-are the judgements. Items that share a query or a passage, directly or through others, share a passage group, for the
-passage of one answers the query of the other.
+translations by Google (mMARCO's second version) and share the ids of the original. The English texts and the
+judgements are those of MS MARCO itself. Items that share a query or a passage, directly or through others, share a
+passage group, for the passage of one answers the query of the other.
 
-A collection has 8.8 million passages, 2.7 to 7.6 GB in a language, of which one in seventeen is judged: each is read
-line by line, once, and what is judged is put away on disk. In memory are a few integers an item.
+A collection has 8.8 million passages, 2.7 to 7.6 GB in a language, of which one in seventeen is judged. Each is read
+line by line, once, and the judged passages are put away on disk. Memory holds a few integers for each item.
 
 One in a hundred passage groups is held out for validation, chosen by a hash of its smallest query id.
 """
@@ -35,8 +35,8 @@ from hybridlib.data.texts import Texts, interleave
 from hybridlib.sampler.permutation import mix
 
 _REVISION = "4618200568100aa0bf7fbf494d8d022e7ecab9a6"
-# Sizes and MD5: ir_datasets 0.6.3, etc/downloads.json. A language has a file of queries and one of passages, in this
-# order; those of English are members of archives.
+# Sizes and MD5 are those in ir_datasets 0.6.3, etc/downloads.json. A language has a file of queries and one of
+# passages, in this order; those of English are members of archives.
 SOURCE = Source(
     name="mmarco",
     title="mMARCO, second version: MS MARCO's passages and training queries in 14 languages",
@@ -83,14 +83,14 @@ def read_corpus(name: str, *, split: str, languages: Sequence[str] | None) -> Pa
 
 
 def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
-    """Read the validation questions, each to find its passages among those of all of them, in every language.
+    """Read the validation questions as a task: each is to find its passages among those of all, in every language.
 
     Args:
         name: `mmarco`.
         languages: all unless given.
 
     Raises:
-        ValueError, FileNotFoundError: as `read_corpus`.
+        ValueError, FileNotFoundError: as in `read_corpus`.
     """
     return task_from_corpus(read_corpus(name, split="validation", languages=languages))
 
@@ -120,7 +120,7 @@ def _pieces(languages: Sequence[str], split: str) -> Iterator[pa.Table]:
 
 
 def _judged(path: Path) -> pd.DataFrame:
-    """Read `query` and `passage`, by id, of every judgement, and its `line`."""
+    """Read every judgement: the ids of its `query` and its `passage`, and its `line` in the file."""
     with path.open("rb") as stream:
         rows = [(*found, line) for line, found in parse_lines(path, stream, _judgement)]
     items = pd.DataFrame(rows, columns=["query", "passage", "relevance", "line"])

@@ -1,7 +1,7 @@
 """The files of public data: pinned by revision and checksum, found or downloaded, and checked.
 
-`files.csv` lists all of them. Files are used as they lie in `$HYBRIDLIB_DATA`, in the layout of upstream, if it is set;
-otherwise they are downloaded to the user's cache folder. Either way they are checked against their checksums. A
+`files.csv` lists all of them. If `$HYBRIDLIB_DATA` is set, files are used as they lie in that folder, in the layout of
+upstream. Otherwise they are downloaded to the user's cache folder. In both cases their checksums are checked. A
 download that breaks off is taken up where it stands, by this call or the next.
 """
 
@@ -32,8 +32,8 @@ class File:
     Attributes:
         path: below `$HYBRIDLIB_DATA`: the source's folder and the file's name upstream.
         url: of the pinned revision.
-        checksum: `sha256:...`, or `md5:...` where upstream publishes no other; None where nobody publishes any, so that
-            the revision in the URL is all that pins the file.
+        checksum: `sha256:...`, or `md5:...` where upstream publishes no other. None where nobody publishes any: the
+            revision in the URL is then all that pins the file.
         size: bytes, for messages and estimates; a file without a checksum is checked by it. None where it is not known.
         language: the code of the only language in it; empty if there is no such language.
     """
@@ -129,7 +129,7 @@ def readable(size: float) -> str:
 
 
 def fetch(file: File, source: str) -> Path:
-    """Return where the file is on this machine, checked; download it if need be.
+    """Return where the file is on this machine after checking it; download it if need be.
 
     It is downloaded once, however many processes ask for it.
 
@@ -186,11 +186,11 @@ def _difference(path: Path, file: File) -> str | None:
     return None
 
 
-# Once in a process, because a large file takes seconds. Not once for all: a file in the cache folder, too, may have
-# been damaged or replaced since it was downloaded, and results must not rest on another file than was pinned.
+# A checksum is computed once in a process, because a large file takes seconds. It is not kept for the next process: a
+# file may have been damaged or replaced since it was downloaded, and results must not rest on another than was pinned.
 @cache
 def _digest(path: Path, kind: str, size: int, modified: int) -> str:
-    """Compute the checksum of a file; size and time of modification tell another content under the same name."""
+    """Compute the checksum of a file; another size or time of modification tells that its content is another."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, kind).hexdigest()
 
@@ -230,8 +230,8 @@ def _receive(file: File, source: str, part: Path) -> None:
 
 
 def _continue(file: File, source: str, part: Path, kept: int) -> None:
-    """Append to the part, which has so many bytes, what one connection gives."""
-    # As the bytes are stored: those of a stream compressed on the way cannot be appended to each other.
+    """Append what one connection gives to the part, which has `kept` bytes."""
+    # The bytes are asked for as they are stored: those of a stream compressed on the way cannot be put together.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={kept}-"} if kept else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if response.status_code == 416:  # there is nothing after what is kept

@@ -1,19 +1,19 @@
 """SQuAD v1.1 (Rajpurkar et al., 2016) and what has its format: questions on paragraphs, and two corpora to train on.
 
 An item is a question. Its passage is the sentence that holds the start of the answer, as in XQuAD-R and MLQA-R (Roy et
-al., 2020), on which encoders are evaluated: trained on paragraphs, they would meet sentences for the first time there.
+al., 2020). Encoders are evaluated on those, and if trained on paragraphs, they would meet sentences for the first time.
 A question whose answer does not stand where it should is left out, and counted in the log.
 
 `squad-translate` is SQuAD's training set, English and the translations of XTREME (Hu et al., 2020). The translations
-have no sentence breaks, so sentences are found by `sentencex`, which cuts out the sentence of XQuAD-R's own breaks for
-94 % of its questions (82 % in Turkish to 97 % in Arabic). Thai is an exception: it does not mark the end of a sentence,
-and a passage there is mostly the whole paragraph. XTREME's files were made by machine and lack the questions whose
+have no sentence breaks, so `sentencex` finds the sentences. For 94 % of the questions of XQuAD-R (82 % in Turkish to
+97 % in Arabic) its sentence is that of XQuAD-R's own breaks. Thai is an exception: it does not mark the end of a
+sentence, and a passage is mostly the whole paragraph. XTREME's files were made by machine and lack the questions whose
 answer was lost in translation. Translations of a paragraph may differ from question to question, so equal sentences
-cannot be told by their text: the passage group is the paragraph of the English original, which every question has.
+cannot be told by their text. The passage group is therefore the paragraph of the English original.
 
-`squadshifts` is SQuADShifts (Miller et al., 2020), SQuAD's questions asked anew in four domains, in English. The paper
-stops training early on them. `new_wiki` are articles of Wikipedia that SQuAD does not have, `nyt` of the New York
-Times, `reddit` comments and `amazon` reviews of products. Questions on one paragraph share a passage group.
+`squadshifts` is SQuADShifts (Miller et al., 2020), questions like SQuAD's in four domains, in English. The paper uses
+them to stop training early. `new_wiki` has articles of Wikipedia that are not in SQuAD, `nyt` articles of the New York
+Times, `reddit` comments, and `amazon` reviews of products. Questions on one paragraph share a passage group.
 """
 
 import json
@@ -37,7 +37,7 @@ from hybridlib.data.texts import Texts, interleave
 
 _log = logging.getLogger(__name__)
 
-# Sizes and checksums: tensorflow-datasets 4.9.10, url_checksums/squad.txt and url_checksums/xquad.txt.
+# Sizes and checksums are those in tensorflow-datasets 4.9.10, url_checksums/squad.txt and url_checksums/xquad.txt.
 SQUAD_TRANSLATE = Source(
     name="squad-translate",
     title="SQuAD v1.1, training set, in English and XTREME's machine translations into 10 languages",
@@ -65,8 +65,8 @@ SQUAD_TRANSLATE = Source(
         },
     ),
 )
-# Sizes and checksums: huggingface/datasets at b811663c865fe2acb9a778925a3f03e7eaa8659c,
-# datasets/squadshifts/dataset_infos.json. The branch has no tags; the files are versioned by name.
+# Sizes and checksums are those in huggingface/datasets at b811663c865fe2acb9a778925a3f03e7eaa8659c,
+# datasets/squadshifts/dataset_infos.json. The branch has no tags; a file's name tells its version.
 SQUADSHIFTS = Source(
     name="squadshifts",
     title="SQuADShifts, test sets for SQuAD of four domains, English",
@@ -174,7 +174,7 @@ def read_questions(path: Path) -> Iterator[Question]:
     for number, (_, paragraph) in enumerate(read_paragraphs(path)):
         try:
             for entry in paragraph["qas"]:
-                # The answers of other versions of SQuAD may be missing, here as well where a translation lost them.
+                # Answers may be missing, as in other versions of SQuAD and where a translation lost them.
                 answers = entry.get("answers") or []
                 found = Question(entry["id"], entry["question"], paragraph["context"], number, answers)
                 if found.key in seen:
@@ -209,7 +209,7 @@ def without_mark(text: str) -> str:
 
 
 def answering_sentence(question: Question, language: str) -> str | None:
-    """Return the sentence that holds the start of the first answer that stands where it should; None without such.
+    """Return the sentence that holds the start of the first answer that stands where it should; None if none does.
 
     >>> context = "It rains. The sun set at six. We slept."
     >>> answering_sentence(Question("1", "When?", context, 0, [{"text": "six", "answer_start": 25}]), "en")

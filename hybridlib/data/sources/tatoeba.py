@@ -1,11 +1,11 @@
 """Tatoeba: sentences of 36 languages and their English translations (Artetxe and Schwenk, 2019), as XTREME takes them.
 
 A query is a sentence of a language or of English. Its only relevant passage is the translation, so the accuracy that
-XTREME reports is `recall@1` of the queries that are not English. The English sentences differ from pair to pair, and a
-pair has a pool of its own: each pair is a task, `tatoeba/<language>`, and XTREME's figure is the mean over the 36. Only
-the cross-lingual setting exists, since in the pool of its own language a sentence would find itself.
+XTREME reports is `recall@1` of the queries that are not English. The English sentences differ from pair to pair, so
+each pair has a pool of its own and is a task, `tatoeba/<language>`. XTREME's figure is the mean over the 36. Only the
+cross-lingual setting exists, since in the pool of its own language a sentence would find itself.
 
-No sentence comes twice in a file. Of sentences with equal embeddings the earlier counts as nearer, as anywhere here.
+No sentence comes twice in a file. If two have equal embeddings, the earlier counts as nearer, as everywhere here.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
         languages: the one that is paired with English.
 
     Returns:
-        The task. Line n of German is the query and the passage `de-en:de:<n>`, counted from 1, and the question
+        The task. Line n of German, counted from 1, is the query and the passage `de-en:de:<n>`. Its question is
         `de-en:<n>`.
 
     Raises:

@@ -1,12 +1,12 @@
 """XQuAD (Artetxe et al., 2020): 1,190 questions on 240 paragraphs of Wikipedia, translated into 12 languages.
 
-A passage is a paragraph. A question is relevant to its own paragraph in every language. The monolingual setting is
-MTEB's `XQuADRetrieval`, number for number (`benchmarks/published.py` shows it): equal questions of a language are one
+A passage is a paragraph. The paragraph of a question is relevant to it in every language. The monolingual setting is
+MTEB's `XQuADRetrieval`, number for number (`benchmarks/published.py` shows it). Equal questions of a language are one
 query, which leaves 1,180 (Thai) to 1,186 (Arabic).
 
 The files are those of google/xquad on the Hugging Face hub at the revision that MTEB's published results name. Their
-checksums are not published where they can be read without a download: the revision pins them, and the number of
-questions is checked. Sizes are the `download_size` of the dataset card, where it could be read.
+checksums cannot be read without a download, so the revision pins them, and the number of questions is checked. Sizes
+are the `download_size` of the dataset card, where it could be read.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Files of public sources: downloaded from a server in this process, checked, taken up where a download broke off."""
+"""Files of public sources: they are downloaded from a server in this process and checked, in one go or in several."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ CHUNK = 100
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every path that does not begin with /absent."""
+    """A server of CONTENT, under every path that does not begin with /absent."""
 
     daemon_threads = True
 
@@ -78,20 +78,20 @@ def server():
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """The folder of downloads, and small chunks."""
+    """Set the folder of downloads, and small chunks; return the folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("HYBRIDLIB_DATA", raising=False)
     monkeypatch.setattr(module, "_CHUNK", CHUNK)
     return tmp_path / "hybridlib"
 
 
-def pinned(server, name="file.json", content=CONTENT, kind="sha256"):
-    digest = hashlib.new(kind, content).hexdigest()
-    return File(f"some/{name}", server.url(name), f"{kind}:{digest}", len(content))
+def pinned(server, name="file.json", kind="sha256"):
+    digest = hashlib.new(kind, CONTENT).hexdigest()
+    return File(f"some/{name}", server.url(name), f"{kind}:{digest}", len(CONTENT))
 
 
 def keep(cache, content):
-    """What an earlier download has left."""
+    """Write what an earlier download has left."""
     (cache / "some").mkdir(parents=True)
     (cache / "some/file.json.part").write_bytes(content)
 
@@ -114,38 +114,28 @@ def test_a_file_is_downloaded_once_and_kept(server, cache, kind, length):
     assert not parts(cache)
 
 
-@pytest.mark.parametrize("bytes_kept", [1, 5000, len(CONTENT) - 1])
-def test_a_download_goes_on_where_an_earlier_one_broke_off(server, cache, bytes_kept):
-    keep(cache, CONTENT[:bytes_kept])
-    assert fetch(pinned(server), "some").read_bytes() == CONTENT
-    assert server.asked == [f"bytes={bytes_kept}-"]
-
-
-@pytest.mark.parametrize("bytes_kept", [5000, len(CONTENT), len(CONTENT) + 7])
-def test_a_server_that_cannot_begin_in_the_middle_is_read_from_the_start(server, cache, bytes_kept):
-    server.ranges = False
+@pytest.mark.parametrize(
+    ("ranges", "bytes_kept", "asked"),
+    [
+        *((True, size, [f"bytes={size}-"]) for size in (1, 5000, len(CONTENT) - 1)),
+        (True, len(CONTENT), [f"bytes={len(CONTENT)}-"]),  # whole: it needs only its name
+        (True, len(CONTENT) + 4, [f"bytes={len(CONTENT) + 4}-", None]),  # longer than the file: it is dropped
+        # A server that cannot begin in the middle is read from the start.
+        *((False, size, [f"bytes={size}-"]) for size in (5000, len(CONTENT), len(CONTENT) + 7)),
+    ],
+)
+def test_a_download_goes_on_where_an_earlier_one_broke_off(server, cache, ranges, bytes_kept, asked):
+    server.ranges = ranges
     keep(cache, (CONTENT * 2)[:bytes_kept])
     assert fetch(pinned(server), "some").read_bytes() == CONTENT
-    assert len(server.asked) == 1
-
-
-def test_a_part_that_is_longer_than_the_file_is_dropped(server, cache):
-    keep(cache, CONTENT + b"more")
-    assert fetch(pinned(server), "some").read_bytes() == CONTENT
-    assert server.asked == [f"bytes={len(CONTENT) + 4}-", None]
-
-
-def test_a_part_that_is_whole_needs_only_its_name(server, cache):
-    keep(cache, CONTENT)
-    assert fetch(pinned(server), "some").read_bytes() == CONTENT
-    assert server.asked == [f"bytes={len(CONTENT)}-"]
+    assert server.asked == asked
 
 
 def test_a_connection_that_breaks_is_taken_up_as_long_as_bytes_come_in(server, caplog):
     server.sent = [3000, 2000]
     assert fetch(pinned(server), "some").read_bytes() == CONTENT
     starts = [int(wanted.removeprefix("bytes=").rstrip("-")) for wanted in server.asked[1:]]
-    # What came in after the last whole chunk may be lost.
+    # Bytes that came in after the last whole chunk may be lost.
     assert server.asked[0] is None and 3000 - CHUNK <= starts[0] <= 3000 and starts[0] < starts[1] <= 5000
     assert [message for message in caplog.messages if "broke off after 3.00kB; going on" in message]
 
@@ -173,16 +163,11 @@ def test_a_server_that_begins_anew_and_always_breaks_is_given_up(server, cache):
     assert len(server.asked) == 2  # the second did not get further than the first
 
 
-def test_a_file_that_is_gone_is_named_with_the_answer_of_the_server(server, cache):
-    gone = dataclasses.replace(pinned(server), url=server.url("absent.json"))
-    with pytest.raises(ConnectionError, match=r"absent\.json cannot be downloaded: 404 Client .*; 0 bytes are kept"):
-        fetch(gone, "some")
-
-
-def test_a_server_that_does_not_answer_is_named(server):
-    unknown = dataclasses.replace(pinned(server), url="http://127.0.0.1:1/file.json")
-    with pytest.raises(ConnectionError, match=r"http://127\.0\.0\.1:1/file\.json cannot be downloaded: .*; 0 bytes"):
-        fetch(unknown, "some")
+@pytest.mark.parametrize(("name", "reason"), [("absent.json", "404 Client .*"), (None, ".*")])
+def test_a_file_that_is_gone_or_whose_server_does_not_answer_is_named(server, name, reason):
+    url = server.url(name) if name else "http://127.0.0.1:1/file.json"
+    with pytest.raises(ConnectionError, match=f"{re.escape(url)} cannot be downloaded: {reason}; 0 bytes are kept"):
+        fetch(dataclasses.replace(pinned(server), url=url), "some")
 
 
 def test_what_differs_from_the_published_file_is_removed_and_the_next_call_begins_anew(server, cache):
@@ -236,7 +221,7 @@ def test_the_bar_counts_bytes_from_what_is_kept_and_the_size_is_logged(server, c
     assert (bar.unit, bar.unit_scale, bar.desc) == ("B", True, "some/file.json")
     size = {0: "10.5kB", 5000: "5.50kB"}[bytes_kept]  # of 10,499 and 5,499 bytes
     assert caplog.messages == [f"some: downloading {size} of {server.url()} to {cache / 'some'}"]
-    # None: quiet where nobody looks, but not in a notebook, whose output is no terminal either.
+    # None makes it quiet where nobody looks, but not in a notebook, whose output is no terminal either.
     assert options["disable"] is None
     assert not notebook_bar(total=1, disable=None, display=False).disable
 
@@ -296,7 +281,7 @@ def test_a_killed_download_goes_on_where_it_was(server, cache):
 
 @pytest.fixture
 def data(monkeypatch, tmp_path):
-    """HYBRIDLIB_DATA with the file in it, read-only."""
+    """Put the file into HYBRIDLIB_DATA, read-only, and return its path."""
     (tmp_path / "data/some").mkdir(parents=True)
     path = tmp_path / "data/some/file.json"
     path.write_bytes(CONTENT)
