@@ -138,7 +138,7 @@ def test_the_loss_is_what_its_formula_says_term_by_term(
     masked = draw(seed + 2, pairs, pairs + more) > 0.5
     losses = info_nce(queries, passages, positive, temperature=temperature, masked=masked)
     # Cosines are good to a few 2^-53, which 1 / temperature = 100 makes 1e-13. The rest is torch's softplus, which
-    # takes log(1 + exp(x)) for x above 20: exp(-20) / 20 = 1e-10.
+    # takes x for log(1 + exp(x)) above 20: exp(-20) / 20 = 1e-10.
     expected = oracle(queries, passages, positive, temperature, masked)
     assert losses.tolist() == pytest.approx(expected, rel=2e-10, abs=0)
 
@@ -150,7 +150,7 @@ def test_the_loss_is_what_its_formula_says_term_by_term(
             for function in (info_nce_in_tiles, dense_sum)
         )
     masked = groups[0][:, None] == groups[1] if groups else torch.zeros_like(masked)
-    # In tiles there is no softplus.
+    # There is no softplus in tiles, so the tolerance is that of the cosines. Autograd's gradients are checked below.
     expected = oracle(queries, passages, positive, temperature, masked)
     assert tiled[0].item() == pytest.approx(math.fsum(expected), rel=1e-12, abs=0)
     for a, b in zip(tiled[1:], dense[1:], strict=True):
@@ -181,7 +181,7 @@ def test_only_the_direction_of_embeddings_matters() -> None:
 def test_single_precision_keeps_the_digits_of_small_losses_where_the_plain_form_loses_them(
     rivals: int, inverse: int
 ) -> None:
-    # Unit vectors, so that scores are exactly 1 and 0: log(1 + rivals * exp(-inverse)) is 0.0020, 1.1e-7 and 3.8e-14.
+    # Scores of these unit vectors are exactly 1 and 0: log(1 + rivals * exp(-inverse)) is 0.0020, 1.1e-7 and 3.8e-14.
     queries, passages = torch.eye(rivals + 1)[:1], torch.eye(rivals + 1)
     exact = math.log1p(rivals * math.exp(-inverse))
     scores = queries @ passages.T * inverse
@@ -199,7 +199,7 @@ def test_single_precision_is_as_good_as_the_scores_allow_on_embeddings_of_any_ki
     loss = info_nce(queries.float(), passages.float(), positive, temperature=temperature)
     scores = torch.nn.functional.normalize(queries.float()) @ torch.nn.functional.normalize(passages.float()).T
     plain = torch.logsumexp(scores / temperature, dim=1) - scores.diagonal() / temperature
-    # A cosine is off by some 2^-23 = 1.2e-7; two of them, divided by the temperature, move the loss by 5e-6 of itself.
+    # A cosine is off by some 2^-23 = 1.2e-7. Two of them, divided by the temperature, move the loss by 5e-6 of itself.
     assert (loss / exact - 1).abs().max() < 2e-5
     assert (plain / exact - 1).abs().max() > 1e-2
 
@@ -218,7 +218,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_the_matrix_of_scores_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    # With hard negatives, and both ways: 211 x 422 scores are 89,042. Embeddings are at most 633 x 4, 2,532.
+    # The matrix of 211 queries by 422 passages has 89,042 scores. Embeddings are at most 633 x 4, 2,532.
     monkeypatch.setattr("hybridlib.loss._TILE", 4_000)
     labels = torch.arange(211) // 2
     for mini_batch_size, allowed in ((None, math.inf), (5, 4_000)):
@@ -226,13 +226,14 @@ def test_the_matrix_of_scores_is_never_held(monkeypatch: pytest.MonkeyPatch) -> 
         with Largest() as largest:
             loss(loss.model.features(), labels).backward()
         assert largest.elements <= allowed
-        assert mini_batch_size or largest.elements == 211 * 422  # that it would be seen
+        assert mini_batch_size or largest.elements == 211 * 422  # so it would be seen
 
 
 @pytest.mark.parametrize(
     ("queries", "passages", "temperature", "expected"),
     [
-        # Cosine 0 to its own, 1 to the rival: log(1 + exp(1 / t)), 1 / t = 1024; the second's is the other way round.
+        # The first query is at cosine 0 to its own passage and 1 to the rival: it loses log(1 + exp(1024)), which is
+        # 1024. The second is at 1 and 0, and loses log(1 + exp(-1024)), which is 0.
         pytest.param(torch.eye(2)[[0, 0]], torch.eye(2)[[1, 0]], 2**-10, 1024, id="a rival far nearer than the own"),
         pytest.param(draw(1, 5, 3), draw(2, 1, 3).expand(7, 3), 0.05, 5 * math.log(7), id="all passages the same"),
         pytest.param(0 * draw(1, 5, 3), draw(2, 7, 3), 0.05, 5 * math.log(7), id="queries of zeros"),
@@ -251,7 +252,7 @@ def test_in_tiles_extreme_embeddings_give_what_they_give_in_the_dense_form(
 
 
 def test_in_tiles_gradients_keep_their_digits_where_the_loss_is_small_and_the_plain_form_loses_them() -> None:
-    # Two views of 509 vectors, as benchmarks/loss.py makes them: noise of 0.72 makes the loss 0.002.
+    # These are two views of 509 vectors, as benchmarks/loss.py makes them. Noise of 0.72 makes the loss 0.002.
     common, *noises = (draw(n, 509, 384) for n in range(3))
     queries, passages = (common + 0.72 * noise for noise in noises)
     exact = sum_and_gradients(dense_sum, queries, passages, torch.arange(509), temperature=0.05)
@@ -265,8 +266,8 @@ def test_in_tiles_gradients_keep_their_digits_where_the_loss_is_small_and_the_pl
     for function in (info_nce_in_tiles, plain):
         found = sum_and_gradients(function, queries.float(), passages.float(), torch.arange(509), temperature=0.05)
         errors[function] = [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
-    # A score is 1 / temperature = 20 times what is rounded at 2^-24: 1.2e-6. Own scores from the product of matrices
-    # make it 1.9e-6.
+    # A score is 1 / temperature = 20 times a number that is rounded at 2^-24, so errors are about 1.2e-6. With own
+    # scores from the product of matrices they would be 1.9e-6.
     assert max(errors[info_nce_in_tiles]) < 1.5e-6
     assert min(errors[plain][1:]) > 4e-6
 
@@ -294,7 +295,7 @@ if torch.cuda.is_available():
         assert_same([x.cpu() for x in there], expected, rtol=1e-10, atol=1e-13)
 
 
-# The module, against sentence-transformers' own.
+# The module is compared with sentence-transformers' own.
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ def test_with_nothing_to_mask_it_is_multiple_negatives_ranking_loss(
         assert_same(value_and_gradients(ours, preprocess(bert, columns), labels), expected, rtol=1e-4, atol=1e-5)
 
 
-# What is left out of the negatives.
+# Passages of the same group are no negatives.
 
 
 def slow_loss(columns: list[Tensor], groups: Tensor, temperature: float, symmetric: bool) -> float:
@@ -432,7 +433,7 @@ def test_the_model_card_and_the_trainer_are_told_how_the_loss_was_set(bert: Sent
     assert InfoNCE(bert, mini_batch_size=2).uses_gradient_cache and not InfoNCE(bert).uses_gradient_cache
 
 
-# What is refused.
+# Arguments that are refused.
 
 
 @pytest.mark.parametrize(

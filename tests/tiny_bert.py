@@ -13,7 +13,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789?.,'-"
 
 
 def tiny_bert(folder: Path, *, dropout: float = 0.0, seed: int = 0) -> SentenceTransformer:
-    """A BERT of one layer and 16 dimensions over letters, by way of files in `folder`."""
+    """Make a BERT of one layer and 16 dimensions over letters, and leave its files in `folder`."""
     letters = {token: number for number, token in enumerate([*_SPECIAL, *_LETTERS])}
     tokenizer = Tokenizer(models.WordLevel(letters, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()

@@ -22,11 +22,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from tiny_bert import tiny_bert
 from torch import Tensor
 
@@ -41,7 +37,6 @@ from hybridlib.training.starts import load_encoder
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
-
 LANGUAGES = ("en", "sw", "yo")
 ITEMS = 23  # a prime: no batch size divides it
 
@@ -50,7 +45,7 @@ def tiny_corpus() -> ParallelCorpus:
     """Make items in three made-up languages; the first two of every three are questions on one passage."""
     frame = pd.DataFrame([(i, code) for i in range(ITEMS) for code in LANGUAGES], columns=["item", "language"])
     rng = np.random.default_rng(0)
-    names, others = (["".join(word) for word in rng.choice(list("abcdefghijklmno"), (len(frame), 4))] for _ in "qp")
+    names, others = (["".join(word) for word in rng.choice(list("abcdefghijklmno"), (len(frame), 4))] for _ in range(2))
     group = frame["item"] - frame["item"] % 3 + frame["item"] % 3 // 2
     query = frame["language"] + " " + names + frame["item"].astype(str) + "?"
     passage = names + group.astype(str) + " " + others + "."
@@ -86,7 +81,7 @@ def first_encoder(name: str) -> SentenceTransformer:
 
 
 def quick(encoder: SentenceTransformer, corpus: ParallelCorpus, **arguments: Any) -> SentenceTransformer:
-    """Fine-tune with settings and further arguments, told apart by their names."""
+    """Fine-tune with settings and further arguments; a name says which of the two an argument is."""
     settings = {"batch_size": 6, "steps": 5} | {n: v for n, v in arguments.items() if n in Training.model_fields}
     further = {name: value for name, value in arguments.items() if name not in settings}
     return fine_tune(encoder, corpus, Training(**settings), **{"progress": False, **further})
@@ -210,7 +205,7 @@ def test_a_trainer_that_was_given_another_batch_sampler_stops_instead_of_trainin
         trainer.train()
 
 
-# What fine-tuning does.
+# Fine-tuning gives a copy.
 
 
 def test_fine_tuning_learns(static: SentenceTransformer, corpus: ParallelCorpus) -> None:
@@ -274,7 +269,7 @@ def test_a_transformer_is_saved_with_the_trainers_own_card_which_is_made_quietly
     assert "generated_from_trainer" in card and "InfoNCE" in card and f"dataset_size:{len(corpus.table)}" in card
 
 
-# What is handed on.
+# Settings and prompts are handed on.
 
 
 @pytest.mark.parametrize(
@@ -356,7 +351,7 @@ def test_training_uses_the_prompts_that_evaluation_uses_and_none_where_there_is_
         assert set(texts) <= set(triplets.table[column])
 
 
-# What is refused.
+# Arguments that are refused.
 
 
 @pytest.mark.parametrize(

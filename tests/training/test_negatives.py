@@ -1,4 +1,4 @@
-"""Hard negatives: which passage is chosen, which must never be, and that every row has one."""
+"""Tests of hard negatives: the right passage is chosen, a wrong one never, and every row has one."""
 
 import numpy as np
 import pandas as pd
@@ -69,10 +69,10 @@ def gappy() -> ParallelCorpus:
     return ParallelCorpus.from_frame(frame, ["en", "sw"])
 
 
-# --- which passage
+# --- the rules
 
 
-# Columns of the corpus, options, and the passage that is the negative of question 0.
+# Each rule has columns of the corpus, options, and the passage that is the negative of question 0.
 RULES = {
     "the nearest below the margin": ({}, {}, 2),
     "without a margin, the nearest that is not nearer than its own": ({}, {"relative_margin": 0.0}, 1),
@@ -149,7 +149,7 @@ def test_a_language_of_one_group_has_no_negatives_and_one_without_items_is_left_
     frame = rows_of((0, "en"), (1, "en"), (1, "de"), passage_group=7)
     corpus = ParallelCorpus.from_frame(frame, ["en", "de", "sw"])
     encoder = Placed(p0en=1, p1en=2, p1de=3, q0en=0, q1en=0, q1de=0)
-    table = mine_negatives(corpus, encoder).table  # type: ignore[arg-type]
+    table = mine_negatives(corpus, encoder).table
     assert set(table["negative"]) == {""} and set(table["negative_group"]) == {-1}
 
 
@@ -160,7 +160,7 @@ def test_where_none_is_hard_random_true_negatives_are_taken_by_seed():
     corpus = ParallelCorpus.from_frame(rows_of(*rows, passage_group=[i // 20 for i in range(60)]), ["en"])
 
     def drawn(seed: int) -> pd.DataFrame:
-        return mine_negatives(corpus, encoder, relative_margin=1.0, seed=seed).table.to_pandas()  # type: ignore
+        return mine_negatives(corpus, encoder, relative_margin=1.0, seed=seed).table.to_pandas()
 
     table = drawn(0)
     assert (table.negative_group != table.passage_group).all() and (table.negative_group >= 0).all()
@@ -189,7 +189,7 @@ def test_mining_again_replaces_the_negatives(bert):
 def test_nothing_is_shown_unless_asked(capfd, bert):
     mine_negatives(gappy(), bert)
     assert capfd.readouterr() == ("", "")
-    mine_negatives(full(5, "en"), Placed(**ANGLES), progress=True)  # type: ignore[arg-type]
+    mine_negatives(full(5, "en"), Placed(**ANGLES), progress=True)
     shown = capfd.readouterr().err
     assert "mining: 100%" in shown and "encode: 100%" in shown
 

@@ -1,4 +1,4 @@
-"""The encoders that are made on the spot, and those that are loaded."""
+"""Tests of the encoders that are made on the spot, and of those that are loaded."""
 
 import copy
 import subprocess
@@ -22,7 +22,6 @@ from hybridlib.training.settings import Training
 from hybridlib.training.starts import load_encoder
 
 pytestmark = pytest.mark.usefixtures("quickly")
-
 
 TEXTS = ["What is the currency of Kenya?", "Какая валюта в Кении?", "Nairobi", ""]
 
@@ -68,7 +67,7 @@ def test_another_seed_draws_other_weights_for_the_same_tokenizer(
 ) -> None:
     other = load_encoder("static", corpus=corpus, seed=1)
     assert other[0].tokenizer.to_str() == scratch[0].tokenizer.to_str()
-    # Two random directions in 128 dimensions: a cosine of 0 with a deviation of 1 / sqrt(128) = 0.09.
+    # Two random directions in 128 dimensions have a cosine of 0, with a deviation of 1 / sqrt(128) = 0.09.
     cosine = torch.nn.functional.cosine_similarity(weights(other), weights(scratch))
     assert abs(cosine.mean()) < 0.01 and cosine.std() == pytest.approx(128**-0.5, rel=0.1)
 
@@ -150,7 +149,7 @@ def test_changing_the_features_changes_nothing_of_what_comes_later(scratch: Sent
     ours = TokenCache(stock(scratch).preprocess)
     first = ours(["Nairobi"])
     expected = first["input_ids"].clone()
-    first["input_ids"].zero_()  # one text alone: no concatenation of others hides a shared array
+    first["input_ids"].zero_()  # a text alone, since joining it to others would hide a shared array
     assert expected.any() and torch.equal(ours(["Nairobi"])["input_ids"], expected)
 
 
@@ -263,7 +262,7 @@ def test_alignment_is_taught_the_same_names_in_every_language_and_by_the_seed(
     load_encoder("static:aligned", corpus=corpus, seed=5)
     ((names, settings),) = taught
     assert (settings.strategy, settings.seed) == ("x-y", 5)
-    assert names.sizes().to_dict() == dict.fromkeys(names.languages, 608)  # half of 1215, rounded up
+    assert names.sizes().to_dict() == dict.fromkeys(names.languages, 608)  # half of 1,215, rounded up
 
 
 # Encoders of others.
