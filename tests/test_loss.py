@@ -453,7 +453,8 @@ def test_an_argument_out_of_range_is_refused(
 def test_a_static_embedding_cannot_be_embedded_in_mini_batches() -> None:
     static = StaticEmbedding(Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")), embedding_dim=4)
     encoder = SentenceTransformer(modules=[static], device="cpu")
-    with pytest.raises(ValueError, match="mini_batch_size must be None for a StaticEmbedding"):
+    message = "mini_batch_size must be None for a StaticEmbedding, whose batches cannot be cut"
+    with pytest.raises(ValueError, match=message):
         InfoNCE(encoder, mini_batch_size=2)
     assert InfoNCE(encoder)([encoder.preprocess(["a", "b"]) for _ in range(2)]).item() == pytest.approx(math.log(2))
 

@@ -77,7 +77,6 @@ def mine_negatives(
         ValueError: an argument is out of range.
     """
     _check(range_min, range_max, relative_margin)
-    options = {"range_max": range_max, "relative_margin": relative_margin}
     table = corpus.table.remove_columns([name for name in NEGATIVE_COLUMNS if name in corpus.table.column_names])
     negative, group = np.full(len(table), "", dtype=object), np.full(len(table), -1)
     for number, language in enumerate(tqdm(corpus.languages, desc="mining", unit="language", disable=not progress)):
@@ -87,10 +86,8 @@ def mine_negatives(
         if not present.any():
             continue
         rows, pairs = rows[present], pairs[present].reset_index(drop=True)
-        false = _false_negatives(pairs)
-        chosen = _find_hardest(
-            pairs, false, _QuietEncoder(encoder, batch_tokens, progress), range_min, options
-        )  # (rows,)
+        quiet, false = _QuietEncoder(encoder, batch_tokens, progress), _false_negatives(pairs)
+        chosen = _find_hardest(pairs, false, quiet, range_min, range_max, relative_margin)  # (rows,)
         logger.info("%s: %d of %d negatives are random", language, (chosen < 0).sum(), len(chosen))
         chosen = _draw_missing(chosen, pairs, false, np.random.default_rng([seed, number]))
         rows, chosen = rows[chosen >= 0], chosen[chosen >= 0]
@@ -124,24 +121,26 @@ def _find_hardest(
     false: Mapping[str, set[str]],
     encoder: "_QuietEncoder",
     range_min: int,
-    options: Mapping[str, Any],
+    range_max: int,
+    relative_margin: float,
 ) -> np.ndarray:
     """Return the row of the hardest negative of each pair of a language; -1 where there is none. (rows,)"""
     # They are not handed over as further positives: the margin would then be that of the farthest of the group.
-    more = min(max(map(len, false.values())) - 1, options["range_max"])
+    more = min(max(map(len, false.values())) - 1, range_max)
     # The search shows a progress bar, which no argument turns off.
     with contextlib.nullcontext() if encoder.progress else contextlib.redirect_stderr(io.StringIO()):
         mined = mine_hard_negatives(
             datasets.Dataset.from_pandas(pairs[["query", "passage"]], preserve_index=False),
             encoder,  # type: ignore[arg-type]
             num_negatives=range_min + 1 + more,
-            **{**options, "range_max": options["range_max"] + more},
+            range_max=range_max + more,
+            relative_margin=relative_margin,
             use_faiss=True,
             output_format="labeled-list",
             verbose=False,
         )
     near = {query: texts[1:] for query, texts in zip(mined["query"], mined["passage"], strict=True)}  # nearest first
-    first = _first_rows(pairs.passage)
+    first = dict(zip(pairs.passage[::-1], pairs.index[::-1], strict=True))  # the row in which each text comes first
     chosen = np.full(len(pairs), -1)
     for row, query in enumerate(pairs["query"]):
         left = [text for text in near.get(query, ()) if text not in false[query]][range_min:]
@@ -161,11 +160,6 @@ def _draw_missing(
         onwards = itertools.chain(range(start, len(order)), range(start))
         chosen[row] = next((order[at] for at in onwards if passages[order[at]] not in false[queries[row]]), -1)
     return chosen
-
-
-def _first_rows(passages: pd.Series) -> dict[str, int]:
-    """Return the row in which each text comes first."""
-    return dict(zip(passages[::-1], passages.index[::-1], strict=True))
 
 
 class _QuietEncoder:
