@@ -62,7 +62,7 @@ def mine_negatives(
             one.
         range_min: how many of the nearest that are left to skip; 0 by default, since the margin does this work.
         range_max: how many of the nearest to look at, besides false negatives; above `range_min`. More cost little.
-            With fewer, more negatives are random. At most as many false negatives are passed over.
+            With fewer, more negatives are random. Up to `range_max` false negatives are passed over.
         relative_margin: how far below the score of the question's own passage to begin, as a share of it, 0 to 1.
         batch_tokens: see `hybridlib.encoder.embed.embed_texts`.
         seed: draws the random negatives.
@@ -125,7 +125,7 @@ def _find_hardest(
     relative_margin: float,
 ) -> np.ndarray:
     """Return the row of the hardest negative of each pair of a language; -1 where there is none. (rows,)"""
-    # They are not handed over as further positives: the margin would then be that of the farthest of the group.
+    # False negatives are not handed over as positives: the margin would then be that of the farthest of the group.
     more = min(max(map(len, false.values())) - 1, range_max)
     # The search shows a progress bar, which no argument turns off.
     with contextlib.nullcontext() if encoder.progress else contextlib.redirect_stderr(io.StringIO()):

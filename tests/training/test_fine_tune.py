@@ -373,7 +373,7 @@ def test_two_processes_train_what_one_does(of_two_processes: list[dict[str, Any]
             # This is rounding too, where a gradient happens to be almost 0; steps are of 0.01 and 0.001.
             torch.testing.assert_close(first[name][parameter], value, rtol=0, atol=5e-4)
     moved = max((alone[parameter] - before[parameter]).abs().max().item() for parameter in alone)
-    assert moved > 4e-3
+    assert moved > 3e-3  # six times what may differ
 
 
 def test_every_process_takes_its_share_of_each_batch(of_two_processes: list[dict[str, Any]]) -> None:
@@ -459,11 +459,12 @@ def test_training_stops_when_validation_no_longer_improves_and_gives_the_best_ba
 ) -> None:
     english = ParallelCorpus.from_frame(corpus.table.to_pandas(), ["en"])
     validated: dict[str, Any] = {"validation": english, "validate_every": 2, "patience": 2}
-    # A rate that is much too high makes it worse after a while.
-    stopped = quick(static, corpus, strategy="x-y", steps=60, learning_rate=2.0, **validated)
+    # A rate that is much too high makes the loss worse after a while: of 30 validations, about the twelfth is the best.
+    stopped = quick(static, corpus, strategy="x-y", steps=60, learning_rate=0.3, **validated)
     (trainer,) = trainers
     losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    assert len(losses) == losses.index(min(losses)) + 3 < 30  # the best, and two without improvement
+    best = losses.index(min(losses))
+    assert best > 0 and len(losses) == best + 3 < 30  # two validations did not improve it
     assert trainer.state.best_metric == min(losses)
     batches.clear()
     assert trainer.model is stopped and trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
