@@ -70,6 +70,7 @@ def gappy() -> ParallelCorpus:
 # --- the rules
 
 
+SAME_WORDS = ["q0en", "q1en", "q0en", "q3en", "q4en"]
 # Each rule has columns of the corpus, options, and the passage that is the negative of question 0.
 RULES = {
     "the nearest below the margin": ({}, {}, 2),
@@ -86,7 +87,9 @@ RULES = {
         4,
     ),
     # The lower score of the two passages sets the margin, at 52 degrees.
-    "no passage that answers the same words": ({"query": ["q0en", "q1en", "q0en", "q3en", "q4en"]}, {}, 3),
+    "no passage that answers the same words": ({"query": SAME_WORDS}, {}, 3),
+    "no passage of the group of the same words": ({"query": SAME_WORDS, "passage_group": [7, 8, 9, 9, 6]}, {}, 4),
+    "no passage of its group for the same words": ({"query": SAME_WORDS, "passage_group": [7, 8, 9, 7, 6]}, {}, 4),
 }
 
 
