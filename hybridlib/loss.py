@@ -1,8 +1,8 @@
 """InfoNCE over in-batch negatives, with the false ones masked.
 
 A batch of parallel text holds passages that answer a question although they stand in another row: the same item in
-another language, and the passage of another question on the same passage. As negatives they teach the wrong thing, and
-`NO_DUPLICATES`, which compares texts, cannot see them. So rows of one passage group are not each other's negatives.
+another language, and the passage of another question on the same passage. As negatives they teach the wrong thing.
+`NO_DUPLICATES` compares texts and does not see them, so rows of one passage group are not each other's negatives.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from hybridlib.encoder.tokens import embed
 
-# Scores held at a time, 64 MB of them; in fewer, products of matrices lose more speed than the cache gains.
+# So many scores are held at a time, 64 MB. With fewer, products of matrices lose more speed than the cache gains.
 _TILE = 1 << 24
 
 
@@ -28,15 +28,15 @@ def info_nce(
 ) -> Tensor:
     """Return the InfoNCE loss of every query (van den Oord et al., 2018, equation 4).
 
-    Written as log(1 + sum over rivals j of exp((s_ij - s_ii) / temperature)), which keeps its digits where it is small;
-    the usual difference of a score and a log-sum-exp loses them in float32.
+    It is computed as log(1 + sum over rivals j of exp((s_ij - s_ii) / temperature)), which keeps its digits where it is
+    small. The usual difference of a score and a log-sum-exp loses them in float32.
 
     Args:
-        queries: (B, D); compared by cosine, so of any norm.
-        passages: (N, D).
-        positive: row of the passage of each query. (B,)
+        queries: embeddings of any norm, as they are compared by cosine. (B, D)
+        passages: embeddings of any norm. (N, D)
+        positive: the row of each query's own passage. (B,)
         temperature: above 0.
-        masked: which passages are no negatives of a query, besides its own. (B, N)
+        masked: true where a passage is no negative of a query; its own passage never is one. (B, N)
 
     Returns:
         The losses; 0 where a query has no negative left. (B,)
@@ -48,7 +48,7 @@ def info_nce(
     scores = F.normalize(queries, dim=-1) @ F.normalize(passages, dim=-1).T  # (B, N)
     own = positive[:, None] == torch.arange(len(passages), device=positive.device)  # (B, N)
     excess = (scores - scores.gather(1, positive[:, None])) / temperature  # (B, N)
-    # Not minus infinity: where nothing is left, its log-sum-exp has a gradient of NaN, which anomaly detection reports.
+    # Minus infinity would give a gradient of NaN where nothing is left, which anomaly detection reports.
     excess = excess.masked_fill(own if masked is None else own | masked, torch.finfo(excess.dtype).min)
     return F.softplus(torch.logsumexp(excess, dim=1))
 
@@ -61,14 +61,14 @@ def info_nce_in_tiles(
     temperature: float,
     groups: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Return the sum of `info_nce`, a tile of queries at a time: memory is O((B + N) D).
+    """Return the sum of `info_nce`, computed a tile of queries at a time; memory is O((B + N) D).
 
-    The gradients are computed with the loss, while the scores of a tile are there. Half precision, autocast's too,
-    becomes float32: it has no digits of a small loss, and beside the embedding of the texts the scores cost little.
+    The gradients are computed with the loss, while the scores of a tile are there. Half precision becomes float32,
+    under autocast too: it has no digits for a small loss, and scores cost little beside the embedding of texts.
 
     Args:
         queries, passages, positive, temperature: as in `info_nce`.
-        groups: the groups of the queries, (B,), and of the passages, (N,). A passage of a query's group is no negative.
+        groups: those of the queries, (B,), and of the passages, (N,). A passage of a query's group is not its negative.
 
     Returns:
         The sum of the losses, which can be differentiated once. ()
@@ -118,10 +118,10 @@ def _losses_and_slopes(
     """Return the losses of some queries, (T,), and their slopes by every score, (T, N).
 
     A score is cosine / temperature. Let s be the score of a query's own passage and r those of its rivals. The loss is
-    log1p(sum exp(r - s)). Its slope by a rival's score is exp(r) / (exp(s) + sum exp(r)), by s minus the sum of these.
+    log1p(sum exp(r - s)). Its slope by a rival's score is exp(r) / (exp(s) + sum exp(r)), and by s minus their sum.
     """
-    scores = scaled @ passages.T  # (T, N); from here on changed in place, as it is all the memory there is
-    # Not taken from that product, which adds term after term: its error would be in all slopes of the query.
+    scores = scaled @ passages.T  # (T, N); it is changed in place from here on, as it is all the memory there is
+    # This is not taken from that product, which adds term after term: its error would be in all slopes of the query.
     own = (scaled * passages[positive]).sum(dim=1, keepdim=True)  # (T, 1)
     if masked is not None:
         scores.masked_fill_(masked, -math.inf)
@@ -129,20 +129,20 @@ def _losses_and_slopes(
     highest = torch.maximum(own, scores.amax(dim=1, keepdim=True))  # (T, 1); so that no exp overflows
     terms = scores.sub_(highest).exp_()
     rivals = terms.sum(dim=1, keepdim=True)
-    losses = highest - own + torch.log1p(rivals + torch.expm1(own - highest))  # its digits kept where own is highest
+    losses = highest - own + torch.log1p(rivals + torch.expm1(own - highest))  # keeps digits where own is highest
     terms.scatter_(1, positive[:, None], -rivals)
     return losses[:, 0], terms.div_(rivals + torch.exp(own - highest))
 
 
 def _unit(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Return embeddings scaled to norm 1 as by `F.normalize`, in float32 or wider, and their norms. (N, D), (N, 1)"""
+    """Scale embeddings to norm 1 as `F.normalize` does, in float32 or wider. Return them, (N, D), and norms, (N, 1)."""
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True).clamp_min(1e-12)
     return embeddings / norms, norms
 
 
 def _through_unit(gradient: Tensor, unit: Tensor, norms: Tensor) -> None:
-    """Turn the gradient by unit vectors, in place, into that by the vectors they were scaled from. (N, D)"""
+    """Turn the gradient by unit vectors, in place, into that by the vectors which were scaled to them. (N, D)"""
     along = (gradient * unit).sum(dim=1, keepdim=True)
     gradient.addcmul_(along, unit, value=-1).div_(norms)
 
@@ -157,10 +157,10 @@ class InfoNCE(CachedLossMixin, nn.Module):
     Args:
         model: the encoder.
         temperature: above 0; the paper does not publish its own.
-        symmetric: average with the loss of finding the query of each passage.
+        symmetric: average the loss with that of finding the query of each passage.
         mini_batch_size: embed so many texts at a time and cache gradients (Gao et al., 2021). Memory then does not grow
-            with the batch, nor is the matrix of scores held. None embeds the batch as a whole.
-        gather_across_devices: take the passages of all processes as negatives; all processes need as many pairs.
+            with the batch, and the matrix of scores is never held. None embeds the batch as a whole.
+        gather_across_devices: take the passages of all processes as negatives; every process needs as many pairs.
 
     Raises:
         ValueError: temperature or mini_batch_size is out of range, or the encoder cannot be embedded in parts.
@@ -209,7 +209,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Return the mean loss of embeddings, `reps[column][part]`; detached after `with_backward`."""
+        """Return the mean loss of the embeddings `reps[column][part]`; `with_backward` computes gradients first."""
         columns = [torch.cat(parts) for parts in reps]  # (B, D) each
         pairs = len(columns[0])
         groups = _groups(labels, columns)
@@ -218,7 +218,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
             groups = None if groups is None else all_gather(groups)
         first = get_rank() * pairs if self.gather_across_devices else 0
         rows = torch.arange(first, first + pairs, device=columns[0].device)
-        # Added to a zero, for under autocast it may be of half precision, where the embeddings are not.
+        # It is added to a zero, since under autocast it may be of half precision where the embeddings are not.
         loss = columns[0].new_zeros(()) + self._loss_of(columns, groups, rows) / pairs
         if with_backward:
             loss.backward()
@@ -250,7 +250,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
 
 def _groups(labels: Tensor | None, columns: list[Tensor]) -> Tensor | None:
-    """Return the groups of every passage column; -1, nobody's group, where they are not known. (B, columns - 1)"""
+    """Return the groups of every passage column, and -1, nobody's group, where none is known. (B, columns - 1)"""
     if labels is None:
         return None
     pairs, passages = len(columns[0]), len(columns) - 1

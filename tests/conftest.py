@@ -13,10 +13,11 @@ import torch
 import yaml
 from tiny_project import TINY
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network; read when the libraries are imported
+
 from hybridlib.paths import project_root
 from hybridlib.study.cli import jobs, main
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # the kernels run on the CPU; read when they are imported
 

@@ -12,8 +12,8 @@ _SPECIAL = ("[PAD]", "[UNK]")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789?.,'-"
 
 
-def tiny_bert(folder: Path, *, dropout: float = 0.0, seed: int = 0) -> SentenceTransformer:
-    """A BERT of one layer and 16 dimensions over letters, by way of files in `folder`."""
+def tiny_bert(folder: Path, *, dropout: float = 0.0) -> SentenceTransformer:
+    """Make a BERT of one layer and 16 dimensions over letters, and leave its files in `folder`."""
     letters = {token: number for number, token in enumerate([*_SPECIAL, *_LETTERS])}
     tokenizer = Tokenizer(models.WordLevel(letters, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -33,6 +33,6 @@ def tiny_bert(folder: Path, *, dropout: float = 0.0, seed: int = 0) -> SentenceT
         initializer_range=0.5,
     )
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         BertModel(config).save_pretrained(folder)
     return SentenceTransformer(modules=[Transformer(str(folder)), Pooling(16, "mean")], device="cpu")

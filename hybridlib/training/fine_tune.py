@@ -1,7 +1,7 @@
-"""Fine-tuning: sentence-transformers' trainer, with our batches and our loss.
+"""Fine-tuning by sentence-transformers' trainer, with the batches and the loss of this library.
 
 The trainer is the stock one: it resumes, stops early and spreads over processes as its users know it. Under `torchrun`
-every batch is split over the processes, whose losses are those of one process.
+every batch is split over the processes, and their losses are those of one process.
 """
 
 import copy
@@ -38,9 +38,9 @@ class _Arguments(SentenceTransformerTrainingArguments):
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The stock trainer, but its model card is made quietly and without the network.
+    """The stock trainer, except that its model card is made quietly and without the network.
 
-    A static encoder has none, since making it takes longer than a small run.
+    A static encoder gets no card, since making it takes longer than a small run.
     """
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
@@ -52,12 +52,12 @@ class _Trainer(SentenceTransformerTrainer):
 
 
 class _TellEpoch(TrainerCallback):
-    """A callback that tells the sampler its epoch; resuming over several processes, transformers 5.23 does not."""
+    """A callback that tells the sampler its epoch: transformers 5.23 does not, where several processes resume."""
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         sampler = given["train_dataloader"].batch_sampler
         while not isinstance(sampler, HybridBatchSampler):
-            sampler = sampler.batch_sampler  # of the wrapper that splits batches, or skips them
+            sampler = sampler.batch_sampler  # it is wrapped to split batches, or to skip some
         sampler.set_epoch(int(state.epoch))
 
 
@@ -72,26 +72,26 @@ def fine_tune(
 ) -> SentenceTransformer:
     """Fine-tune a copy of an encoder on batches of one of the strategies.
 
-    AdamW has a learning rate that falls linearly to 0, as in the stock trainer. The encoder's own prompts for queries
-    and documents are used, and none added. Under `torchrun` every batch is split over the processes, so its size must
-    be a multiple of their number; the losses are those of one process, but for dropout.
+    The learning rate of AdamW falls linearly to 0, as in the stock trainer. Texts get the encoder's own prompts for
+    queries and documents, and no others. Under `torchrun` every batch is split over the processes, so its size must be
+    a multiple of their number. The losses are then those of one process, except for dropout.
 
     Args:
         encoder: left as it is.
         corpus: what to train on.
         settings: how to train.
-        validation: pairs whose loss, in monolingual batches, decides when to stop; the encoder with the least loss is
-            returned.
-        checkpoints: a folder for the state of training, from which an interrupted training goes on, over any number of
-            processes. Unless given, nothing is kept.
+        validation: pairs whose loss, in monolingual batches, decides when to stop. The encoder with the least loss is
+            then returned.
+        checkpoints: a folder for the state of training. An interrupted training goes on from there, over any number of
+            processes. Without a folder, nothing is kept.
         progress: show a progress bar.
 
     Returns:
-        The fine-tuned copy, in evaluation mode; the same for the same arguments on the same CPU.
+        The fine-tuned copy, in evaluation mode. It is the same for the same arguments on the same CPU.
 
     Raises:
-        ValueError: the corpus is too small for the batch, the batch cannot be split over the processes, or the folder
-            of checkpoints is of another training.
+        ValueError: the corpus is too small for the batch, the batch cannot be split over the processes, the folder of
+            checkpoints is of another training, or the loss refuses its settings.
     """
     encoder = copy.deepcopy(encoder)
     with _folder(checkpoints, settings, corpus) as folder:
@@ -111,7 +111,7 @@ def fine_tune(
 
 
 def _arguments(folder: Path, settings: Training, *, keep: bool, validated: bool) -> _Arguments:
-    """Return the trainer's arguments; with validation, it goes back to the best of what it has saved."""
+    """Return the trainer's arguments; with validation, the trainer ends with the best weights that it saved."""
     arguments = _Arguments(
         output_dir=str(folder),
         max_steps=settings.steps,
@@ -124,7 +124,7 @@ def _arguments(folder: Path, settings: Training, *, keep: bool, validated: bool)
         seed=settings.seed,
         save_strategy="steps" if keep or validated else "no",
         save_steps=settings.validate_every if validated else settings.save_every or settings.steps,
-        save_total_limit=2 if validated else 1,  # with validation, the last and the best
+        save_total_limit=2 if validated else 1,  # with validation, they are the last and the best
         eval_strategy="steps" if validated else "no",
         eval_steps=settings.validate_every if validated else None,
         load_best_model_at_end=validated,
@@ -132,14 +132,14 @@ def _arguments(folder: Path, settings: Training, *, keep: bool, validated: bool)
         logging_strategy="no",
         report_to="none",
         dataloader_pin_memory=torch.cuda.is_available(),
-        use_cpu=not torch.accelerator.is_available(),  # else processes on a CPU do not learn of each other
+        use_cpu=not torch.accelerator.is_available(),  # or processes on a CPU would not learn of each other
     )
     if settings.batch_size % arguments.world_size:
         raise ValueError(
             f"batch_size is {settings.batch_size}; allowed: multiples of {arguments.world_size}, the number of "
             "processes"
         )
-    # Under `torchrun` the arguments turn it on, and epochs would end elsewhere than in one process.
+    # The arguments turn it on under `torchrun`, and epochs would then end elsewhere than in one process.
     arguments.dataloader_drop_last = False
     return arguments
 
@@ -169,20 +169,20 @@ def _trainer(
         data_collator=ParallelCollator(TokenCache.of_encoder(encoder), prompts=prompts),
         callbacks=[_TellEpoch(), *([] if validation is None else [EarlyStoppingCallback(settings.patience)])],
     )
-    trainer.remove_callback(PrinterCallback)  # prints into whatever uses the library
+    trainer.remove_callback(PrinterCallback)  # it prints into whatever uses the library
     return trainer
 
 
 def _sampler(
     dataset: datasets.Dataset, *given: Any, validation: datasets.Dataset | None, strategy: str, **named: Any
 ) -> HybridBatchSampler:
-    """Return the sampler of the training, or a monolingual one for validation, whose data may be of one language."""
+    """Return the sampler for training, or a monolingual one for validation, whose data may be in one language."""
     return HybridBatchSampler(dataset, *given, strategy="x-x-mono" if dataset is validation else strategy, **named)
 
 
 @contextmanager
 def _folder(checkpoints: Path | None, settings: Training, corpus: ParallelCorpus) -> Iterator[Path]:
-    """Yield the folder that the trainer saves in: one that is kept, if it is of this training, or one for now."""
+    """Yield the folder that the trainer saves in: the given one, if it is of this training, or a temporary one."""
     if checkpoints is None:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)

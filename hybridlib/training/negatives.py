@@ -1,14 +1,17 @@
 """Hard negatives: for every question a passage that an encoder finds near, although it does not answer.
 
-The paper trains on triplets and does not say where its negatives are from. Here they are mined by
-sentence-transformers' own `mine_hard_negatives`, over faiss, for the question of each language among the passages of
-that language. A pair whose passage is in another language than its question takes the negative of the passage's row, so
-that positive and negative are in one language, and the language does not give the answer away.
+The paper trains on triplets and does not say where its negatives are from. Here `mine_hard_negatives` of
+sentence-transformers mines them, over faiss, for each question among the passages of its language. A pair whose passage
+is in another language than its question takes the negative of the passage's row. Positive and negative are then in one
+language, so the language does not give the answer away.
 
-What is near and not marked as relevant is often relevant all the same. Three rules keep such false negatives out:
-passages of the question's own passage group, and of any question of the same words, are never taken, nor are texts
-equal to theirs; and a passage must score lower than the question's own by a margin. 5 % of that score is what
-NV-Retriever (Moreira et al., 2024, arXiv 2407.15831) found best of the mining methods it compares.
+A passage that is near, but not marked as relevant, is often relevant all the same. Three rules keep such false
+negatives out:
+
+1. A passage of the question's own passage group is never taken, nor is a text that is equal to one of them.
+2. The same holds for the passage groups of all questions of the same words.
+3. A passage must score lower than the question's own by a margin. 5 % of that score was the best of the mining methods
+   that NV-Retriever compares (Moreira et al., 2024, arXiv 2407.15831).
 """
 
 import contextlib
@@ -50,16 +53,17 @@ def mine_negatives(
     """Give every row of a corpus a negative: the nearest passage that the rules of this module leave.
 
     Where they leave none, the negative is drawn from the other passages of the language, so that every batch is of
-    triplets. A language needs memory for its texts and embeddings; one is worked on at a time. `thin` and `compose`
-    leave the negatives out: mine last.
+    triplets. One language is worked on at a time, with its texts and embeddings in memory. `thin` and `compose` leave
+    the negatives out, so mine last.
 
     Args:
         corpus: its rows stay as they are, in their order.
-        encoder: finds passages near, by cosine and with its own prompts; the one to fine-tune, or a better one.
-        range_min: how many of the nearest that are left to skip. None by default, as the margin does this work.
-        range_max: how many of the nearest to look at, false negatives apart; above `range_min`. More cost little; with
-            fewer, more negatives are random. Of a passage group, no more than these are told apart.
-        relative_margin: how far below the score of the question's own passage, as a share of it, 0 to 1.
+        encoder: finds what is near, by cosine and with its own prompts. It may be the one to fine-tune, or a better
+            one.
+        range_min: how many of the nearest that are left to skip; 0 by default, since the margin does this work.
+        range_max: how many of the nearest to look at, besides false negatives; above `range_min`. More cost little.
+            With fewer, more negatives are random. Up to `range_max` false negatives are passed over.
+        relative_margin: how far below the score of the question's own passage to begin, as a share of it, 0 to 1.
         batch_tokens: see `hybridlib.encoder.embed.embed_texts`.
         seed: draws the random negatives.
         progress: show progress bars.
@@ -73,7 +77,6 @@ def mine_negatives(
         ValueError: an argument is out of range.
     """
     _check(range_min, range_max, relative_margin)
-    options = {"range_max": range_max, "relative_margin": relative_margin}
     table = corpus.table.remove_columns([name for name in NEGATIVE_COLUMNS if name in corpus.table.column_names])
     negative, group = np.full(len(table), "", dtype=object), np.full(len(table), -1)
     for number, language in enumerate(tqdm(corpus.languages, desc="mining", unit="language", disable=not progress)):
@@ -83,10 +86,8 @@ def mine_negatives(
         if not present.any():
             continue
         rows, pairs = rows[present], pairs[present].reset_index(drop=True)
-        false = _false_negatives(pairs)
-        chosen = _find_hardest(
-            pairs, false, _QuietEncoder(encoder, batch_tokens, progress), range_min, options
-        )  # (rows,)
+        quiet, false = _QuietEncoder(encoder, batch_tokens, progress), _false_negatives(pairs)
+        chosen = _find_hardest(pairs, false, quiet, range_min, range_max, relative_margin)  # (rows,)
         logger.info("%s: %d of %d negatives are random", language, (chosen < 0).sum(), len(chosen))
         chosen = _draw_missing(chosen, pairs, false, np.random.default_rng([seed, number]))
         rows, chosen = rows[chosen >= 0], chosen[chosen >= 0]
@@ -105,7 +106,7 @@ def _check(range_min: int, range_max: int, relative_margin: float) -> None:
 
 
 def _false_negatives(pairs: pd.DataFrame) -> dict[str, set[str]]:
-    """Return the passages that are no negatives of a question, by its text: those of all its groups."""
+    """Return the passages that are no negatives of a question, those of all its groups, by the question's text."""
     passages: defaultdict[int, set[str]] = defaultdict(set)
     false: defaultdict[str, set[str]] = defaultdict(set)
     for group, passage in zip(pairs.passage_group, pairs.passage, strict=True):
@@ -120,24 +121,26 @@ def _find_hardest(
     false: Mapping[str, set[str]],
     encoder: "_QuietEncoder",
     range_min: int,
-    options: Mapping[str, Any],
+    range_max: int,
+    relative_margin: float,
 ) -> np.ndarray:
     """Return the row of the hardest negative of each pair of a language; -1 where there is none. (rows,)"""
-    # Not handed over as further positives: the margin would then be that of the farthest passage of the group.
-    more = min(max(map(len, false.values())) - 1, options["range_max"])
-    # What it prints is not wanted, nor is the progress bar of the search, which it cannot be asked to leave out.
+    # False negatives are not handed over as positives: the margin would then be that of the farthest of the group.
+    more = min(max(map(len, false.values())) - 1, range_max)
+    # The search shows a progress bar, which no argument turns off.
     with contextlib.nullcontext() if encoder.progress else contextlib.redirect_stderr(io.StringIO()):
         mined = mine_hard_negatives(
             datasets.Dataset.from_pandas(pairs[["query", "passage"]], preserve_index=False),
             encoder,  # type: ignore[arg-type]
             num_negatives=range_min + 1 + more,
-            **{**options, "range_max": options["range_max"] + more},
+            range_max=range_max + more,
+            relative_margin=relative_margin,
             use_faiss=True,
             output_format="labeled-list",
             verbose=False,
         )
     near = {query: texts[1:] for query, texts in zip(mined["query"], mined["passage"], strict=True)}  # nearest first
-    first = _first_rows(pairs.passage)
+    first = dict(zip(pairs.passage[::-1], pairs.index[::-1], strict=True))  # the row in which each text comes first
     chosen = np.full(len(pairs), -1)
     for row, query in enumerate(pairs["query"]):
         left = [text for text in near.get(query, ()) if text not in false[query]][range_min:]
@@ -149,7 +152,7 @@ def _find_hardest(
 def _draw_missing(
     chosen: np.ndarray, pairs: pd.DataFrame, false: Mapping[str, set[str]], rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw a row where there is none: the first true negative from a random place on, in a random order."""
+    """Draw a row where none was chosen: the first true negative from a random place on, in a random order."""
     queries, passages = pairs["query"].tolist(), pairs.passage.tolist()
     chosen, order = chosen.copy(), rng.permutation(len(pairs)).tolist()
     for row in np.flatnonzero(chosen < 0):
@@ -159,13 +162,8 @@ def _draw_missing(
     return chosen
 
 
-def _first_rows(passages: pd.Series) -> dict[str, int]:
-    """Return the row in which each text comes first."""
-    return dict(zip(passages[::-1], passages.index[::-1], strict=True))
-
-
 class _QuietEncoder:
-    """An encoder as it is, but embedding as the rest of the library, and with progress bars only if they are wanted."""
+    """An encoder that embeds as the rest of the library does, and shows progress bars only if they are wanted."""
 
     def __init__(self, encoder: SentenceTransformer, batch_tokens: int | None, progress: bool) -> None:
         self.encoder = encoder
@@ -182,6 +180,6 @@ class _QuietEncoder:
         return self._embed(texts, "document")
 
     def _embed(self, texts: list[str], role: str) -> np.ndarray:
-        """Embed texts as vectors of length 1, as `mine_hard_negatives` asks for them. (texts, D)"""
+        """Embed texts as vectors of length 1, for which `mine_hard_negatives` asks. (texts, D)"""
         embeddings = embed_texts(self.encoder, texts, role=role, batch_tokens=self.batch_tokens, progress=self.progress)
         return normalize(torch.from_numpy(embeddings)).numpy()

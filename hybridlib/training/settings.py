@@ -1,7 +1,7 @@
 """The settings of a training: one frozen model, checked where the values enter.
 
-A `Training` is what `fine_tune` is called with; the runs of a study inherit from it. This module loads nothing that
-computes, so that settings can be read and checked at once.
+`fine_tune` takes a `Training`, and the runs of a study inherit from it. This module loads nothing that computes, so
+that settings can be read and checked at once.
 """
 
 import json
@@ -23,8 +23,8 @@ class Settings(BaseModel):
     """A base class of settings: frozen, hashable, and strict about names and types.
 
     Raises:
-        ValueError: a name is unknown or missing, or a value is of the wrong type or out of range; the message names
-            each of them, the value and what is allowed.
+        ValueError: a name is unknown or missing, or a value is of the wrong type or out of range. The message names
+            each of them, its value and what is allowed.
 
     >>> class Walk(Settings):
     ...     steps: Count
@@ -41,7 +41,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise ValueError(_explain(error, type(self))) from None
 
-    # Settings inside of settings are then validated in place, so that one message tells the whole way to a value.
+    # With this, settings inside of settings are validated in place: one message tells the whole way to a value.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
@@ -53,10 +53,10 @@ class Settings(BaseModel):
 
         Args:
             values: by name.
-            where: put before every message, such as the name of the file that the values are from.
+            where: a text to put before every message, such as the name of the file that the values are from.
 
         Raises:
-            ValueError: as the class does.
+            ValueError: for the reasons that the class names.
         """
         try:
             return cls.model_validate(dict(values))
@@ -68,18 +68,18 @@ class Training(Settings):
     """The settings of one training; see `fine_tune`.
 
     Attributes:
-        strategy, alpha, language_temperature, dataset_temperature: how batches are drawn; see `HybridBatchSampler`.
+        strategy, alpha, language_temperature, dataset_temperature: how to draw batches; see `HybridBatchSampler`.
         batch_size: pairs in a batch, over all processes.
         steps: batches, at most.
         temperature, symmetric, mini_batch_size: settings of the loss; see `InfoNCE`.
         learning_rate: at the first step; it falls linearly to 0.
         weight_decay: of AdamW.
-        precision: of the matrix products; weights are float32 in either.
+        precision: of the matrix products; weights are float32 either way.
         validate_every: steps between validations, where there is data for them.
         patience: validations without improvement after which training stops.
         save_every: steps between checkpoints, where there is a folder for them; None saves none. With validation, they
             are saved whenever it is done.
-        seed: of the batches, and of dropout.
+        seed: draws the batches, and dropout.
     """
 
     strategy: Literal[STRATEGIES] = "hybrid"  # type: ignore[valid-type]
@@ -119,7 +119,7 @@ def _explain_one(problem: Any, model: type[BaseModel]) -> str:
 
 
 def _inner(model: type[BaseModel], names: tuple[str, ...]) -> type[BaseModel]:
-    """Return the model that lies in fields of fields of another."""
+    """Return the model that is reached from another by the names of fields."""
     for name in names:
         inner = model.model_fields[name].annotation
         assert isinstance(inner, type)

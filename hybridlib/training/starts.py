@@ -43,11 +43,11 @@ def load_encoder(
     Args:
         name: `static:scratch` (or just `static`), `static:aligned`, the path of a saved SentenceTransformer, or the id
             of one on the Hugging Face hub, where `id@revision` pins a revision.
-        corpus: for the static encoders, whose tokenizer is trained on its text; the training split of `atlas` unless
+        corpus: its text trains the tokenizer of a static encoder; the training split of `atlas` unless given.
+        prompts: texts to put before every `query` and `document`, in training and evaluation; the encoder's own unless
             given.
-        prompts: put before texts, in training and evaluation: `query` and `document`. The encoder's own unless given.
-        max_length: tokens of a text that are read, the prompt's included; the encoder's own unless given.
-        seed: for the static encoders, draws the first weights.
+        max_length: how many tokens of a text to read, the prompt's included; the encoder's own unless given.
+        seed: draws the first weights of a static encoder.
 
     Raises:
         ValueError: there is no such prompt, or `max_length` is less than 1 or more than the encoder can read.
@@ -100,10 +100,12 @@ def _make_static(corpus: ParallelCorpus, seed: int) -> SentenceTransformer:
 
 @lru_cache(maxsize=1)
 def _tokenizer(corpus: ParallelCorpus, vocabulary: int) -> tuple[Tokenizer, TokenCache]:
-    """Return a corpus's tokenizer and its cache, which many encoders share: tokenising takes longer than the rest of a
-    step."""
+    """Return the tokenizer of a corpus and its cache.
+
+    Many encoders share them, since tokenising takes longer than the rest of a step.
+    """
     tokenizer = _train_tokenizer(corpus, vocabulary)
-    # A module of no use but to hold the tokenizer, so that the cache keeps no encoder's weights alive.
+    # This module only holds the tokenizer, so that the cache keeps no encoder's weights alive.
     holder = StaticEmbedding(tokenizer, embedding_weights=torch.zeros(tokenizer.get_vocab_size(), 1))
     return tokenizer, TokenCache(holder.preprocess)
 
@@ -111,7 +113,7 @@ def _tokenizer(corpus: ParallelCorpus, vocabulary: int) -> tuple[Tokenizer, Toke
 def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:
     """Train byte-pair encoding (Sennrich et al., 2016) on lower-cased words.
 
-    Scripts without spaces are cut by their merges.
+    Text in a script without spaces is one long word, which the merges cut.
     """
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])

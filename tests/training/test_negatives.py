@@ -1,4 +1,4 @@
-"""Hard negatives: which passage is chosen, which must never be, and that every row has one."""
+"""Tests of hard negatives: the right passage is chosen, a wrong one never, and every row has one."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,6 @@ from tiny_bert import tiny_bert
 
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
-from hybridlib.loss import InfoNCE
 from hybridlib.training.negatives import mine_negatives
 from hybridlib.training.starts import load_encoder
 
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("quickly")
 
 
 class Placed:
-    """An encoder that puts texts where a test wants them: at an angle, in degrees. Only what is used of one."""
+    """An encoder that puts each text at an angle, in degrees. It has no more than mining uses."""
 
     device = torch.device("cpu")
     similarity_pairwise = staticmethod(pairwise_cos_sim)
@@ -36,7 +35,7 @@ class Placed:
         return 2
 
     def preprocess(self, texts: list[str], **options: object) -> dict:
-        return {}  # no rows of tokens
+        return {}  # which are no rows of tokens
 
     def encode_query(self, texts: list[str], **options: object) -> np.ndarray:
         angles = np.deg2rad([self.degrees[text] for text in texts])
@@ -45,14 +44,9 @@ class Placed:
     encode_document = encode_query
 
 
-# One question at 0 degrees and its passage at 40, with cosine 0.766; the margin of 5 % ends at 0.728, 43.3 degrees.
+# A question is at 0 degrees and its passage at 40, with cosine 0.766. The margin of 5 % ends at 0.728, 43.3 degrees.
 # So passage 1 (42 degrees) is too near to be trusted, and 2 (50), 3 (60) and 4 (70) are the hardest, in this order.
 ANGLES = {"p0en": 40, "p1en": 42, "p2en": 50, "p3en": 60, "p4en": 70, **{f"q{i}en": 0 for i in range(5)}}
-
-
-def first_negative(corpus: ParallelCorpus, encoder: Placed | None = None, **options: object) -> tuple[str, int]:
-    row = mine_negatives(corpus, encoder or Placed(**ANGLES), **options).table[0]  # type: ignore[arg-type]
-    return row["negative"], row["negative_group"]
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +57,9 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
 
 
 def gappy() -> ParallelCorpus:
-    """23 items, three to a group, in two languages, of which one lacks every fifth item."""
-    text = "oslo lima cairo accra tunis quito dakar delhi minsk seoul hanoi kyiv rabat sofia tokyo paris"
-    names = text.split()
-    words = [f"{a} {b}" for a, b in zip(names, reversed(names), strict=True)]
-    words += ["x y", "zz", "k", "vv", "rome", "bern", "riga"]
+    """Make 23 items, three to a group, in two languages; the second lacks every fifth item."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh "), rng.integers(1, 15))) for _ in range(23)]
     rows = [(i, code) for i in range(23) for code in ("en", "sw") if code == "en" or i % 5]
     frame = rows_of(*rows, passage_group=[i // 3 for i, _ in rows])
     frame["query"] = [f"where is {words[i]}{' jee' * (code == 'sw')}" for i, code in rows]
@@ -75,49 +67,42 @@ def gappy() -> ParallelCorpus:
     return ParallelCorpus.from_frame(frame, ["en", "sw"])
 
 
-# --- which passage
+# --- the rules
 
 
-def test_the_nearest_passage_below_the_margin_is_chosen():
-    assert first_negative(full(5, "en")) == ("p2en", 2)
+SAME_WORDS = ["q0en", "q1en", "q0en", "q3en", "q4en"]
+# Each rule has columns of the corpus, options, and the passage that is the negative of question 0.
+RULES = {
+    "the nearest below the margin": ({}, {}, 2),
+    "without a margin, the nearest that is not nearer than its own": ({}, {"relative_margin": 0.0}, 1),
+    "one is skipped": ({}, {"range_min": 1}, 3),
+    "two are skipped": ({}, {"range_min": 2}, 4),
+    "none of its group": ({"passage_group": [7, 8, 7, 9, 6]}, {}, 3),
+    "its group does not count as skipped": ({"passage_group": [7, 8, 7, 9, 6]}, {"range_min": 1}, 4),
+    # Passage 4 is at 70 degrees: its margin would leave nothing but what is beyond 71 degrees.
+    "the margin is that of its own passage, not of its group": ({"passage_group": [7, 8, 6, 9, 7]}, {}, 2),
+    "no text that is equal to one of its group": (
+        {"passage_group": [7, 8, 7, 9, 6], "passage": ["p0en", "p1en", "p2en", "p2en", "p4en"]},
+        {},
+        4,
+    ),
+    # The lower score of the two passages sets the margin, at 52 degrees.
+    "no passage that answers the same words": ({"query": SAME_WORDS}, {}, 3),
+    "no passage of the group of the same words": ({"query": SAME_WORDS, "passage_group": [7, 8, 9, 9, 6]}, {}, 4),
+    "no passage of its group for the same words": ({"query": SAME_WORDS, "passage_group": [7, 8, 9, 7, 6]}, {}, 4),
+}
 
 
-def test_without_a_margin_the_nearest_that_is_not_nearer_than_the_own_is_chosen():
-    assert first_negative(full(5, "en"), relative_margin=0.0) == ("p1en", 1)
-
-
-@pytest.mark.parametrize(("range_min", "expected"), [(1, "p3en"), (2, "p4en")])
-def test_range_min_skips_the_nearest_that_are_left(range_min, expected):
-    assert first_negative(full(5, "en"), range_min=range_min)[0] == expected
-
-
-def test_passages_of_the_same_group_are_never_chosen_and_do_not_count_as_skipped():
-    rows = [(i, "en") for i in range(5)]
-    corpus = ParallelCorpus.from_frame(rows_of(*rows, passage_group=[7, 8, 7, 9, 6]), ["en"])
-    assert first_negative(corpus)[0] == "p3en"
-    assert first_negative(corpus, range_min=1)[0] == "p4en"
-
-
-def test_the_margin_is_that_of_the_questions_own_passage_not_of_its_group():
-    # Passage 4, at 70 degrees, is of the same group: its margin would leave nothing but what is beyond 71 degrees.
-    corpus = ParallelCorpus.from_frame(rows_of(*[(i, "en") for i in range(5)], passage_group=[7, 8, 6, 9, 7]), ["en"])
-    assert first_negative(corpus)[0] == "p2en"
-
-
-def test_a_text_equal_to_one_of_the_group_is_never_chosen():
-    frame = rows_of(*[(i, "en") for i in range(5)], passage_group=[7, 8, 7, 9, 6])
-    frame.loc[3, "passage"] = "p2en"  # of another group, but the words of passage 2
-    assert first_negative(ParallelCorpus.from_frame(frame, ["en"]))[0] == "p4en"
-
-
-def test_a_passage_that_answers_the_same_words_elsewhere_is_never_chosen():
-    frame = rows_of(*[(i, "en") for i in range(5)])
-    frame.loc[[0, 2], "query"] = "q0en"  # asked of two passages; the lower score of the two sets the margin, 52 degrees
-    assert first_negative(ParallelCorpus.from_frame(frame, ["en"]))[0] == "p3en"
+@pytest.mark.parametrize(("columns", "options", "expected"), RULES.values(), ids=RULES)
+def test_the_negative_is_the_nearest_passage_that_no_rule_leaves_out(columns, options, expected):
+    corpus = ParallelCorpus.from_frame(rows_of(*[(i, "en") for i in range(5)], **columns), ["en"])
+    table = mine_negatives(corpus, Placed(**ANGLES), **options).table
+    assert table["negative"][0] == table["passage"][expected]
+    assert table["negative_group"][0] == table["passage_group"][expected]
 
 
 def oracle(pairs: pd.DataFrame, encoder: SentenceTransformer, row: int, margin: float, skip: int) -> str | None:
-    """One question against every passage, in float64."""
+    """Compare one question with every passage, in float64, and return the negative; None if none is hard."""
     query, passages = pairs["query"][row], list(pairs.passage)
     q = encoder.encode_query(query).astype(float)
     d = encoder.encode_document(passages).astype(float)
@@ -165,7 +150,7 @@ def test_a_language_of_one_group_has_no_negatives_and_one_without_items_is_left_
     frame = rows_of((0, "en"), (1, "en"), (1, "de"), passage_group=7)
     corpus = ParallelCorpus.from_frame(frame, ["en", "de", "sw"])
     encoder = Placed(p0en=1, p1en=2, p1de=3, q0en=0, q1en=0, q1de=0)
-    table = mine_negatives(corpus, encoder).table  # type: ignore[arg-type]
+    table = mine_negatives(corpus, encoder).table
     assert set(table["negative"]) == {""} and set(table["negative_group"]) == {-1}
 
 
@@ -176,7 +161,7 @@ def test_where_none_is_hard_random_true_negatives_are_taken_by_seed():
     corpus = ParallelCorpus.from_frame(rows_of(*rows, passage_group=[i // 20 for i in range(60)]), ["en"])
 
     def drawn(seed: int) -> pd.DataFrame:
-        return mine_negatives(corpus, encoder, relative_margin=1.0, seed=seed).table.to_pandas()  # type: ignore
+        return mine_negatives(corpus, encoder, relative_margin=1.0, seed=seed).table.to_pandas()
 
     table = drawn(0)
     assert (table.negative_group != table.passage_group).all() and (table.negative_group >= 0).all()
@@ -185,10 +170,15 @@ def test_where_none_is_hard_random_true_negatives_are_taken_by_seed():
 
 
 def test_range_max_bounds_how_far_is_looked():
-    # Of 12 passages, 1 to 10 are within the margin, and only 11, which comes last of all, is hard.
+    # Of 12 passages, 1 to 10 are within the margin. Only 11 is hard, and it comes last of all.
     encoder = Placed(**{f"p{i}en": i for i in range(1, 11)}, p0en=60, p11en=70, **{f"q{i}en": 0 for i in range(12)})
-    assert {first_negative(full(12, "en"), encoder, range_max=100, seed=seed)[0] for seed in range(2)} == {"p11en"}
-    assert len({first_negative(full(12, "en"), encoder, range_max=5, seed=seed)[0] for seed in range(6)}) > 2
+
+    def found(range_max: int, seeds: int) -> set[str]:
+        mined = (mine_negatives(full(12, "en"), encoder, range_max=range_max, seed=seed) for seed in range(seeds))
+        return {corpus.table["negative"][0] for corpus in mined}
+
+    assert found(100, seeds=2) == {"p11en"}
+    assert len(found(5, seeds=6)) > 2
 
 
 def test_mining_again_replaces_the_negatives(bert):
@@ -200,7 +190,7 @@ def test_mining_again_replaces_the_negatives(bert):
 def test_nothing_is_shown_unless_asked(capfd, bert):
     mine_negatives(gappy(), bert)
     assert capfd.readouterr() == ("", "")
-    mine_negatives(full(5, "en"), Placed(**ANGLES), progress=True)  # type: ignore[arg-type]
+    mine_negatives(full(5, "en"), Placed(**ANGLES), progress=True)
     shown = capfd.readouterr().err
     assert "mining: 100%" in shown and "encode: 100%" in shown
 
@@ -211,21 +201,6 @@ def test_the_embedded_corpus_in_all_its_languages_has_negatives_in_every_row():
     assert len(table) == 180 and (table.negative != "").all() and (table.negative_group != table.passage_group).all()
     for _, rows in table.groupby("language"):
         assert set(rows.negative) <= set(rows.passage)
-
-
-# --- what the loss does with them
-
-
-def test_the_loss_takes_a_negative_unless_it_is_of_the_pairs_group(bert):
-    # One pair and its negative: log(1 + exp((s- - s+) / temperature)); with the negative masked, nothing is left.
-    texts = ["where is oslo", "in norway", "in peru"]
-    columns = [bert.preprocess([text]) for text in texts]
-    q, p, n = (torch.nn.functional.normalize(bert(dict(column))["sentence_embedding"][0], dim=0) for column in columns)
-    loss = InfoNCE(bert, temperature=0.1)
-    expected = torch.log1p(torch.exp((q @ n - q @ p) / 0.1))
-    torch.testing.assert_close(loss(columns, torch.tensor([[4, 5]])), expected)
-    assert loss(columns, torch.tensor([[4, 4]])) == 0
-    torch.testing.assert_close(loss(columns, torch.tensor([[4, -1]])), expected)  # an unknown group masks nothing
 
 
 # --- arguments

@@ -16,41 +16,37 @@ class Study(Settings):
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("model", "values", "message"),
     [
-        ({"steps": 0}, "steps is 0: Input should be greater than or equal to 1"),
-        ({"learning_rate": math.inf}, "learning_rate is inf: Input should be a finite number"),
-        ({"learning_rate": "1e-4"}, r"learning_rate is '1e-4': .*; YAML reads a number like 1e-4 as text, write 1\.0e"),
-        ({"language_temperature": math.nan}, "language_temperature is nan: Input should be greater than 0"),
-        ({"weight_decay": -0.1}, "weight_decay is -0.1: .* greater than or equal to 0"),
-        ({"seed": 1 << 32}, "seed is 4294967296: Input should be less than 4294967296"),
-        ({"strategy": "x-z"}, "strategy is 'x-z': Input should be 'en-en', .*'hybrid'"),
-        ({"precision": "float16"}, "precision is 'float16': Input should be 'float32' or 'bfloat16'"),
-        ({"symmetric": 1}, "symmetric is 1: Input should be a valid boolean"),
-        ({"step": 3}, "unknown key 'step'; allowed: strategy, alpha, batch_size, steps"),
-        ({"steps": 0, "patience": 0}, "steps is 0: .*\npatience is 0: "),
+        (Training, {"steps": 0}, "steps is 0: Input should be greater than or equal to 1"),
+        (Training, {"learning_rate": math.inf}, "learning_rate is inf: Input should be a finite number"),
+        (
+            Training,
+            {"learning_rate": "1e-4"},
+            "learning_rate is '1e-4': .*; YAML reads a number like 1e-4 as text, write 1\\.0e",
+        ),
+        (Training, {"language_temperature": math.nan}, "language_temperature is nan: Input should be greater than 0"),
+        (Training, {"weight_decay": -0.1}, "weight_decay is -0.1: .* greater than or equal to 0"),
+        (Training, {"seed": 1 << 32}, "seed is 4294967296: Input should be less than 4294967296"),
+        (Training, {"strategy": "x-z"}, "strategy is 'x-z': Input should be 'en-en', .*'hybrid'"),
+        (Training, {"precision": "float16"}, "precision is 'float16': Input should be 'float32' or 'bfloat16'"),
+        (Training, {"symmetric": 1}, "symmetric is 1: Input should be a valid boolean"),
+        (Training, {"step": 3}, "unknown key 'step'; allowed: strategy, alpha, batch_size, steps"),
+        (Training, {"steps": 0, "patience": 0}, "steps is 0: .*\npatience is 0: "),
+        (Study, {}, "'training' is missing"),
+        (Study, {"training": {"steps": 0}}, "training.steps is 0: "),
+        (Study, {"training": {"step": 1}}, "unknown key 'training.step'; allowed: strategy"),
+        (Study, {"training": {}, "items": {"a": 0}}, "items.a is 0: "),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(values: dict, message: str) -> None:
+def test_a_wrong_setting_is_named_by_its_whole_way_with_its_value_and_what_is_allowed(
+    model: type[Settings], values: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        Training(**values)
+        model(**values)
     assert type(caught.value) is ValueError
     with pytest.raises(ValueError, match=f"a file: {message.split(': .*')[0]}"):
-        Training.checked(values, "a file")
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({}, "'training' is missing"),
-        ({"training": {"steps": 0}}, "training.steps is 0: "),
-        ({"training": {"step": 1}}, "unknown key 'training.step'; allowed: strategy"),
-        ({"training": {}, "items": {"a": 0}}, "items.a is 0: "),
-    ],
-)
-def test_a_setting_inside_of_others_is_named_with_its_way(values: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Study(**values)
+        model.checked(values, "a file")
 
 
 def test_equal_settings_have_one_hash_in_whatever_order_they_were_given() -> None:
