@@ -1,4 +1,4 @@
-"""`hybridlib train` and `hybridlib evaluate`: what the notebooks do, from a shell."""
+"""Tests of `hybridlib train` and `hybridlib evaluate`, which do from a shell what the notebooks do."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quickly")
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A parameter file of six runs of two steps, in an empty folder that is the working directory."""
+    """Write a parameter file of six runs of two steps into an empty folder, and make that the working directory."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "domain_data.yaml"
     path.write_text(yaml.safe_dump(TINY["domain_data"]))
@@ -56,30 +56,30 @@ def test_an_encoder_that_is_there_is_not_trained_again(params: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("select", "message"),
+    ("name", "select", "message"),
     [
-        ("alpha=0.5", "select is alpha=0.5; allowed: added: money; share: 0, 0.5; strategy: hybrid, x-x-mono, x-y; "),
-        ("seed=7", "select is seed=7; allowed: "),
-        ("hybrid", "select is hybrid=; allowed: "),
+        (
+            "domain_data",
+            "alpha=0.5",
+            "select is alpha=0.5; allowed: added: money; share: 0, 0.5; strategy: hybrid, x-x-mono, x-y; ",
+        ),
+        ("domain_data", "seed=7", "select is seed=7; allowed: "),
+        ("domain_data", "hybrid", "select is hybrid=; allowed: "),
+        ("mine", "seed=0", "params is mine.yaml; allowed are files named batch_ratio.yaml, "),
     ],
 )
-def test_labels_that_no_trial_has_are_refused(
-    params: Path, capsys: pytest.CaptureFixture[str], select: str, message: str
+def test_labels_that_no_trial_has_and_files_that_are_of_no_notebook_are_refused(
+    params: Path, capsys: pytest.CaptureFixture[str], name: str, select: str, message: str
 ) -> None:
-    assert main(["train", "--params", str(params), "--select", select, "--output", "encoders"]) == 2
+    params.rename(f"{name}.yaml")
+    assert main(["train", "--params", f"{name}.yaml", "--select", select, "--output", "encoders"]) == 2
     assert message in capsys.readouterr().err
     assert not Path("encoders").exists()
 
 
-def test_a_parameter_file_must_have_the_name_of_a_notebook(params: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = params.rename("mine.yaml")
-    assert main(["train", "--params", str(other), "--output", "encoders"]) == 2
-    assert "params is mine.yaml; allowed are files named batch_ratio.yaml, " in capsys.readouterr().err
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A static encoder in a folder."""
+    """Save a static encoder in a folder."""
     folder = tmp_path_factory.mktemp("encoder")
     hl.load_encoder("static", corpus=hl.load_corpus("atlas", languages=["en", "sw"])).save_pretrained(str(folder))
     return folder
@@ -93,17 +93,9 @@ def test_evaluation_shows_the_means_and_keeps_the_results(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "results.parquet"
-    prompts = [
-        "--precision",
-        "float32",
-        "--batch-tokens",
-        "100",
-        "--query-prompt",
-        "ask: ",
-        "--document-prompt",
-        "tell: ",
-    ]
-    assert evaluate(saved, "--measures", "map", "recall@1", "--output", str(path), *prompts) == 0
+    settings = ["--precision", "float32", "--batch-tokens", "100", "--measures", "map", "recall@1"]
+    prompts = ["--query-prompt", "ask: ", "--document-prompt", "tell: "]
+    assert evaluate(saved, *settings, *prompts, "--output", str(path)) == 0
     encoder = hl.load_encoder(str(saved), prompts={"query": "ask: ", "document": "tell: "})
     task = hl.load_task("atlas", languages=["en", "sw"])
     expected = hl.evaluate(encoder, task, measures=["map", "recall@1"])

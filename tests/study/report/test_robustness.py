@@ -1,4 +1,4 @@
-"""Robustness: each number against a slow or hand-derived one."""
+"""Tests of robustness: each number is set against a slow or hand-derived one."""
 
 import itertools
 
@@ -53,7 +53,7 @@ def test_the_worst_language_is_that_of_the_query_averaged_over_passage_languages
     [
         ([1.0, 1.0, 1.0], (0, 1)),
         ([0.5, 1.0, 0.5], (0.5, 0.5)),
-        ([0.95, 0.94, 1.0], (1, 1)),  # what is fine again behind a dip is another stretch
+        ([0.95, 0.94, 1.0], (1, 1)),  # another stretch begins behind a dip
         ([0.2, 0.96, 1.0], (0.5, 1)),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_question_is_inside_where_its_domain_was_added():
 
 
 def test_family_gains_average_over_pairs_of_languages_and_leave_the_multilingual_pool_out():
-    # de and en are Germanic, fr is Romance. Gains: de-de 0.1, de-en 0.2, de-fr 0.3, en-de 0.5, en-en 0.4, ...
+    # de and en are Germanic, fr is Romance.
     gains = {("de", "de"): 0.1, ("de", "en"): 0.2, ("de", "fr"): 0.3, ("en", "de"): 0.5, ("en", "en"): 0.4,
              ("en", "fr"): 0.6, ("fr", "de"): -0.1, ("fr", "en"): -0.3, ("fr", "fr"): 0.7}  # fmt: skip
     rows = [
