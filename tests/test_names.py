@@ -69,13 +69,15 @@ def test_a_name_that_there_is_not_is_an_attribute_error(name):
 LIGHT = """
 import sys
 import hybridlib, hybridlib.study.questions
+from hybridlib.study.cli.main import main
 assert dir(hybridlib)
-heavy = {"torch", "sentence_transformers", "transformers", "matplotlib", "numba"} & set(sys.modules)
+assert main(["data", "info"]) == 0
+heavy = {"torch", "sentence_transformers", "transformers", "matplotlib", "numba", "snakemake"} & set(sys.modules)
 assert not heavy, heavy
-from hybridlib import fine_tune  # and what computes is there once it is asked for
+from hybridlib import fine_tune  # what computes is there once it is asked for
 assert "torch" in sys.modules and "sentence_transformers" in sys.modules
 """
 
 
-def test_reading_a_plan_does_not_wait_for_what_computes():
+def test_reading_a_plan_or_about_data_does_not_wait_for_what_computes():
     subprocess.run([sys.executable, "-c", LIGHT], check=True)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def params(tmp_path, monkeypatch):
     """Write a parameter file of six runs of two steps into an empty folder, and make that the working directory."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "domain_data.yaml"
@@ -26,9 +26,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_notebook(
-    params: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_notebook(params, capsys):
     chosen = ["--select", "strategy=hybrid", "share=0.5", "--output", "encoders", "--licence", "apache-2.0"]
     assert main(["train", "--params", str(params), *chosen]) == 0
     (folder,) = Path("encoders").iterdir()
@@ -48,7 +46,7 @@ def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_note
     assert f"{value:.4f}" in said and f"{value:.4f}".rstrip("0") in card
 
 
-def test_an_encoder_that_is_there_is_not_trained_again(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_is_there_is_not_trained_again(params, monkeypatch):
     arguments = ["train", "--params", str(params), "--select", "strategy=x-y", "share=0", "--output", "encoders"]
     assert main(arguments) == 0
     monkeypatch.setattr(store, "train", lambda *given, **named: pytest.fail("trained again"))
@@ -68,9 +66,7 @@ def test_an_encoder_that_is_there_is_not_trained_again(params: Path, monkeypatch
         ("mine", "seed=0", "params is mine.yaml; allowed are files named batch_ratio.yaml, "),
     ],
 )
-def test_labels_that_no_trial_has_and_files_that_are_of_no_notebook_are_refused(
-    params: Path, capsys: pytest.CaptureFixture[str], name: str, select: str, message: str
-) -> None:
+def test_labels_that_no_trial_has_and_files_that_are_of_no_notebook_are_refused(params, capsys, name, select, message):
     params.rename(f"{name}.yaml")
     assert main(["train", "--params", f"{name}.yaml", "--select", select, "--output", "encoders"]) == 2
     assert message in capsys.readouterr().err
@@ -78,20 +74,18 @@ def test_labels_that_no_trial_has_and_files_that_are_of_no_notebook_are_refused(
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(tmp_path_factory):
     """Save a static encoder in a folder."""
     folder = tmp_path_factory.mktemp("encoder")
     hl.load_encoder("static", corpus=hl.load_corpus("atlas", languages=["en", "sw"])).save_pretrained(str(folder))
     return folder
 
 
-def evaluate(saved: Path, *further: str) -> int:
+def evaluate(saved, *further):
     return main(["evaluate", "--encoder", str(saved), "--task", "atlas", "--languages", "en", "sw", *further])
 
 
-def test_evaluation_shows_the_means_and_keeps_the_results(
-    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluation_shows_the_means_and_keeps_the_results(saved, tmp_path, capsys):
     path = tmp_path / "results.parquet"
     settings = ["--precision", "float32", "--batch-tokens", "100", "--measures", "map", "recall@1"]
     prompts = ["--query-prompt", "ask: ", "--document-prompt", "tell: "]
@@ -105,7 +99,7 @@ def test_evaluation_shows_the_means_and_keeps_the_results(
     assert f"{hl.summarize(expected).loc['monolingual', 'map']:.4f}" in said
 
 
-def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved, capsys):
     assert evaluate(saved, "--pool", "30") == 0
     said = capsys.readouterr().out
     assert said.rstrip().endswith("and so map, ndcg, recall and rr upper ones.")
@@ -122,19 +116,13 @@ def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved: Path, capsy
         (["--batch-tokens", "0"], "batch_tokens is 0; allowed: 1 or more"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_is_encoded(
-    saved: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    message: str,
-) -> None:
+def test_bad_arguments_are_refused_before_anything_is_encoded(saved, capsys, monkeypatch, arguments, message):
     monkeypatch.setattr(SentenceTransformer, "encode", lambda *given, **named: pytest.fail("encoded"))
     assert evaluate(saved, *arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_of_several_processes_the_first_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_of_several_processes_the_first_speaks(monkeypatch, capsys):
     for rank in "10":
         monkeypatch.setenv("RANK", rank)
         commands._print(f"I am {rank}")

@@ -2,10 +2,7 @@
 
 import dataclasses
 import hashlib
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from types import SimpleNamespace
 
@@ -116,18 +113,6 @@ def test_a_disk_too_small_for_all_missing_files_is_said_before_the_first(two, ca
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1999))
     assert main(["data", "fetch", "xquad-r"]) == 2
     assert "has 2.00kB free, too little for xquad-r of 2.00kB" in capsys.readouterr().err
-
-
-def test_it_is_said_without_waiting_for_what_computes():
-    """Start a process of its own: it imports nothing that takes seconds."""
-    code = """
-import sys
-from hybridlib.study.cli.main import main
-assert main(["data", "info"]) == 0
-assert not set(sys.modules) & {"torch", "transformers", "snakemake", "numba"}
-"""
-    environment = {**os.environ, "PYTHONPATH": str(project_root())}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_the_console_script_is_the_command_line():

@@ -206,15 +206,17 @@ def gains():
 
 
 @pytest.mark.parametrize(
-    "heights",
-    # Two labels stand a quarter of 0.55 above the middle of the row, and as much below it.
-    [{"hybrid": 0}, {"hybrid": -0.1375, "x-y": 0.1375}],
-    ids=["one label", "two labels"],
+    ("heights", "margin", "legend"),
+    [
+        ({"hybrid": 0}, None, []),
+        # Two labels stand a quarter of 0.55 above the middle of the row, and as much below it.
+        ({"hybrid": -0.1375, "x-y": 0.1375}, 0.02, [["margin, 0.02", "hybrid", "x-y"]]),
+    ],
 )
-def test_effects_are_the_rows_of_the_table_from_the_top_with_their_intervals(gains, heights):
+def test_effects_are_the_rows_of_the_table_from_the_top_with_their_intervals(gains, heights, margin, legend):
     table = gains[gains.strategy.isin(list(heights))]
     label = "strategy" if len(heights) > 1 else None
-    figure = effects(table, row="family", panel="setting", label=label, xlabel="gain")
+    figure = effects(table, row="family", panel="setting", label=label, xlabel="gain", margin=margin)
     assert titles(figure) == ["monolingual", "cross-lingual"]
     assert words(figure.axes[0].get_yticklabels()) == ["Turkic", "Greek", "Uralic"]
     for axes, setting in zip(figure.axes, titles(figure), strict=True):
@@ -226,10 +228,12 @@ def test_effects_are_the_rows_of_the_table_from_the_top_with_their_intervals(gai
             assert y == pytest.approx(number % 3 + heights[row.strategy])
         assert axes.get_ylim() == (2.5, -0.5)  # the first row is on top
         assert axes.get_xlabel() == "gain"
-        (zero,) = [line for line in axes.get_lines() if set(line.get_xdata()) == {0} and len(line.get_xdata()) == 2]
-        assert zero.get_linestyle() == "-"
+        upright = {
+            line.get_linestyle(): list(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() != "None"
+        }
+        assert upright == {"-": [0, 0], "--": [-margin, -margin]} if margin else {"-": [0, 0]}
         assert len({container[0].get_marker() for container in axes.containers}) == len(heights)
-    assert [words(legend.get_texts()) for legend in figure.legends] == ([list(heights)] if label else [])
+    assert [words(drawn.get_texts()) for drawn in figure.legends] == legend
 
 
 def test_effects_keep_the_order_of_categories_and_leave_a_missing_row_empty(gains):
@@ -245,14 +249,6 @@ def test_effects_keep_the_order_of_categories_and_leave_a_missing_row_empty(gain
     assert sorted((label, round(y)) for label, _, y, *_ in bars(axes)) == [
         ("hybrid", 0), ("hybrid", 1), ("hybrid", 2), ("x-y", 0), ("x-y", 2),
     ]  # fmt: skip
-
-
-def test_the_margin_is_a_dashed_line_at_minus_the_margin_in_every_panel(gains):
-    figure = effects(gains[gains.strategy == "x-y"], row="family", panel="setting", xlabel="", margin=0.02)
-    for axes in figure.axes:
-        (line,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
-        assert list(line.get_xdata()) == [-0.02, -0.02]
-    assert words(figure.legends[0].get_texts()) == ["margin, 0.02"]
 
 
 # Matrices

@@ -18,12 +18,8 @@ from hybridlib.study.report.paper import (
 )
 
 GROUP = ["table", "task", "encoder", "measure", "setting", "strategy"]
+PRINTED = pd.read_csv(paper.__file__.replace(".py", ".csv"))  # with means and medians
 XQUAD_R = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]
-
-
-def printed():
-    """Read all rows of the file, means and medians too."""
-    return pd.read_csv(paper.__file__.replace(".py", ".csv"))
 
 
 def results(task, encoder, **changes):
@@ -46,9 +42,9 @@ def test_there_are_as_many_figures_as_the_tables_have_cells():
     expected = {3: 198, 4: 126, 5: 198, 6: 126, 7: 66, 8: 42, 12: 90, 13: 90}
     assert paper_figures().table.value_counts(sort=False).to_dict() == expected
     # Every column has a mean, 18 in tables 3 to 6 and 6 in the others; tables 12 and 13 have 6 medians, too.
-    aggregates = printed().language[lambda language: language.str.len() > 2].value_counts().to_dict()
+    aggregates = PRINTED.language[lambda language: language.str.len() > 2].value_counts().to_dict()
     assert aggregates == {"mean": 4 * 18 + 4 * 6, "median": 2 * 6}
-    assert len(printed()) == 1044 == sum(expected.values()) + 96 + 12
+    assert len(PRINTED) == 1044 == sum(expected.values()) + 96 + 12
 
 
 def test_figures_are_given_once_in_the_words_of_the_project_and_in_range():
@@ -67,7 +63,7 @@ def test_figures_are_given_once_in_the_words_of_the_project_and_in_range():
 
 @pytest.mark.parametrize("kind", ["mean", "median"])
 def test_every_printed_mean_and_median_is_that_of_its_rows(kind):
-    rows = printed()
+    rows = PRINTED
     said = rows[rows.language == kind].set_index(GROUP).value
     found = paper_figures().groupby(GROUP).value.agg(kind).loc[said.index]
     # They are rounded to the last printed digit, 0.0001 (0.1 for ranks), so they are off by half of it at most.
