@@ -18,7 +18,7 @@ ROOT = project_root()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# How many cells nbval compares, so that the comparison cannot silently become empty.
+# nbval compares so many cells; they are counted so that the comparison cannot silently become empty.
 CHECKED_CELLS = {
     "batch_ratio": 4,
     "domain_data": 4,
@@ -37,6 +37,10 @@ def test_every_dependency_is_pinned_within_its_bounds_and_installed_as_pinned():
         assert requirement.specifier.contains(Version(pinned)), f"{line} does not admit the pinned {pinned}"
         if line in PROJECT["dependencies"]:
             assert importlib.metadata.version(requirement.name).partition("+")[0] == pinned
+
+
+def test_the_console_script_is_the_command_line():
+    assert PROJECT["scripts"] == {"hybridlib": "hybridlib.study.cli.main:main"}
 
 
 def test_conda_installs_what_pyproject_names_with_the_same_pins():

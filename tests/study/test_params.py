@@ -145,7 +145,7 @@ def test_a_public_corpus_may_have_languages_that_the_embedded_one_has_not():
 
 
 def test_settings_that_are_as_always_leave_a_run_as_it_is():
-    """Name defaults: nothing is computed again."""
+    """Name some defaults: nothing is then computed again."""
     plain, named = (
         BatchRatioParams(**{**EMBEDDED, "training": training}).runs()
         for training in ({}, {"precision": "float32", "patience": 3})

@@ -217,7 +217,7 @@ def test_killed_while_a_notebook_is_executed_it_is_executed_again_with_the_same_
 
 
 STUBS = {
-    # Runs the job in the background, as a cluster would, and keeps what it was asked for.
+    # It runs the job in the background, as a cluster would, and keeps what it was asked for.
     "sbatch": f"""#!{sys.executable}
 import json, os, subprocess, sys
 from pathlib import Path
@@ -232,7 +232,7 @@ log = open(sys.argv[sys.argv.index("--output") + 1].replace("%j", str(number)), 
 subprocess.Popen(["sh", "-c", job], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 print(number)
 """,
-    # Answers when all jobs have ended, so that nothing waits for the next question.
+    # It answers when all jobs have ended, so that nothing waits for the next question.
     "sacct": """#!/bin/sh
 case "$*" in *Account*) exit;; esac
 for job in "$STUB"/*.job; do

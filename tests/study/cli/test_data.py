@@ -3,14 +3,12 @@
 import dataclasses
 import hashlib
 import re
-import tomllib
 from types import SimpleNamespace
 
 import pytest
 
 from hybridlib.data.load import SOURCES
 from hybridlib.data.sources.source import File
-from hybridlib.paths import project_root
 from hybridlib.study.cli.data import data_info
 from hybridlib.study.cli.main import main
 
@@ -52,9 +50,7 @@ def test_all_sources_are_shown_a_line_each(two, capsys):
 def test_a_source_is_shown_in_full(two, capsys):
     assert main(["data", "info", "xquad-r"]) == 0
     source = SOURCES["xquad-r"]
-    assert (
-        capsys.readouterr().out
-        == f"""xquad-r: {source.title}
+    expected = f"""xquad-r: {source.title}
 Homepage  https://github.com/google-research-datasets/lareqa
 Revision  9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c
 Licence   CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0)
@@ -70,7 +66,7 @@ xquad-r/en.json  1.50kB  {source.files[0].checksum}
 xquad-r/de.json  500B  {source.files[1].checksum}
     missing: https://x.org/de
 """
-    )
+    assert capsys.readouterr().out == expected
 
 
 def test_what_is_not_known_of_a_file_is_said(two):
@@ -113,11 +109,6 @@ def test_a_disk_too_small_for_all_missing_files_is_said_before_the_first(two, ca
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1999))
     assert main(["data", "fetch", "xquad-r"]) == 2
     assert "has 2.00kB free, too little for xquad-r of 2.00kB" in capsys.readouterr().err
-
-
-def test_the_console_script_is_the_command_line():
-    project = tomllib.loads((project_root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"hybridlib": "hybridlib.study.cli.main:main"}
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))

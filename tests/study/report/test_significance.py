@@ -31,12 +31,8 @@ def enumerated(difference, alternative):
     """Compute p slowly, over all ways to swap."""
     means = difference.mean(axis=0)
     sums = [np.dot(signs, means) for signs in itertools.product((1, -1), repeat=len(means))]
-    large = {
-        "two-sided": [abs(value) >= abs(means.sum()) - 1e-9 for value in sums],
-        "greater": [value >= means.sum() - 1e-9 for value in sums],
-        "less": [value <= means.sum() + 1e-9 for value in sums],
-    }
-    return np.mean(large[alternative])
+    extreme = {"two-sided": np.abs, "greater": np.positive, "less": np.negative}[alternative]
+    return np.mean(extreme(sums) >= extreme(means.sum()) - 1e-9)
 
 
 # The permutation test
