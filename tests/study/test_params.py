@@ -68,7 +68,7 @@ NEITHER = "static:scratch, static:aligned, nor a folder here, nor a hub id"
         ({"seeds": [1 << 40]}, r"seeds\.0 is 1099511627776: .*less than 4294967296"),
         ({"available": {"xx": 0.5}}, r"available is .*unknown language 'xx'; known are ar, bn"),
         ({"available": {"sw": 2.0}}, r"available\.sw is 2\.0: .*less than or equal to 1"),
-        ({"available": {"it": 0.5}}, r"unknown language 'it'; known are ar, "),  # a public corpus may have it
+        ({"languages": ["en", "it"]}, r"languages is .*unknown language 'it'; known are ar, "),
         ({"encoders": ["statik"]}, rf"'statik' is neither {NEITHER}"),
         ({"encoders": ["./nowhere"]}, rf"'\./nowhere' is neither {NEITHER}"),
         ({"task": "squad"}, r"task is 'squad': allowed: atlas, .*xquad-r"),
