@@ -6,14 +6,13 @@ They have a module of their own so that parameters can be checked without loadin
 from babel import Locale
 from babel.core import get_global
 
-LANGUAGES = tuple("ar bn de el en es fa fi fr hi id ja ko ru sw te th tr vi yo zh".split())  # noqa: SIM905 (one line)
 STATIC_ENCODERS = ("static:scratch", "static:aligned")
 STRATEGIES = ("en-en", "x-x", "x-x-mono", "x-y", "hybrid", "mix-passages", "mix-entries", "round-robin-entries")
 SETTINGS = ("monolingual", "cross-lingual", "multilingual")
-# Measures of which less is better.
+# By these measures less is better.
 LOWER_IS_BETTER = ("rank_distance", "slope")
 
-# Family (or branch, where a family has several of them here) and script of each language: Glottolog 5.1 and ISO 15924.
+# Families are those of Glottolog 5.1, or their branches where a family has several of the languages.
 FAMILIES = {
     "ar": "Semitic",
     "bn": "Indo-Aryan",
@@ -37,10 +36,11 @@ FAMILIES = {
     "yo": "Atlantic-Congo",
     "zh": "Sinitic",
 }
+LANGUAGES = tuple(FAMILIES)
 
 
 def script(language: str) -> str:
-    """The script a language is mainly written in, as an ISO 15924 code (CLDR, likely subtags).
+    """Return the script a language is mainly written in, as an ISO 15924 code (CLDR, likely subtags).
 
     >>> script("ru"), script("zh")
     ('Cyrl', 'Hans')

@@ -1,4 +1,4 @@
-"""Where things are kept; every path of a project folder is built here."""
+"""The paths of a project folder, all of which are built here, and files that are written whole."""
 
 import hashlib
 import json
@@ -10,8 +10,7 @@ from typing import Any
 
 
 def project_root() -> Path:
-    """The folder with `params/` and `notebooks/` that is nearest above the working directory, or else the working
-    directory itself."""
+    """Return the nearest folder from here up with `params/` and `notebooks/`, or else the working directory itself."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
@@ -53,8 +52,7 @@ def figure_path(profile: str, name: str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write a file under; it is renamed to `path` when the block ends, and removed if the block
-    fails."""
+    """Yield a temporary name to write; the file is renamed to `path` when the block ends, or removed if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
@@ -65,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def checksum(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -74,7 +72,7 @@ def check_record(path: Path, record: Mapping[str, Any]) -> None:
 
     Args:
         path: the JSON file in the folder that says what the folder was made from; it need not exist.
-        record: what the folder is to be used for, in JSON's types.
+        record: says what the folder is to be used for, in JSON's types.
 
     Raises:
         ValueError: the file records something else; the message says what differs.

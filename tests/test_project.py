@@ -1,5 +1,6 @@
-"""The project's own files agree with each other and with what the README says."""
+"""Tests of the project's own files: they agree with each other and with the README."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from hybridlib.paths import project_root
 
 ROOT = project_root()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# How many cells nbval compares, so that the comparison cannot silently become empty.
+# nbval compares so many cells; they are counted so that the comparison cannot silently become empty.
 CHECKED_CELLS = {
     "batch_ratio": 4,
     "domain_data": 4,
@@ -26,28 +28,19 @@ CHECKED_CELLS = {
 }
 
 
-def pins():
+def test_every_dependency_is_pinned_within_its_bounds_and_installed_as_pinned():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return {
-        name.lower().replace("_", "-"): version
-        for name, _, version in (line.partition("==") for line in lines if "==" in line)
-    }
-
-
-def test_every_dependency_is_pinned_within_its_bounds():
-    pinned = pins()
+    pins = dict(line.lower().replace("_", "-").split("==") for line in lines if "==" in line)
     for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]:
         requirement = Requirement(line)
-        version = pinned[requirement.name.lower().replace("_", "-")]
-        assert requirement.specifier.contains(Version(version)), f"{line} does not admit the pinned {version}"
+        pinned = pins[requirement.name.lower().replace("_", "-")]
+        assert requirement.specifier.contains(Version(pinned)), f"{line} does not admit the pinned {pinned}"
+        if line in PROJECT["dependencies"]:
+            assert importlib.metadata.version(requirement.name).partition("+")[0] == pinned
 
 
-def test_the_environment_is_the_pinned_one():
-    import importlib.metadata
-
-    for requirement in map(Requirement, PROJECT["dependencies"]):
-        installed = importlib.metadata.version(requirement.name).partition("+")[0]
-        assert installed == pins()[requirement.name.lower().replace("_", "-")]
+def test_the_console_script_is_the_command_line():
+    assert PROJECT["scripts"] == {"hybridlib": "hybridlib.study.cli.main:main"}
 
 
 def test_conda_installs_what_pyproject_names_with_the_same_pins():
@@ -60,7 +53,7 @@ def test_conda_installs_what_pyproject_names_with_the_same_pins():
 
 
 def test_the_readme_script_runs(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert blocks
     for block in blocks:
         done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
@@ -71,14 +64,12 @@ def test_the_readme_says_of_speed_what_the_benchmarks_have_measured(monkeypatch)
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import summary
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    said = text.partition(summary.BEGIN)[2].partition(summary.END)[0]
+    said = README.partition(summary.BEGIN)[2].partition(summary.END)[0]
     assert said.strip().splitlines() == summary.lines()
 
 
 def test_every_file_the_readme_names_exists():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = re.findall(r"\]\(([\w./-]+)\)", text)
+    named = re.findall(r"\]\(([\w./-]+)\)", README)
     assert named
     for name in named:
         assert (ROOT / name).exists(), name
@@ -105,19 +96,14 @@ def test_a_notebook_is_committed_executed_tells_a_story_and_defines_nothing(path
 
 def test_nothing_unpickles_or_trusts_remote_code():
     for path in ROOT.glob("hybridlib/**/*.py"):
-        assert not re.search(r"pickle\.load|trust_remote_code=True|yaml\.load\(", path.read_text(encoding="utf-8")), (
-            path
-        )
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r"pickle\.load|trust_remote_code=True|yaml\.load\(", source), path
 
 
 def test_the_real_text_figures_of_the_readme_are_those_of_the_executed_notebook():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("## On real text") : text.index("## What to expect")]
-    told = re.findall(
-        r"^\| (?:map|rank)[^|]*\| ([\d.]+) \| ([\d.]+) [^|]*\| ([+-][\d.]+) % \[([+-][\d.]+), ([+-][\d.]+)\]",
-        section,
-        re.M,
-    )
+    section = README[README.index("## On real text") : README.index("## What to expect")]
+    row = r"^\| (?:map|rank)[^|]*\| ([\d.]+) \| ([\d.]+) [^|]*\| ([+-][\d.]+) % \[([+-][\d.]+), ([+-][\d.]+)\]"
+    told = re.findall(row, section, re.M)
     assert len(told) == section.count("\n| map") + section.count("\n| rank") == 6
     notebook = nbformat.read(ROOT / "notebooks/minilm/batch_ratio.ipynb", as_version=4)
     tables = [
@@ -125,7 +111,7 @@ def test_the_real_text_figures_of_the_readme_are_those_of_the_executed_notebook(
         if "text/html" in output.get("data", {})
     ]  # fmt: skip
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for table in tables for row in table.split("<tr>")]
-    # claim, encoder, value, other, difference, lower, upper: of rank distances as of map with three digits.
+    # The cells are claim, encoder, value, other, difference, lower and upper; all values are told with three digits.
     found = {
         (f"{float(row[2]):.3g}", f"{float(row[3]):.3g}", *(f"{100 * float(value):+.1f}" for value in row[4:7]))
         for row in rows

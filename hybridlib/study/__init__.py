@@ -1,1 +1,1 @@
-"""What the notebooks stand on: runs, questions, statistics, figures, and the command line."""
+"""The ground the notebooks stand on: runs, questions, statistics, figures, and the command line."""

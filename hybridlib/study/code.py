@@ -1,4 +1,4 @@
-"""What results are made by: the library's code that computes, and the versions of the packages under it.
+"""The origin of results: the library's code that computes, and the versions of the packages under it.
 
 Both are part of the key of every run, so changed code never finds results of the code before. Folders decide which code
 computes. Python files count by their syntax tree without docstrings and comments, so an edit of prose reruns nothing.
@@ -10,7 +10,7 @@ import importlib.metadata
 from functools import cache
 from pathlib import Path
 
-# A run holds all that a question asks of it, and what is told of results does not change them.
+# A run holds all that a question asks of it, and reports do not change results.
 _NOT_COMPUTING = ("study/questions/", "study/report/", "study/cli/")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _SUFFIXES = (".py", ".csv", ".yaml")

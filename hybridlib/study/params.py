@@ -24,9 +24,9 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Names = Annotated[list[str], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1)]
 
-# The strategies of a mix: its ends, and a hybrid between them.
+# These are the two ends of a mix, and a hybrid between them.
 BETWEEN = ("x-x-mono", "hybrid", "x-y")
-# Settings of a run that all runs of a parameter file may share, below its key `training`.
+# All runs of a parameter file may share these settings, below its key `training`.
 _FURTHER = (
     "query_prompt",
     "document_prompt",
@@ -48,17 +48,17 @@ RunSettings = create_model("RunSettings", __base__=Settings, **_FIELDS)
 
 
 class Params(Settings):
-    """What the parameters of all notebooks have in common.
+    """A base class of the parameters of a notebook, with those that all notebooks have.
 
     Attributes:
         profile: names the folders for figures and results.
-        task, corpus: what is evaluated and trained on; see `load_task` and `load_corpus`.
+        task, corpus: name the data to evaluate and to train on; see `load_task` and `load_corpus`.
         seeds: one training run each, of first weights and batches.
         sizes: shares of the training data, for the question how much of it the answer needs; 1 is the notebook's main
             part.
-        batch_size, steps, temperature, learning_rate: of the training; see `Training`.
-        data_seed: of the split, the sentence frames and the items that stay available.
-        pool: what of a task's passages is searched; None is all of them, see `load_task`.
+        batch_size, steps, temperature, learning_rate: settings of the training; see `Training`.
+        data_seed: draws the split, the sentence frames and the items that stay available.
+        pool: the passages of the task that are searched; None is all of them, see `load_task`.
         training: further settings of `Run`.
     """
 
@@ -98,7 +98,7 @@ class Params(Settings):
         return Run(encoder=encoder, seed=seed, strategy=strategy, alpha=alpha, **settings)
 
     def check_data(self) -> None:
-        """Load the data of every run, what is downloaded included, and make sure that every batch can be filled.
+        """Load the data of every run, downloads included, and make sure that every batch can be filled.
 
         Raises:
             ValueError: a language or domain is not in the data, the corpus is too small for the batch, or a file is not

@@ -1,4 +1,4 @@
-"""Training runs: what one run trains on, what it starts from, how it trains, and what it is tested on.
+"""Training runs: the data, the start, the training and the test of each.
 
 A run is one frozen model of everything that determines its results. Where finished runs are kept is the store's matter
 (`hybridlib.study.store`). What computes is imported when something is to be computed, so that settings can be read at
@@ -34,7 +34,7 @@ class Data(Settings):
 
     Attributes:
         corpus, languages, items, available, others: as `load_corpus` takes them; empty means all.
-        data_seed: of the split, the sentence frames and the items that stay available.
+        data_seed: draws the split, the sentence frames and the items that stay available.
     """
 
     corpus: str
@@ -51,7 +51,7 @@ class Start(Settings):
     Attributes:
         encoder, max_length, seed: as `load_encoder` takes them. The seed is that of the training, too.
         query_prompt, document_prompt: put before texts; the encoder's own unless given.
-        corpus, data_seed: what the tokenizer of a static encoder is trained on, whatever part of it a run trains on.
+        corpus, data_seed: the tokenizer of a static encoder is trained on them, whatever part a run trains on.
     """
 
     encoder: str
@@ -69,7 +69,7 @@ class Run(Training, Data, Start):
     The settings of the training itself are those of `Training`, so `fine_tune` takes a run as it is.
 
     Attributes:
-        task, task_languages, pool, measures: what is evaluated; see `load_task` and `evaluate`.
+        task, task_languages, pool, measures: describe the evaluation; see `load_task` and `evaluate`.
         code_switched: train on the English part of the corpus, with words replaced by translations; see `code_switch`.
         hard_negatives: give every pair one, mined with the encoder to start from; see `mine_negatives`.
         validation: the corpus whose loss decides when to stop.
@@ -169,7 +169,7 @@ def _corpus(data: Data) -> ParallelCorpus:
 
 @lru_cache(maxsize=1)
 def _whole_corpus(name: str, data_seed: int) -> ParallelCorpus:
-    """Return what the tokenizer of static encoders is trained on, whatever part of it a run trains on."""
+    """Return the corpus for the tokenizer of static encoders, whatever part of it a run trains on."""
     return _corpus(Data(corpus=name, data_seed=data_seed))
 
 

@@ -29,7 +29,7 @@ def new_pool(threads: int = 1) -> ProcessPoolExecutor:
     Args:
         threads: cores that a run takes, where there is no GPU.
     """
-    # Started afresh, not forked: a fork of a process whose libraries have threads can hang.
+    # Processes are started afresh, not forked: a fork of a process whose libraries have threads can hang.
     context = multiprocessing.get_context("spawn")
     devices = context.SimpleQueue()
     for gpu in gpus():

@@ -1,5 +1,4 @@
-"""Parameters: everything wrong with a YAML file is found before any work starts, and said with the file, the key and
-the value."""
+"""Tests of parameters: what is wrong with a YAML file is said with its file, key and value, before any work starts."""
 
 import json
 import re
@@ -18,10 +17,8 @@ EMBEDDED = yaml.safe_load(params_path("embedded", "batch_ratio").read_text(encod
 
 def write(tmp_path, **changes):
     path = tmp_path / "batch_ratio.yaml"
-    values = {**EMBEDDED, **changes}
-    path.write_text(
-        yaml.safe_dump({key: value for key, value in values.items() if value != "LEFT OUT"}), encoding="utf-8"
-    )
+    values = {key: value for key, value in {**EMBEDDED, **changes}.items() if value != "LEFT OUT"}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
 
 
@@ -37,19 +34,18 @@ def test_every_parameter_file_is_sound_and_names_its_own_profile(path):
 
 @pytest.mark.parametrize("notebook", sorted(QUESTIONS))
 def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_file(notebook):
-    cells = [
-        cell
-        for cell in nbformat.read(notebook_path(notebook), as_version=4).cells
-        if "parameters" in cell.metadata.get("tags", [])
-    ]
-    assert len(cells) == 1
+    cells = nbformat.read(notebook_path(notebook), as_version=4).cells
+    (source,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     namespace: dict = {}
-    exec(cells[0].source, namespace)
+    exec(source, namespace)
     namespace.pop("__builtins__")
     values = yaml.safe_load(params_path("embedded", notebook).read_text(encoding="utf-8"))
     assert list(namespace) == list(values)
     assert set(values) == set(QUESTIONS[notebook].model_fields)
     assert json.dumps(namespace) == json.dumps(values)  # 1 and 1.0 differ here, as they would to papermill
+
+
+NEITHER = "static:scratch, static:aligned, nor a folder here, nor a hub id"
 
 
 @pytest.mark.parametrize(
@@ -72,18 +68,18 @@ def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_
         ({"seeds": [1 << 40]}, r"seeds\.0 is 1099511627776: .*less than 4294967296"),
         ({"available": {"xx": 0.5}}, r"available is .*unknown language 'xx'; known are ar, bn"),
         ({"available": {"sw": 2.0}}, r"available\.sw is 2\.0: .*less than or equal to 1"),
-        (
-            {"encoders": ["statik"]},
-            r"'statik' is neither static:scratch, static:aligned, nor a folder here, nor a hub id",
-        ),
-        (
-            {"encoders": ["./nowhere"]},
-            r"'\./nowhere' is neither static:scratch, static:aligned, nor a folder here, nor a hub",
-        ),
+        ({"languages": ["en", "it"]}, r"languages is .*unknown language 'it'; known are ar, "),
+        ({"encoders": ["statik"]}, rf"'statik' is neither {NEITHER}"),
+        ({"encoders": ["./nowhere"]}, rf"'\./nowhere' is neither {NEITHER}"),
         ({"task": "squad"}, r"task is 'squad': allowed: atlas, .*xquad-r"),
         ({"corpus": "squad"}, r"corpus is 'squad': allowed: atlas"),
+        ({"corpus": "squad-translate+marco"}, r"allowed: atlas, .* or several joined by"),
         ({"temperature": 0.0}, r"temperature is 0\.0: .*greater than 0"),
         ({"profile": "../x"}, r"profile is '\.\./x': "),
+        ({"training": {"warmup": 1}}, r"training.*warmup'; allowed: query_prompt, document_prompt, "),
+        ({"training": {"precision": "float16"}}, r"training.*'float32' or 'bfloat16'"),
+        ({"training": {"max_length": 0}}, r"training.*greater than or equal to 1"),
+        ({"training": {"validation": "squad"}}, r"training.*'squadshifts'"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, message):
@@ -93,24 +89,21 @@ def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, m
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "is not YAML"), ("- 1", "holds no parameters"), ("", "holds no parameters")]
+    ("text", "message"),
+    [
+        ("a: [", "is not YAML"),
+        ("profile: !!python/object/apply:os.getcwd []", "is not YAML"),  # no object is made
+        ("- 1", "holds no parameters"),
+        ("", "holds no parameters"),
+        (None, "does not exist"),
+    ],
 )
 def test_a_file_that_holds_no_parameters_is_refused(tmp_path, text, message):
     path = tmp_path / "x.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))} {message}"):
-        BatchRatioParams.from_yaml(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml does not exist"):
-        BatchRatioParams.from_yaml(tmp_path / "nothing.yaml")
-
-
-def test_a_python_object_in_the_yaml_is_not_made(tmp_path):
-    path = tmp_path / "x.yaml"
-    path.write_text("profile: !!python/object/apply:os.getcwd []")
-    with pytest.raises(ValueError, match="is not YAML"):
+    if text is not None:
+        path.write_text(text)
+    error = FileNotFoundError if text is None else ValueError
+    with pytest.raises(error, match=f"^{re.escape(str(path))} {message}"):
         BatchRatioParams.from_yaml(path)
 
 
@@ -121,57 +114,38 @@ def test_parameters_are_taken_from_a_notebooks_variables_and_nothing_else_is():
         BatchRatioParams.from_namespace({key: value for key, value in EMBEDDED.items() if key != "steps"})
 
 
-def test_a_batch_that_a_low_resource_language_cannot_fill_is_refused_before_any_training(tmp_path):
-    # 758 training facts, of which 0.1, rounded up, are 76.
-    params = BatchRatioParams.from_yaml(write(tmp_path, available={"sw": 0.1}))
-    with pytest.raises(ValueError, match=r"batch_size is 100, .* cannot be filled in sw \(76\)"):
-        params.check_data()
-
-
-def test_a_task_or_validation_data_that_is_missing_is_found_before_any_training(tmp_path, monkeypatch):
-    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
-    for changes, missing in (
-        ({"task": "xquad-r"}, r"xquad-r/\w\w\.json of xquad-r does not exist; get it from https://"),
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        # There are 758 training facts, of which 0.1, rounded up, are 76.
+        ({"available": {"sw": 0.1}}, ValueError, r"batch_size is 100, .* cannot be filled in sw \(76\)"),
+        ({"task": "xquad-r"}, FileNotFoundError, r"xquad-r/\w\w\.json of xquad-r does not exist; get it from https://"),
         (
             {"training": {"validation": "squadshifts"}},
+            FileNotFoundError,
             r"squadshifts/[\w.]+\.json of squadshifts does not exist; get it",
         ),
-    ):
-        params = BatchRatioParams(**{**EMBEDDED, **changes})
-        with pytest.raises(FileNotFoundError, match=missing):
-            params.check_data()
-
-
-@pytest.mark.parametrize(
-    ("training", "message"),
-    [
-        ({"warmup": 1}, "warmup'; allowed: query_prompt, document_prompt, "),
-        ({"precision": "float16"}, "'float32' or 'bfloat16'"),
-        ({"max_length": 0}, "greater than or equal to 1"),
-        ({"validation": "squad"}, "'squadshifts'"),
     ],
 )
-def test_a_setting_of_the_training_that_does_not_exist_is_refused(tmp_path, training, message):
-    with pytest.raises(ValueError, match=rf"batch_ratio\.yaml: .*training.*{message}"):
-        BatchRatioParams.from_yaml(write(tmp_path, training=training))
+def test_data_that_is_too_small_or_missing_is_found_before_any_training(tmp_path, monkeypatch, changes, error, message):
+    monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
+    params = BatchRatioParams(**{**EMBEDDED, **changes})
+    with pytest.raises(error, match=message):
+        params.check_data()
 
 
 def test_a_corpus_or_task_may_be_several_joined_by_plus():
     joined = BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+mmarco", "task": "xquad-r+mmarco"})
     assert {(run.corpus, run.task) for run in joined.runs()} == {("squad-translate+mmarco", "xquad-r+mmarco")}
-    with pytest.raises(ValueError, match=r"allowed: atlas, .* or several joined by"):
-        BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+marco"})
 
 
 def test_a_public_corpus_may_have_languages_that_the_embedded_one_has_not():
-    in_italian = {**EMBEDDED, "languages": ["en", "it"], "available": {"it": 0.5}}
-    assert BatchRatioParams(**{**in_italian, "corpus": "mmarco"}).languages == ["en", "it"]
-    with pytest.raises(ValueError, match="unknown language 'it'; known are ar, "):
-        BatchRatioParams(**in_italian)
+    in_italian = {"corpus": "mmarco", "languages": ["en", "it"], "available": {"it": 0.5}}
+    assert BatchRatioParams(**{**EMBEDDED, **in_italian}).languages == ["en", "it"]
 
 
 def test_settings_that_are_as_always_leave_a_run_as_it_is():
-    """So that naming a default computes nothing again."""
+    """Name some defaults: nothing is then computed again."""
     plain, named = (
         BatchRatioParams(**{**EMBEDDED, "training": training}).runs()
         for training in ({}, {"precision": "float32", "patience": 3})

@@ -1,4 +1,4 @@
-"""Runs: computed once, kept whole or not at all, the same bytes however often they are killed."""
+"""Tests of runs: they are computed once, kept whole or not at all, and the same bytes however often they are killed."""
 
 import errno
 import os
@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def results():
-    """What a small evaluation gives, so that not every test has to train."""
+    """Evaluate a small encoder, so that not every test has to train."""
     task = hl.load_task("atlas", "validation", languages=["en", "sw"])
     return hl.evaluate(hl.load_encoder("static", corpus=hl.load_corpus("atlas", languages=["en", "sw"])), task)
 
@@ -64,46 +64,11 @@ def test_a_run_is_computed_once_and_read_back(folder, monkeypatch):
     compute_runs([RUN])
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_every_field_of_a_run_the_code_and_the_versions_are_part_of_its_key(monkeypatch):
-    other = {
-        "task": "xquad-r",
-        "corpus": "xquad-r",
-        "languages": ("en", "sw"),
-        "items": {"money": 100},
-        "available": {},
-        "others": 0.5,
-        "language_temperature": 1.0,
-        "task_languages": (),
-        "pool": "judged",
-        "weight_decay": 0.1,
-        "symmetric": True,
-        "dataset_temperature": 2.0,
-        "mini_batch_size": 8,
-        "precision": "bfloat16",
-        "validate_every": 5,
-        "patience": 2,
-        "save_every": 5,
-        "query_prompt": "Query: ",
-        "document_prompt": "Passage: ",
-        "max_length": 64,
-        "hard_negatives": True,
-        "code_switched": True,
-        "validation": "squadshifts",
-        "keep_encoder": True,
-        "measures": ("map",),
-        "encoder": "static:aligned",
-        "strategy": "x-y",
-        "alpha": 0.6,
-        "batch_size": 21,
-        "steps": 4,
-        "temperature": 0.06,
-        "learning_rate": 0.02,
-        "seed": 1,
-        "data_seed": 1,
-    }
-    assert set(other) == set(Run.model_fields)
-    keys = {store.key_of(RUN)} | {store.key_of(changed(RUN, **{name: value})) for name, value in other.items()}
-    assert len(keys) == 1 + len(other)
+    others = [RUN.model_copy(update={name: "another value, of whatever type"}) for name in Run.model_fields]
+    keys = {store.key_of(run) for run in (RUN, *others)}
+    assert len(keys) == 1 + len(Run.model_fields)
     environment = store.environment()
     for name in environment:
         monkeypatch.setattr(store, "environment", lambda name=name: {**environment, name: "changed"})
@@ -116,7 +81,7 @@ def test_prose_reruns_nothing_and_code_that_computes_reruns_all(tmp_path, monkey
     monkeypatch.setattr(code, "__file__", str(package / "study/code.py"))
 
     def changes(name, old, new):
-        """Whether a changed file changes the hash of what computes, and that of all code."""
+        """Tell whether a changed file changes the hash of what computes, and that of all code."""
         path, before = package / name, (code.code_hash(), code.code_hash(computing=False))
         text = path.read_text(encoding="utf-8")
         assert old in text
@@ -134,21 +99,24 @@ def test_prose_reruns_nothing_and_code_that_computes_reruns_all(tmp_path, monkey
         assert changes(name, "import", "import this\nimport") == (False, True)
 
 
-@pytest.mark.parametrize("damage", ["results changed", "results cut", "record gone", "record cut", "results gone"])
-def test_an_altered_or_half_written_run_is_not_trusted(folder, results, damage):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        pytest.param("results.parquet", lambda data: data[:99] + bytes([data[99] ^ 1]) + data[100:], id="changed"),
+        pytest.param("results.parquet", lambda data: data[:-100], id="cut"),
+        pytest.param("results.parquet", None, id="gone"),
+        pytest.param("run.json", lambda data: data[:50], id="record cut"),
+        pytest.param("run.json", None, id="record gone"),
+    ],
+)
+def test_an_altered_or_half_written_run_is_not_trusted(folder, results, name, damage):
     store.keep(RUN, results, None)
     assert store.is_finished(RUN)
-    parquet, record = store.folder_of(RUN) / "results.parquet", store.folder_of(RUN) / "run.json"
-    if damage == "results changed":
-        data = bytearray(parquet.read_bytes())
-        data[len(data) // 2] ^= 1
-        parquet.write_bytes(data)
-    elif damage == "results cut":
-        parquet.write_bytes(parquet.read_bytes()[:-100])
-    elif damage == "record cut":
-        record.write_bytes(record.read_bytes()[:50])
-    else:
-        (record if damage == "record gone" else parquet).unlink()
+    path = store.folder_of(RUN) / name
+    whole = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage(whole))
     assert not store.is_finished(RUN)
     store.keep(RUN, results, None)
     assert store.is_finished(RUN)
@@ -177,102 +145,81 @@ def test_what_killed_processes_left_is_removed_once_it_is_old(folder, results):
 
 
 def test_a_run_that_fails_stops_the_others_and_is_raised(folder):
-    bad = changed(RUN, encoder="./no-such-folder")
     with pytest.raises(FileNotFoundError, match="no-such-folder"):
-        compute_runs([bad])
+        compute_runs([changed(RUN, encoder="./no-such-folder")])
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Replace what trains by stand-ins, which return their names and note what they were called with."""
+    calls = {name: [] for name in ("starts.load_encoder", "negatives.mine_negatives", "fine_tune.fine_tune")}
+    for name, noted in calls.items():
+        monkeypatch.setattr(
+            f"hybridlib.training.{name}",
+            lambda *arguments, _name=name, _noted=noted, **options: _noted.append((arguments, options)) or _name,
+        )
+    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
+    for cached in (runs_module._encoder, runs_module._mined):
+        monkeypatch.setattr(runs_module, cached.__name__, cached.__wrapped__)
+    return calls
 
 
 @pytest.mark.parametrize("switched", [False, True])
-def test_a_run_trains_what_it_says_on_what_it_says(monkeypatch, switched):
-    asked = []
-    monkeypatch.setattr(
-        "hybridlib.training.starts.load_encoder", lambda name, corpus, seed, **rest: (name, corpus, seed)
-    )
-    monkeypatch.setattr(
-        "hybridlib.training.fine_tune.fine_tune", lambda *arguments, **options: asked.append((arguments, options))
-    )
-    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
-    runs_module._encoder.cache_clear()
-    languages = ("de", "en", "sw")
-    run = changed(
-        RUN, code_switched=switched, languages=languages, items={"money": 150}, others=0.8, seed=3, data_seed=1
-    )
-    run.train()
-    runs_module._encoder.cache_clear()
-    ((encoder, corpus, settings), _) = asked[0]
-    assert encoder[0] == RUN.encoder and encoder[2] == 3 and settings is run
-    # The tokenizer is of the whole corpus, whatever is trained on.
-    assert encoder[1].table["query"] == hl.load_corpus("atlas", seed=1).table["query"]
-    told = hl.load_corpus("atlas", languages=languages, items={"money": 150}, available={"sw": 0.2}, others=0.8, seed=1)
+def test_a_run_trains_what_it_says_on_what_it_says(asked, switched):
+    chosen = {"languages": ("de", "en", "sw"), "items": {"money": 150}, "others": 0.8}
+    run = changed(RUN, code_switched=switched, seed=3, data_seed=1, **chosen)
+    assert run.train() == "fine_tune.fine_tune"
+    (((name,), options),) = asked["starts.load_encoder"]
+    assert name == RUN.encoder and options["seed"] == 3
+    # The tokenizer is that of the whole corpus, whatever is trained on.
+    assert options["corpus"].table["query"] == hl.load_corpus("atlas", seed=1).table["query"]
+    (((encoder, corpus, settings), _),) = asked["fine_tune.fine_tune"]
+    assert encoder == "starts.load_encoder" and settings is run
+    told = hl.load_corpus("atlas", available={"sw": 0.2}, seed=1, **chosen)
     if not switched:
         assert corpus.table.to_dict() == told.table.to_dict()
         return
     assert corpus.table.to_dict() == code_switch(told, seed=3).table.to_dict()
-    # The English texts, many of them with words of other languages, and no others.
+    # It has the English texts, many of them with words of other languages, and no others.
     english = told.table.filter(lambda row: row["language"] == "en" and row["passage"])
     assert corpus.languages == ("en",) and len(corpus) == len(english) == 120  # 0.8 of 150
     differing = [old != new for old, new in zip(english["passage"], corpus.table["passage"], strict=True)]
     assert sum(differing) > 90
-    # Another seed switches other words.
     changed(run, seed=4).train()
-    runs_module._encoder.cache_clear()
-    assert asked[1][0][1].table["passage"] != corpus.table["passage"]
+    _, ((_, other, _), _) = asked["fine_tune.fine_tune"]
+    assert other.table["passage"] != corpus.table["passage"]  # another seed switches other words
 
 
-def test_the_settings_of_a_full_size_training_go_where_they_act(folder, monkeypatch):
-    asked = {}
-
-    def note(name, value):
-        def noted(*arguments, **options):
-            asked[name] = (arguments, options)
-            return value
-
-        return noted
-
-    monkeypatch.setattr("hybridlib.training.starts.load_encoder", note("encoder", "the encoder"))
-    monkeypatch.setattr("hybridlib.training.negatives.mine_negatives", note("negatives", "with negatives"))
-    monkeypatch.setattr("hybridlib.training.fine_tune.fine_tune", note("training", "trained"))
-    monkeypatch.setattr(runs_module, "_validation", note("validation", "held out"))
-    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
-    runs_module._encoder.cache_clear()
-    runs_module._mined.cache_clear()
+def test_the_settings_of_a_full_size_training_go_where_they_act(folder, asked, monkeypatch):
+    monkeypatch.setattr(runs_module, "_validation", "validation on {}".format)
     run = changed(
         RUN, encoder="owner/name", query_prompt="Query: ", document_prompt="Passage: ", max_length=64,
         hard_negatives=True, validation="squadshifts", save_every=7, keep_encoder=True,
     )  # fmt: skip
-    assert store.train(run, progress=True) == "trained"
-    runs_module._encoder.cache_clear()
-    runs_module._mined.cache_clear()
+    store.train(run, progress=True)
     prompts = {"query": "Query: ", "document": "Passage: "}
-    assert asked["encoder"] == (("owner/name",), {"corpus": None, "prompts": prompts, "max_length": 64, "seed": 0})
-    ((_, miner), options) = asked["negatives"]
-    assert miner == "the encoder" and options == {"seed": 0}
-    assert asked["validation"] == (("squadshifts",), {})
+    options = {"corpus": None, "prompts": prompts, "max_length": 64, "seed": 0}
+    assert asked["starts.load_encoder"] == [(("owner/name",), options)]
+    (((_, miner), options),) = asked["negatives.mine_negatives"]
+    assert miner == "starts.load_encoder" and options == {"seed": 0}
     checkpoints = store.scratch_of(run) / "training"
-    assert asked["training"] == (
-        ("the encoder", "with negatives", run),
-        {"validation": "held out", "checkpoints": checkpoints, "progress": True},
-    )
+    options = {"validation": "validation on squadshifts", "checkpoints": checkpoints, "progress": True}
+    trained = (("starts.load_encoder", "negatives.mine_negatives", run), options)
+    assert asked["fine_tune.fine_tune"] == [trained]
 
 
 def test_an_encoder_that_is_to_be_kept_is_not_trained_again(folder, monkeypatch):
     run = changed(RUN, keep_encoder=True)
     store.compute(run)
-    monkeypatch.setattr(
-        "hybridlib.training.fine_tune.fine_tune", lambda *arguments, **options: pytest.fail("trained again")
-    )
-    texts = ["Which banknotes?", "Who?"]
+    monkeypatch.setattr("hybridlib.training.fine_tune.fine_tune", lambda *given, **named: pytest.fail("trained again"))
     again = store.measure(run, store.train(run))
     pd.testing.assert_frame_equal(again, store.read(run)[again.columns], check_categorical=False)
-    assert store.train(run).encode(texts).shape == (2, 128)
     assert not store.scratch_of(run).exists()
 
 
 def test_a_benchmark_is_evaluated_whole_unless_it_is_trained_on(monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "hybridlib.data.load.load_task", lambda name, split, **options: asked.append((name, split, options))
-    )
+    monkeypatch.setattr("hybridlib.data.load.load_task", lambda *given, **named: asked.append((*given, named)))
     for task, corpus in (("atlas-partial", "atlas"), ("xquad-r", "xquad-r"), ("xquad-r", "squad-translate")):
         changed(RUN, task=task, corpus=corpus, pool=50, task_languages=()).load_task()
         runs_module._task.cache_clear()
@@ -291,10 +238,8 @@ def test_all_results_are_written_to_one_file_with_the_labels_of_their_trials(fol
     trials = two_trials(results)
     write_results(tmp_path / "all.parquet", trials)
     together = pd.read_parquet(tmp_path / "all.parquet")
-    assert together.groupby(["strategy", "seed"], observed=True).size().to_dict() == {
-        ("a", 0): len(results),
-        ("b", 1): len(results),
-    }
+    sizes = together.groupby(["strategy", "seed"], observed=True).size()
+    assert sizes.to_dict() == {("a", 0): len(results), ("b", 1): len(results)}
     pd.testing.assert_frame_equal(together[: len(results)][results.columns], results, check_categorical=False)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["all.parquet"]
 
@@ -337,29 +282,24 @@ if __name__ == "__main__":
 
 
 def test_killed_in_the_middle_and_started_again_the_results_are_the_same_bytes(tmp_path):
-    """`kill -9` of the process while it trains; the second start computes what is missing."""
-    script = tmp_path / "compute.py"
-    script.write_text(COMPUTE)
-    command = [sys.executable, str(script), RUN.model_dump_json(exclude_defaults=True)]
-    for name in ("killed", "whole"):
-        (tmp_path / name).mkdir()
+    """Use `kill -9` while a run trains; the second start computes what is missing."""
+    (tmp_path / "compute.py").write_text(COMPUTE)
+    command = [sys.executable, str(tmp_path / "compute.py"), RUN.model_dump_json(exclude_defaults=True)]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed.mkdir()
+    whole.mkdir()
 
-    process = subprocess.Popen(command, cwd=tmp_path / "killed", start_new_session=True)
+    process = subprocess.Popen(command, cwd=killed, start_new_session=True)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list((tmp_path / "killed").glob("runs/[!.]*/run.json")):
+    while time.monotonic() < deadline and not any(killed.glob("runs/[!.]*/run.json")):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = len(list((tmp_path / "killed").glob("runs/[!.]*/run.json")))
-    assert 1 <= done < 5  # it was in the middle
+    assert 1 <= len(list(killed.glob("runs/[!.]*/run.json"))) < 5  # it was in the middle
 
-    for name in ("killed", "whole"):
-        subprocess.run(command, cwd=tmp_path / name, check=True)
-    files = {
-        name: sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).glob("runs/[!.]*/*"))
-        for name in ("killed", "whole")
-    }
-    assert files["killed"] == files["whole"]
-    assert len(files["whole"]) == 10
-    for path in files["whole"]:
-        assert (tmp_path / "killed" / path).read_bytes() == (tmp_path / "whole" / path).read_bytes()
+    files = []
+    for folder in (killed, whole):
+        subprocess.run(command, cwd=folder, check=True)
+        files.append({path.relative_to(folder): path.read_bytes() for path in folder.glob("runs/[!.]*/*")})
+    assert files[0] == files[1]
+    assert len(files[1]) == 10

@@ -1,4 +1,4 @@
-"""The workflow: exactly the jobs that a change touches, also after `kill -9`, side by side, and on a cluster."""
+"""Tests of the workflow: it does exactly what is to be done, also after `kill -9`, side by side, and on a cluster."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import nbformat
 import psutil
@@ -30,7 +31,7 @@ MADE = ("runs/[!.]*/*", "results/tiny/*.parquet", "results/tiny/*.md", "figures/
 
 @pytest.fixture
 def inside(reproduced, tmp_path, monkeypatch):
-    """A copy of a reproduced project, as the working directory."""
+    """Copy a reproduced project, and make the copy the working directory."""
     shutil.copytree(reproduced, tmp_path / "project", ignore=shutil.ignore_patterns(".snakemake"))
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
@@ -38,7 +39,7 @@ def inside(reproduced, tmp_path, monkeypatch):
 
 @pytest.fixture
 def untouched(reproduced, tmp_path):
-    """A copy of the project of which nothing has been computed yet."""
+    """Copy the project without what has been computed."""
     made = shutil.ignore_patterns(".snakemake", "runs", "results", "figures")
     shutil.copytree(reproduced, tmp_path / "untouched", ignore=made)
     return tmp_path / "untouched"
@@ -46,39 +47,47 @@ def untouched(reproduced, tmp_path):
 
 @pytest.fixture
 def environment():
-    """For processes that work elsewhere: the library as it is here; two that work side by side share the cores."""
+    """Give processes that work elsewhere the library as it is here; two that work side by side share the cores."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-class Jobs(logging.Filter):
-    """A filter that counts the jobs that Snakemake lists, by rule."""
+def planned():
+    """Return how many jobs of each rule a dry run lists in the working directory, but the rule that does nothing."""
+    listed = Counter()
 
-    def __init__(self):
-        super().__init__()
-        self.listed = Counter()
-
-    def filter(self, record):
+    def count(record):
         if getattr(getattr(record, "event", None), "name", "") == "JOB_INFO":
-            self.listed[record.rule_name] += 1
+            listed[record.rule_name] += 1
         return False
 
-
-def planned():
-    """What a dry run lists in the working directory, but the rule that does nothing."""
-    jobs = Jobs()
     messages = logging.getLogger("snakemake.logging")
-    messages.addFilter(jobs)
+    messages.addFilter(count)
     try:
         parser, options = parse_args(["--dry-run", "--config", "profile=tiny"])
         assert args_to_api(options, parser)
     finally:
-        messages.removeFilter(jobs)
-    return {rule: number for rule, number in jobs.listed.items() if rule != "all"}
+        messages.removeFilter(count)
+    del listed["all"]
+    return dict(listed)
 
 
-def change_params(folder, notebook="domain_data", **changes):
-    path = folder / f"params/tiny/{notebook}.yaml"
+def change_params(notebook, **changes):
+    path = Path(f"params/tiny/{notebook}.yaml")
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}, sort_keys=False))
+
+
+def change_cell(part):
+    path = Path("notebooks/domain_data.ipynb")
+    book = json.loads(path.read_text())
+    next(cell for cell in book["cells"] if cell["cell_type"] == "code")[part] = []
+    path.write_text(json.dumps(book))
+
+
+def touch_all():
+    """Make what results are made from newer than they are, as a fresh copy may."""
+    for folder, age in (("results", 100), ("runs", 50), ("params", 0), ("notebooks", 0)):
+        for path in Path(folder).rglob("*"):
+            os.utime(path, (time.time() - age,) * 2)
 
 
 def made(folder):
@@ -88,47 +97,33 @@ def made(folder):
 
 def test_every_run_and_every_notebook_is_a_job(untouched, monkeypatch):
     monkeypatch.chdir(untouched)
-    # Two shares with three strategies; two languages with a model each and two of both. One seed.
+    # Two shares with three strategies; two languages have a model each, and two models have both. There is one seed.
     assert planned() == {"run": 6 + 4, "notebook": 2}
     assert not (untouched / "results").exists()
 
 
-def test_nothing_is_to_be_done_in_a_fresh_copy_or_with_touched_files(inside):
-    for folder, age in (("results", 100), ("runs", 50), ("params", 0), ("notebooks", 0)):
-        for path in (inside / folder).rglob("*"):
-            os.utime(path, (time.time() - age,) * 2)  # what results are made from is newer than they
-    assert planned() == {}
-
-
-def test_finished_runs_may_be_deleted_once_the_notebook_is_done(inside):
-    shutil.rmtree(inside / "runs")
-    assert planned() == {}
+DOMAIN_DATA, MIRACL = (partial(partial, change_params, name) for name in ("domain_data", "miracl_high_resource"))
 
 
 @pytest.mark.parametrize(
-    ("notebook", "changes", "jobs"),
+    ("change", "expected"),
     [
-        ("domain_data", {"seeds": [0, 1]}, {"run": 6, "notebook": 1}),  # the second seed only
-        ("domain_data", {"shares": [0.0, 0.25, 0.5]}, {"run": 3, "notebook": 1}),  # three strategies
-        ("domain_data", {"steps": 3}, {"run": 6, "notebook": 1}),
-        ("domain_data", {"alpha": 0.25}, {"run": 2, "notebook": 1}),  # of hybrid batches only
-        # A specialised model, and the two of all languages.
-        ("miracl_high_resource", {"languages": ["en", "sw", "fi"]}, {"run": 3, "notebook": 1}),
-        ("miracl_high_resource", {"margin": 0.1}, {"notebook": 1}),  # no run knows of it
+        (touch_all, {}),
+        (partial(shutil.rmtree, "runs"), {}),  # finished runs may be deleted once the notebook is done
+        (partial(change_cell, "outputs"), {}),
+        (partial(change_cell, "source"), {"notebook": 1}),
+        (DOMAIN_DATA(seeds=[0, 1]), {"run": 6, "notebook": 1}),  # the second seed only
+        (DOMAIN_DATA(shares=[0.0, 0.25, 0.5]), {"run": 3, "notebook": 1}),  # three strategies
+        (DOMAIN_DATA(steps=3), {"run": 6, "notebook": 1}),
+        (DOMAIN_DATA(alpha=0.25), {"run": 2, "notebook": 1}),  # hybrid batches only
+        # A specialised model is new, and so are the two of all languages.
+        (MIRACL(languages=["en", "sw", "fi"]), {"run": 3, "notebook": 1}),
+        (MIRACL(margin=0.1), {"notebook": 1}),  # no run knows of it
     ],
 )
-def test_a_changed_parameter_reruns_what_it_touches(inside, notebook, changes, jobs):
-    change_params(inside, notebook, **changes)
-    assert planned() == jobs
-
-
-@pytest.mark.parametrize(("part", "jobs"), [("outputs", {}), ("source", {"notebook": 1})])
-def test_a_notebook_is_executed_again_if_its_cells_changed_and_not_if_their_outputs_did(inside, part, jobs):
-    path = inside / "notebooks/domain_data.ipynb"
-    book = json.loads(path.read_text())
-    next(cell for cell in book["cells"] if cell["cell_type"] == "code")[part] = []
-    path.write_text(json.dumps(book))
-    assert planned() == jobs
+def test_a_change_reruns_what_it_touches(inside, change, expected):
+    change()
+    assert planned() == expected
 
 
 PRODUCTS = [
@@ -149,7 +144,7 @@ def test_a_product_that_is_not_as_it_was_made_is_to_be_made_again(inside, produc
 def test_a_damaged_run_is_computed_again_when_it_is_needed(inside):
     damaged = next(iter(notebooks.read_profile("tiny")["domain_data"].runs()))
     (store.folder_of(damaged) / "results.parquet").write_text("altered")
-    change_params(inside, shares=[0.5, 0.0])
+    change_params("domain_data", shares=[0.5, 0.0])
     assert planned() == {"run": 1, "notebook": 1}
 
 
@@ -187,8 +182,7 @@ def kill_when(there, folder, environment):
 def test_killed_and_started_twice_side_by_side_one_does_the_rest_and_the_bytes_are_the_same(
     reproduced, untouched, environment
 ):
-    """`kill -9` of the workflow itself: its workers end by themselves, nothing stays locked, and no finished run is
-    computed again."""
+    """Use `kill -9` on the workflow itself: its workers end, nothing stays locked, and no finished run is repeated."""
     finished_runs = partial(untouched.glob, "runs/[!.]*/run.json")
     kill_when(lambda: any(finished_runs()), untouched, environment)
     finished = {path: path.stat().st_mtime_ns for path in finished_runs()}
@@ -206,7 +200,7 @@ def test_killed_and_started_twice_side_by_side_one_does_the_rest_and_the_bytes_a
 
 
 def test_killed_while_a_notebook_is_executed_it_is_executed_again_with_the_same_bytes(inside, environment):
-    """It is killed where the notebook, which has written everything, waits for a file in its last cell."""
+    """Kill the workflow where the notebook, which has written everything, waits for a file in its last cell."""
     before = made(inside)
     path, last_written = inside / "notebooks/domain_data.ipynb", inside / "results/tiny/domain_data.parquet"
     book = nbformat.read(path, as_version=4)
@@ -223,7 +217,7 @@ def test_killed_while_a_notebook_is_executed_it_is_executed_again_with_the_same_
 
 
 STUBS = {
-    # Runs the job in the background, as a cluster would, and keeps what it was asked for.
+    # It runs the job in the background, as a cluster would, and keeps what it was asked for.
     "sbatch": f"""#!{sys.executable}
 import json, os, subprocess, sys
 from pathlib import Path
@@ -238,7 +232,7 @@ log = open(sys.argv[sys.argv.index("--output") + 1].replace("%j", str(number)), 
 subprocess.Popen(["sh", "-c", job], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 print(number)
 """,
-    # Answers when all jobs have ended, so that nothing waits for the next question.
+    # It answers when all jobs have ended, so that nothing waits for the next question.
     "sacct": """#!/bin/sh
 case "$*" in *Account*) exit;; esac
 for job in "$STUB"/*.job; do
@@ -254,44 +248,36 @@ done
 
 
 def test_on_a_cluster_the_same_runs_are_jobs_with_a_gpu_each(reproduced, untouched, environment, tmp_path):
-    (tmp_path / "stubs").mkdir()
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
     for name, script in STUBS.items():
-        (tmp_path / "stubs" / name).write_text(script)
-        (tmp_path / "stubs" / name).chmod(0o755)
-    asked = {"STUB": str(tmp_path / "stubs"), "PATH": f"{tmp_path / 'stubs'}:{os.environ['PATH']}"}
+        (stubs / name).write_text(script)
+        (stubs / name).chmod(0o755)
     runs = sorted(str(path.relative_to(reproduced)) for path in reproduced.glob("runs/[!.]*/run.json"))[:2]
     profile = ["--workflow-profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
-    done = subprocess.run(
-        [*SNAKEMAKE, *profile, "--no-hooks", "--", *runs],
-        cwd=untouched,
-        env={**environment, **asked},
-        capture_output=True,
-        text=True,
-    )
+    command = [*SNAKEMAKE, *profile, "--no-hooks", "--", *runs]
+    paths = {"STUB": str(stubs), "PATH": f"{stubs}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=untouched, env={**environment, **paths}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folders = {os.path.dirname(run) for run in runs}
     expected = {name: data for name, data in made(reproduced).items() if os.path.dirname(name) in folders}
     assert len(expected) == 4
     assert made(untouched) == expected
-    calls = [json.loads(line) for line in (tmp_path / "stubs/calls").read_text().splitlines()]
+    calls = [json.loads(line) for line in (stubs / "calls").read_text().splitlines()]
     assert len(calls) == 2
     for call in calls:
         assert "--gres=gpu:1" in call
         assert call[call.index("--mem") + 1] == "32000"
 
 
-def test_a_notebook_is_a_job_without_a_gpu():
-    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
-    assert profile["set-resources"].keys() == {"run"}
-    assert "gres" not in profile["default-resources"]
-
-
-def test_both_profiles_decide_alike_what_is_to_be_done():
+def test_the_profile_of_a_cluster_decides_as_the_default_does_and_gives_notebooks_no_gpu():
     default, slurm = (
         yaml.safe_load((ROOT / f"workflow/profiles/{name}/config.yaml").read_text()) for name in ("default", "slurm")
     )
     for key in ("rerun-triggers", "drop-metadata", "ignore-incomplete", "nolock", "keep-going", "scheduler"):
         assert default[key] == slurm[key]
+    assert slurm["set-resources"].keys() == {"run"}
+    assert "gres" not in slurm["default-resources"]
 
 
 def test_a_notebook_is_executed_by_papermill_alone_which_computes_what_it_lacks(inside, environment):
@@ -300,8 +286,7 @@ def test_a_notebook_is_executed_by_papermill_alone_which_computes_what_it_lacks(
     shutil.rmtree(inside / "figures")
     shutil.rmtree(store.folder_of(notebooks.read_profile("tiny")["domain_data"].runs()[0]))
     command = [sys.executable, "-m", "papermill", "notebooks/domain_data.ipynb", "out.ipynb", "--no-progress-bar"]
-    done = subprocess.run(
-        [*command, "-f", "params/tiny/domain_data.yaml"], cwd=inside, env=environment, capture_output=True, text=True
-    )
+    command += ["-f", "params/tiny/domain_data.yaml"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert made(inside) == {name: data for name, data in before.items() if "miracl" not in name}

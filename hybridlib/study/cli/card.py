@@ -1,4 +1,4 @@
-"""What a model card cannot know from the trainer: the name, the licence, the languages and the results of a run."""
+"""The parts of a model card that the trainer cannot know: name, licence, languages and results of a run."""
 
 import pandas as pd
 from sentence_transformers import SentenceTransformer
@@ -23,9 +23,9 @@ def complete_card(encoder: SentenceTransformer, run: Run, results: pd.DataFrame,
 
     Args:
         encoder: changed in place.
-        run: how it was trained.
-        results: of the run, as returned by `evaluate`.
-        licence: of the encoder, as the hub spells it, such as `apache-2.0`.
+        run: the run that trained it.
+        results: those of the run, as returned by `evaluate`.
+        licence: the encoder's licence as the hub spells it, such as `apache-2.0`.
     """
     card = encoder.model_card_data
     alpha = f" (alpha {run.alpha:g})" if run.strategy == "hybrid" else ""

@@ -70,7 +70,7 @@ def train(params: Path, select: Sequence[str], output: Path, licence: str) -> No
         params: a file with the name of a notebook.
         select: labels that a trial must have, as `alpha=0.5`.
         output: the encoders are saved there, each with its model card.
-        licence: of the encoders.
+        licence: the licence of the encoders.
 
     Raises:
         ValueError: the parameters are wrong, or no trial has the labels.

@@ -11,7 +11,7 @@ def data_info(name: str | None = None) -> str:
     """Describe the public data, or one source of it in full.
 
     Args:
-        name: of the source; all of them, a line each, unless given.
+        name: names the source; all of them are described, a line each, unless it is given.
 
     Raises:
         ValueError: there is no such source.
@@ -60,7 +60,7 @@ def _table(rows: Sequence[Source]) -> str:
     cells = [("name", "files here", "size", "licence", "title")]
     for source in rows:
         here = sum(location(file).is_file() for file in source.files)
-        licence = source.licence.partition(" (")[0].partition(":")[0]  # in full in the description
+        licence = source.licence.partition(" (")[0].partition(":")[0]  # the description has it in full
         cells.append((source.name, f"{here} of {len(source.files)}", _total(source.files), licence, source.title))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)

@@ -74,7 +74,7 @@ def compute_run(run: Run, *, in_worker: bool) -> None:
     """Compute a run, unless another process has computed it meanwhile.
 
     Args:
-        run: what to compute.
+        run: the run to compute.
         in_worker: compute it in a process that waits for the next one, so that libraries are imported once.
 
     Raises:

@@ -23,9 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status or 0
     except BrokenPipeError:  # the reader, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest is flushed to nowhere
         return 128 + signal.SIGPIPE
-    except SystemExit as stopped:  # from the workflow, which has printed the reason
+    except SystemExit as stopped:  # the workflow has printed the reason
         return 2 if stopped.code == 2 else 1
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

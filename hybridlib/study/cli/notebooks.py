@@ -1,4 +1,4 @@
-"""Notebooks of a profile: their parameters, executing them, and records of what they made.
+"""The notebooks of a profile: their parameters, their execution, and records of what they made.
 
 A record holds the checksums of what a notebook made, and one checksum of all that it was made from. So a second call
 has nothing to do.
@@ -14,18 +14,7 @@ from typing import Any
 
 import yaml
 
-from hybridlib.paths import (
-    checksum,
-    executed_path,
-    figure_path,
-    findings_path,
-    notebook_path,
-    params_path,
-    project_root,
-    record_path,
-    replacing,
-    results_path,
-)
+from hybridlib import paths
 from hybridlib.study import store
 from hybridlib.study.code import code_hash
 from hybridlib.study.questions import QUESTIONS
@@ -42,7 +31,7 @@ def read_profile(profile: str) -> dict[str, Any]:
         FileNotFoundError: the profile has no parameter files.
         ValueError: a parameter is wrong, or a file is named after no notebook.
     """
-    folder = params_path(profile, "").parent
+    folder = paths.params_path(profile, "").parent
     files = sorted(folder.glob("*.yaml"))
     if not files:
         profiles = sorted({path.parent.name for path in folder.parent.glob("*/*.yaml")})
@@ -65,31 +54,31 @@ def execute(notebook: str, profile: str) -> None:
     """
     import papermill
 
-    output = executed_path(profile, notebook)
+    output = paths.executed_path(profile, notebook)
     output.parent.mkdir(parents=True, exist_ok=True)
-    source = params_path(profile, notebook)
+    source = paths.params_path(profile, notebook)
     origin = _origin(notebook, profile, QUESTIONS[notebook].from_yaml(source).runs())
     with warnings.catch_warnings():
         # papermill's libraries warn about each other; an error in a cell is an exception.
         warnings.simplefilter("ignore")
         papermill.execute_notebook(
-            str(notebook_path(notebook)),
+            str(paths.notebook_path(notebook)),
             str(output),
             yaml.safe_load(source.read_text(encoding="utf-8")),
-            cwd=str(project_root()),
+            cwd=str(paths.project_root()),
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             progress_bar=False,
-            # Asked to end by itself, a kernel now and then reports the interrupt that comes with the request.
+            # A kernel that is asked to end by itself sometimes reports the interrupt that comes with the request.
             shutdown_kernel="immediate",
         )
-    made = {relative(path): checksum(path) for path in _products(notebook, profile)}
-    with replacing(record_path(profile, notebook)) as draft:
+    made = {relative(path): paths.checksum(path) for path in _products(notebook, profile)}
+    with paths.replacing(paths.record_path(profile, notebook)) as draft:
         draft.write_text(json.dumps({"origin": origin, "made": made}, indent=1), encoding="utf-8")
 
 
 def remove_outdated_record(notebook: str, profile: str, runs: Iterable[Run]) -> None:
     """Remove the record of a notebook whose origin or products have changed, so that it is executed again."""
-    record = record_path(profile, notebook)
+    record = paths.record_path(profile, notebook)
     if record.exists() and not _holds(record, _origin(notebook, profile, runs)):
         record.unlink(missing_ok=True)
 
@@ -99,14 +88,14 @@ def report_failed_cells(profile: str, notebooks: Iterable[str]) -> None:
     import nbformat
 
     for notebook in notebooks:
-        executed = executed_path(profile, notebook)
-        if record_path(profile, notebook).exists() or not executed.exists():
+        executed = paths.executed_path(profile, notebook)
+        if paths.record_path(profile, notebook).exists() or not executed.exists():
             continue
         for cell in nbformat.read(executed, as_version=4).cells:
             for output in cell.get("outputs", []):
                 if output.output_type == "error":
                     print(
-                        f"error: cell {cell.execution_count} of {relative(notebook_path(notebook))} failed; "
+                        f"error: cell {cell.execution_count} of {relative(paths.notebook_path(notebook))} failed; "
                         f"see {relative(executed)}\n{output.ename}: {output.evalue}",
                         file=sys.stderr,
                     )
@@ -114,29 +103,29 @@ def report_failed_cells(profile: str, notebooks: Iterable[str]) -> None:
 
 def figures_of(notebook: str, profile: str) -> list[Path]:
     """Return the figures that a notebook has drawn."""
-    return sorted(figure_path(profile, notebook).parent.glob(f"{notebook}-*.png"))
+    return sorted(paths.figure_path(profile, notebook).parent.glob(f"{notebook}-*.png"))
 
 
 def relative(path: Path) -> str:
     """Return a path as a user sees it: relative to the project's folder."""
-    return str(path.relative_to(project_root()))
+    return str(path.relative_to(paths.project_root()))
 
 
 def _products(notebook: str, profile: str) -> list[Path]:
     return [
-        executed_path(profile, notebook),
-        results_path(profile, notebook),
-        findings_path(profile, notebook),
+        paths.executed_path(profile, notebook),
+        paths.results_path(profile, notebook),
+        paths.findings_path(profile, notebook),
         *figures_of(notebook, profile),
     ]
 
 
 def _origin(notebook: str, profile: str, runs: Iterable[Run]) -> str:
     """Return a checksum of all that results are made from: parameters, the notebook's cells, the runs, the library."""
-    cells = json.loads(notebook_path(notebook).read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(paths.notebook_path(notebook).read_text(encoding="utf-8"))["cells"]
     text = json.dumps(
         [
-            params_path(profile, notebook).read_text(encoding="utf-8"),
+            paths.params_path(profile, notebook).read_text(encoding="utf-8"),
             ["".join(cell["source"]) for cell in cells],
             [store.key_of(run) for run in runs],
             code_hash(computing=False),
@@ -149,7 +138,7 @@ def _holds(record: Path, origin: str) -> bool:
     """Return whether a record tells of this origin, and of products that are there unaltered."""
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
-        made = {project_root() / name: digest for name, digest in known["made"].items()}
-        return known["origin"] == origin and all(checksum(path) == digest for path, digest in made.items())
+        made = {paths.project_root() / name: digest for name, digest in known["made"].items()}
+        return known["origin"] == origin and all(paths.checksum(path) == digest for path, digest in made.items())
     except (OSError, ValueError, KeyError):
         return False

@@ -20,25 +20,26 @@ class Size(NamedTuple):
     multiplied: int
 
 
-# As mteb 2.26 lists them; token embeddings are looked up, not multiplied.
+# mteb 2.26 lists these numbers; token embeddings are looked up, not multiplied.
 _ENCODERS = {
     "FacebookAI/xlm-roberta-base": Size(278, 86),
     "sentence-transformers/LaBSE": Size(471, 86),
     "sentence-transformers/all-MiniLM-L6-v2": Size(23, 11),
     "intfloat/multilingual-e5-small": Size(118, 21),
 }
-# The one measured rate: pairs a second, times millions of multiplied parameters. On an H200, 12 runs side by side of
+# This rate was measured: pairs a second, times millions of multiplied parameters. On an H200, 12 runs side by side of
 # multilingual-e5-small (21 million) took 36.6 s each, the median of 136, for 100 steps of 100 pairs in bfloat16. A
 # larger encoder keeps a GPU busier, so that hours scaled by parameters are an upper bound.
 _RATE = 12 * 100 * 100 / 36.6 * 21
-# Bytes a parameter: the weights, and a checkpoint (weights and AdamW's two states, of the last step and the best).
+# Each parameter takes so many bytes of the weights, and of a checkpoint, which has the weights and AdamW's two states
+# of the last step and of the best.
 _WEIGHTS, _CHECKPOINT = 4, 24
-# How many times larger gzipped text is as a table, measured on XQuAD-R's paragraphs.
+# Gzipped text is so many times larger as a table; this was measured on XQuAD-R's paragraphs.
 _UNZIPPED = 4
 
 
 def plan(profile: str) -> str:
-    """Return what a profile takes, at most.
+    """Return the most that a profile takes.
 
     Args:
         profile: the folder of `params/`.
@@ -48,7 +49,7 @@ def plan(profile: str) -> str:
         FileNotFoundError: there is no such profile.
     """
     by_notebook = {name: params.runs() for name, params in read_profile(profile).items()}
-    every = list(dict.fromkeys(run for runs in by_notebook.values() for run in runs))  # shared ones once
+    every = list(dict.fromkeys(run for runs in by_notebook.values() for run in runs))  # each is counted once
     large = [run for run in every if run.encoder not in STATIC_ENCODERS]
     lines = ["notebook                   runs      steps   GPU hours"]
     for name, runs in [*by_notebook.items(), ("in all", every)]:

@@ -1,6 +1,6 @@
-"""How does the ratio of monolingual to cross-lingual batches affect retrieval?
+"""Parameters, trials and claims of `notebooks/batch_ratio.ipynb`.
 
-The parameters, the trials and the claims of `notebooks/batch_ratio.ipynb`.
+The question is: how does the ratio of monolingual to cross-lingual batches affect retrieval?
 """
 
 from typing import Annotated, Self
@@ -39,10 +39,10 @@ class BatchRatioParams(Params):
     """Parameters of `notebooks/batch_ratio.ipynb`.
 
     Attributes:
-        languages: of training and evaluation; all of them if empty.
-        available: share of the training items in each low-resource language; 0 makes a language unseen. Sizes are of
+        languages: those of training and evaluation; all of them if empty.
+        available: share of the training items in each low-resource language; 0 makes a language unseen. Sizes concern
             the other languages.
-        encoders: what to start from; see `load_encoder`. Sizes below 1 are tried with the first.
+        encoders: those to start from; see `load_encoder`. Sizes below 1 are tried with the first.
         alphas: probabilities of a monolingual batch; the two ends are `x-y` (0) and `x-x-mono` (1).
         hybrid_alpha: the one that stands for hybrid batches in comparisons with the two ends.
     """

@@ -1,6 +1,6 @@
-"""What does adding data of a domain do inside and outside of that domain?
+"""Parameters, trials and claims of `notebooks/domain_data.ipynb`.
 
-The parameters, the trials and the claims of `notebooks/domain_data.ipynb`.
+The question is: what does adding data of a domain do inside and outside of that domain?
 """
 
 from typing import Annotated, Self
@@ -35,13 +35,13 @@ class DomainDataParams(Params):
     """Parameters of `notebooks/domain_data.ipynb`.
 
     Attributes:
-        encoder: what to start from.
-        languages: of training and evaluation.
-        domains: of which each is added in turn, to what is then general: the others and `always`.
+        encoder: the encoder to start from.
+        languages: those of training and evaluation.
+        domains: each is added in turn to the general ones, which are then the others and `always`.
         always: domains that are general throughout.
-        shares: of the added domain among the training items, whose number is the same for all.
-        items: their number; the general domains have equal parts of the rest.
-        alpha: of hybrid batches.
+        shares: parts that the added domain may have of the training items.
+        items: the number of training items, the same for all; the general domains have equal parts of the rest.
+        alpha: the probability of a monolingual batch in `hybrid`.
     """
 
     encoder: str
@@ -74,7 +74,7 @@ class DomainDataParams(Params):
         general = [name for name in (*self.domains, *self.always) if name != added]
         number = round(self.items * size)
         of_added = round(number * share)
-        # Equal parts of what is left; the first have one more where it does not divide.
+        # The general domains share the rest equally; the first have one more where it does not divide.
         parts = {name: (number - of_added + place) // len(general) for place, name in enumerate(reversed(general))}
         run = self.run(
             self.encoder,

@@ -1,6 +1,6 @@
-"""How robust are hybrid batches against language imbalance in the training data?
+"""Parameters, trials and claims of `notebooks/language_imbalance.ipynb`.
 
-The parameters, the trials and the claims of `notebooks/language_imbalance.ipynb`.
+The question is: how robust are hybrid batches against language imbalance in the training data?
 """
 
 from typing import Annotated, Self
@@ -33,20 +33,20 @@ CLAIMS = (
 class LanguageImbalanceParams(Params):
     """Parameters of `notebooks/language_imbalance.ipynb`.
 
-    In the n-th largest language a share of the training items exists that is in proportion to n to the power of minus
-    the exponent. The mean over languages is the same for every exponent, so that imbalance is not mistaken for a lack
-    of data, and which language is the n-th largest is drawn for every seed, so that it is not mistaken for a language's
-    own difficulty.
+    The n-th largest language has a share of the training items that is in proportion to n to the power of minus the
+    exponent. The mean over languages is the same for every exponent, so that imbalance is not mistaken for a lack of
+    data. Every seed draws which language is the n-th largest, so that imbalance is not mistaken for the difficulty of a
+    language.
 
     Attributes:
-        encoder: what to start from.
-        languages: of training and evaluation.
-        exponents: of the power law; 0 is balanced.
+        encoder: the encoder to start from.
+        languages: those of training and evaluation.
+        exponents: those of the power law; 0 is balanced.
         mean_share: share of the training items that exists in a language, averaged over the languages.
-        samplings: how languages are drawn: name and power of a language's size that its probability is in proportion
-            to; 0 is uniform, 1 proportional.
-        alpha: of hybrid batches.
-        size_exponent: of which exponent sizes below 1 are tried (with the first sampling).
+        samplings: ways to draw languages, by name: the probability of a language is in proportion to this power of its
+            size; 0 is uniform, 1 proportional.
+        alpha: the probability of a monolingual batch in `hybrid`.
+        size_exponent: the exponent with which sizes below 1 are tried (with the first sampling).
     """
 
     encoder: str
@@ -96,7 +96,7 @@ class LanguageImbalanceParams(Params):
         return dict(zip(order.tolist(), share.round(6).tolist(), strict=True))
 
     def _trial(self, exponent: float, sampling: str, size: float, strategy: str, seed: int) -> Trial:
-        # Where all languages are of one size, all samplings are the same, and one run serves them.
+        # All samplings are the same where all languages have one size, and one run serves them.
         power = self.samplings[sampling] if exponent else 0.0
         run = self.run(
             self.encoder,

@@ -1,6 +1,6 @@
-"""Does one hybrid model cost high-resource languages anything, against a model for each?
+"""Parameters and trials of `notebooks/miracl_high_resource.ipynb`.
 
-The parameters, the trials and the claims of `notebooks/miracl_high_resource.ipynb`.
+The question is: does one hybrid model cost high-resource languages anything, against a model for each?
 """
 
 from typing import Annotated
@@ -16,10 +16,10 @@ class MiraclHighResourceParams(Params):
     """Parameters of `notebooks/miracl_high_resource.ipynb`.
 
     Attributes:
-        encoder: what to start from.
+        encoder: the encoder to start from.
         languages: the high-resource ones: each has a specialised model, and all are in the hybrid one.
-        steps: of a specialised model. The hybrid one has as many for each language, or as many in all.
-        alpha: of hybrid batches.
+        steps: those of a specialised model. The hybrid one has as many for each language, or as many in all.
+        alpha: the probability of a monolingual batch in `hybrid`.
         margin: the loss in ndcg@10 that counts as no degradation, set before anything is run.
     """
 

@@ -1,6 +1,6 @@
-"""What does hybrid training gain over standard multilingual fine-tuning, family by family?
+"""Parameters, trials and claims of `notebooks/mlqa_language_families.ipynb`.
 
-The parameters, the trials and the claims of `notebooks/mlqa_language_families.ipynb`.
+The question is: what does hybrid training gain over standard multilingual fine-tuning, family by family?
 """
 
 from typing import Annotated, Self
@@ -13,7 +13,7 @@ from hybridlib.study.report.claims import Claim
 from hybridlib.study.run import Trial
 from hybridlib.training.settings import Share
 
-# Not a strategy of the sampler: batches of `en-en`, of code-switched text.
+# The sampler has no such strategy: these are batches of `en-en`, of code-switched text.
 CODE_SWITCH = "code-switch"
 
 CLAIMS = (
@@ -36,11 +36,11 @@ class MlqaLanguageFamiliesParams(Params):
     """Parameters of `notebooks/mlqa_language_families.ipynb`.
 
     Attributes:
-        encoder: what to start from.
+        encoder: the encoder to start from.
         strategies: those to compare.
         baseline: the strategy that gains are over.
         size_strategies: those that are tried with less data.
-        alpha: of hybrid batches.
+        alpha: the probability of a monolingual batch in `hybrid`.
     """
 
     encoder: str

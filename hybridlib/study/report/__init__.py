@@ -1,1 +1,1 @@
-"""What is made of finished runs: tables, statistics, findings and figures."""
+"""The products of finished runs: tables, statistics, findings and figures."""

@@ -1,4 +1,4 @@
-"""Claims: what a question states about its results; `findings` holds them against what was found."""
+"""Claims: statements of a question about its results; `findings` holds them against what was found."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ class Claim:
 
     Attributes:
         text: the claim, in the present tense.
-        setting, measure: where it is tested, and by which measure.
+        setting, measure: those by which it is tested.
         first, other: the two values that are compared.
         strict: whether the first is claimed to be better, not just as good.
         relative: whether the difference is a share of the other's mean; false for a measure that may be 0.

@@ -35,12 +35,12 @@ def compare(
     Args:
         values: a row for every value, in any order, with the columns `label`, `seed`, `question`, `value` and those of
             `by`. The two sides of a comparison have the same questions with the same seeds, all of them.
-        pairs: which label is compared with which other.
+        pairs: labels to compare, each with another.
         by: columns of the groups.
         label: column of what is compared.
         rng: every comparison has a stream of its own, spawned from this.
         margin: if given, the test is of non-inferiority by this margin, absolute and above 0.
-        level: of the intervals, between 0 and 1; the tests have the level 1 - level.
+        level: the level of the intervals, between 0 and 1; the tests have the level 1 - level.
 
     Returns:
         A row for every group, in order, and pair: the columns of `by`, `first`, `other`, the means `first_value` and
@@ -72,14 +72,14 @@ def compare(
 def intervals(
     values: pd.DataFrame, *, by: Sequence[str], rng: np.random.Generator, level: float = 0.95
 ) -> pd.DataFrame:
-    """Compute the mean of every group, with its confidence interval over questions and seeds: what figures show.
+    """Compute the mean of every group for a figure, with its confidence interval over questions and seeds.
 
     Args:
         values: a row for every value, with the columns `seed`, `question`, `value` and those of `by`; in a group, every
             seed has the same questions.
         by: columns of the groups.
         rng: every group has a stream of its own, spawned from this.
-        level: of the intervals, between 0 and 1.
+        level: the level of the intervals, between 0 and 1.
 
     Returns:
         A row for every group: the columns of `by`, `value`, `lower` and `upper`. Categories keep their order.

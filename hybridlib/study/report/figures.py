@@ -144,7 +144,7 @@ def effects(
         row: column whose values are the rows.
         panel: column told apart by panel.
         label: column told apart by colour and marker, one above the other in a row.
-        margin: of non-inferiority, drawn as a dashed line at minus the margin.
+        margin: the margin of non-inferiority; a dashed line is drawn at minus the margin.
     """
     rows, panels = _values(table[row]), _values(table[panel])
     looks = looks_of(_values(table[label]) if label else [""])
@@ -177,7 +177,7 @@ def matrices(
     Args:
         tables: by title; a cell without a value is grey.
         row, column: names of what rows and columns are.
-        title: of the colour bar.
+        title: names the colour bar.
         around_zero: whether gains and losses are told apart, at 0; a loss has a minus sign.
     """
     highest = max(float(np.nanmax(np.abs(table.to_numpy()))) for table in tables.values())

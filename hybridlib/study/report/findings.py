@@ -131,8 +131,8 @@ def tell_non_inferiority(tests: pd.DataFrame, *, margin: float, measure: str) ->
 
     Args:
         tests: as returned by `comparison.compare` by `query_language`; `all` stands for all languages together.
-        margin: of the tests.
-        measure: of the values that were compared.
+        margin: the margin of the tests.
+        measure: the measure of the values that were compared.
     """
     sentences = []
     for (first, other), rows in tests.groupby(["first", "other"], sort=False):
@@ -155,7 +155,7 @@ def write_findings(path: Path, sentences: Sequence[str]) -> None:
 
 
 def _verdict_in_words(row: dict, by: Sequence[str]) -> str:
-    where = ", ".join(str(row[column]).partition("@")[0] for column in by)  # an encoder without its revision
+    where = ", ".join(str(row[column]).partition("@")[0] for column in by)  # an encoder stands without its revision
     as_text = "{:+.1%}".format if row["relative"] else "{:+.3f}".format
     span = f"{as_text(row['difference'])} [{as_text(row['lower'])}, {as_text(row['upper'])}]"
     values = f"{number(row['value'])} against {number(row['other'])}"

@@ -18,10 +18,10 @@ import pandas as pd
 
 from hybridlib.study.report.results import COLUMNS, by_language_pair, summarize
 
-# The encoders' names in prose, in the paper's order.
+# Prose has these names of the encoders, in the paper's order.
 ENCODERS = MappingProxyType({"xlm-r": "XLM-R", "labse": "LaBSE"})
 
-# The settings of the paper's training; its temperature is not published. Alpha was chosen from a grid over 0 to 1, and
+# The paper trains with these settings; its temperature is not published. Alpha was chosen from a grid over 0 to 1, and
 # results are stable in the range given. Greek and Vietnamese are evaluated but not trained on.
 HYPERPARAMETERS = MappingProxyType(
     {
@@ -44,7 +44,7 @@ HYPERPARAMETERS = MappingProxyType(
     }
 )
 
-# A share of the paper's value, because rank distances are in ranks and grow with the pool.
+# It is a share of the paper's value, because rank distances are in ranks and grow with the pool.
 RANK_DISTANCE_TOLERANCE = 0.1
 _AGGREGATES = ("mean", "median")
 # A value at the tolerance is within it, although 0.8 - 0.79 > 0.01 in binary. The tables have four decimals.
@@ -109,22 +109,22 @@ def not_comparable(task: str, languages: Collection[str] | None = None) -> str:
     """Say why results on a task cannot be set beside the paper's figures; an empty string if they can.
 
     Args:
-        task: of the results.
-        languages: those that the results have; all of the task's unless given.
+        task: the task that the results are on.
+        languages: those that the results have; all languages of the task unless given.
 
     >>> not_comparable("xquad-r")
     ''
     >>> not_comparable("atlas")
     'the paper reports no figures for atlas, only for xquad-r, mlqa-r, miracl, whose passages are others'
     """
-    tasks = _printed().task.unique()
-    if task in tasks:
-        printed = _printed()
-        published = set(printed.language[printed.task == task]) - set(_AGGREGATES)
-        if languages is None or set(languages) == published:
-            return ""
-        return f"the paper's figures are of {', '.join(sorted(published))}, these of {', '.join(sorted(languages))}"
-    return f"the paper reports no figures for {task}, only for {', '.join(tasks)}, whose passages are others"
+    printed = _printed()
+    tasks = printed.task.unique()
+    if task not in tasks:
+        return f"the paper reports no figures for {task}, only for {', '.join(tasks)}, whose passages are others"
+    published = set(printed.language[printed.task == task]) - set(_AGGREGATES)
+    if languages is None or set(languages) == published:
+        return ""
+    return f"the paper's figures are of {', '.join(sorted(published))}, these of {', '.join(sorted(languages))}"
 
 
 def beside(
@@ -228,5 +228,5 @@ def _verdicts(table: pd.DataFrame, tolerance: float) -> np.ndarray[Any, Any]:
 
 
 def number(value: float) -> str:
-    """Return a figure as tables print it: with three decimals, or in whole ranks."""
+    """Return a figure in the form of printed tables: with three decimals, or in whole ranks."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"

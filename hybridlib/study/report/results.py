@@ -43,7 +43,7 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_language_pair(results: pd.DataFrame) -> pd.DataFrame:
-    """Average results over the queries of each pair of query and passage language: the finest means there are.
+    """Average results over the queries of each pair of query and passage language; no means are finer.
 
     Returns:
         The columns of the results but `query_id` and `question`.

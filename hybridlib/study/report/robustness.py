@@ -4,14 +4,10 @@ A mean hides who pays for it. These numbers show it; each is computed from a tab
 `read_questions` returns.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from hybridlib.names import FAMILIES
-
-_NOT_LABELS = ("query_language", "passage_language", "setting", "measure", "question", "value")
 
 
 def average_over(questions: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -44,14 +40,17 @@ def worst_language(means: pd.DataFrame, *, measure: str = "map") -> pd.DataFrame
         The labels, `setting`, `language` and `value`.
     """
     of_measure = means[means.measure == measure]
-    keys = [*_labels(means), "setting"]
+    not_labels = ("query_language", "passage_language", "setting", "measure", "question", "value")
+    keys = [*(column for column in means.columns if column not in not_labels), "setting"]
     by_language = of_measure.groupby([*keys, "query_language"], observed=True).value.mean().reset_index()
     worst = by_language.loc[by_language.groupby(keys, observed=True).value.idxmin()]
     return worst.rename(columns={"query_language": "language"}).reset_index(drop=True)
 
 
 def stable_range(curve: pd.Series, *, margin: float = 0.05) -> tuple[float, float]:
-    """Return the two ends of the stretch around a curve's best value that is nearly as good: how flat an optimum is.
+    """Return the two ends of the stretch around a curve's best value that is nearly as good.
+
+    Its length says how flat the optimum is.
 
     Args:
         curve: values, indexed by what was varied, in rising order.
@@ -121,7 +120,7 @@ def family_gains(
     Args:
         means: as returned by `read_means`, with `strategy` and `seed`.
         first, other: the two strategies.
-        measure: of the results.
+        measure: the measure of the results.
         setting: `monolingual` or `cross-lingual`; both unless given.
 
     Returns:
@@ -140,7 +139,3 @@ def family_gains(
     languages = pd.Series(FAMILIES).value_counts(sort=False)
     order = languages.loc[table.index].sort_values(ascending=False, kind="stable").index
     return table.reindex(index=order, columns=order)
-
-
-def _labels(table: pd.DataFrame) -> Sequence[str]:
-    return [column for column in table.columns if column not in _NOT_LABELS]

@@ -23,7 +23,7 @@ Alternative = Literal["two-sided", "greater", "less"]
 ALTERNATIVES = ("two-sided", "greater", "less")
 # The ends of an interval are quantiles, which need fewer resamples than the smallest p of a test.
 RESAMPLES = 2000
-# So many numbers are drawn at a time: 8 MiB, which stay in cache.
+# So many numbers are drawn at a time; their 8 MiB stay in cache.
 _BLOCK = 1 << 20
 # The share of seeds in the variance is raised to this power, see `interval`.
 _SHARE_POWER = 1.5
@@ -65,7 +65,7 @@ def permutation_test(
     Args:
         difference: seeds by questions. (S, Q)
         rng: draws the swaps.
-        resamples: how many, at least 1; p is never below 1 / (resamples + 1).
+        resamples: their number, at least 1; p is never below 1 / (resamples + 1).
         alternative: `two-sided`, `greater` or `less`.
 
     Raises:
@@ -117,7 +117,7 @@ def interval(
         difference: seeds by questions, at least 2 questions. (S, Q)
         rng: draws the resamples.
         level: above 0 and below 1.
-        resamples: how many, at least 1.
+        resamples: their number, at least 1.
 
     Returns:
         The lower and upper end.
@@ -171,8 +171,8 @@ def non_inferior(
         difference: seeds by questions, at least 2 questions; positive is better. (S, Q)
         margin: by how much it may be worse, above 0.
         rng: draws the resamples.
-        level: of the one-sided bound; the test has the level 1 - level.
-        resamples: of the test, at least 1.
+        level: the level of the one-sided bound; the test has the level 1 - level.
+        resamples: their number in the test, at least 1.
 
     Raises:
         ValueError: the difference is not a finite (S, Q), or another argument is not allowed.

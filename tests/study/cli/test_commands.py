@@ -1,4 +1,4 @@
-"""`hybridlib train` and `hybridlib evaluate`: what the notebooks do, from a shell."""
+"""Tests of `hybridlib train` and `hybridlib evaluate`, which do from a shell what the notebooks do."""
 
 from pathlib import Path
 
@@ -18,17 +18,15 @@ pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A parameter file of six runs of two steps, in an empty folder that is the working directory."""
+def params(tmp_path, monkeypatch):
+    """Write a parameter file of six runs of two steps into an empty folder, and make that the working directory."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "domain_data.yaml"
     path.write_text(yaml.safe_dump(TINY["domain_data"]))
     return path
 
 
-def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_notebook(
-    params: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_notebook(params, capsys):
     chosen = ["--select", "strategy=hybrid", "share=0.5", "--output", "encoders", "--licence", "apache-2.0"]
     assert main(["train", "--params", str(params), *chosen]) == 0
     (folder,) = Path("encoders").iterdir()
@@ -48,7 +46,7 @@ def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_note
     assert f"{value:.4f}" in said and f"{value:.4f}".rstrip("0") in card
 
 
-def test_an_encoder_that_is_there_is_not_trained_again(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_is_there_is_not_trained_again(params, monkeypatch):
     arguments = ["train", "--params", str(params), "--select", "strategy=x-y", "share=0", "--output", "encoders"]
     assert main(arguments) == 0
     monkeypatch.setattr(store, "train", lambda *given, **named: pytest.fail("trained again"))
@@ -56,54 +54,42 @@ def test_an_encoder_that_is_there_is_not_trained_again(params: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("select", "message"),
+    ("name", "select", "message"),
     [
-        ("alpha=0.5", "select is alpha=0.5; allowed: added: money; share: 0, 0.5; strategy: hybrid, x-x-mono, x-y; "),
-        ("seed=7", "select is seed=7; allowed: "),
-        ("hybrid", "select is hybrid=; allowed: "),
+        (
+            "domain_data",
+            "alpha=0.5",
+            "select is alpha=0.5; allowed: added: money; share: 0, 0.5; strategy: hybrid, x-x-mono, x-y; ",
+        ),
+        ("domain_data", "seed=7", "select is seed=7; allowed: "),
+        ("domain_data", "hybrid", "select is hybrid=; allowed: "),
+        ("mine", "seed=0", "params is mine.yaml; allowed are files named batch_ratio.yaml, "),
     ],
 )
-def test_labels_that_no_trial_has_are_refused(
-    params: Path, capsys: pytest.CaptureFixture[str], select: str, message: str
-) -> None:
-    assert main(["train", "--params", str(params), "--select", select, "--output", "encoders"]) == 2
+def test_labels_that_no_trial_has_and_files_that_are_of_no_notebook_are_refused(params, capsys, name, select, message):
+    params.rename(f"{name}.yaml")
+    assert main(["train", "--params", f"{name}.yaml", "--select", select, "--output", "encoders"]) == 2
     assert message in capsys.readouterr().err
     assert not Path("encoders").exists()
 
 
-def test_a_parameter_file_must_have_the_name_of_a_notebook(params: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = params.rename("mine.yaml")
-    assert main(["train", "--params", str(other), "--output", "encoders"]) == 2
-    assert "params is mine.yaml; allowed are files named batch_ratio.yaml, " in capsys.readouterr().err
-
-
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A static encoder in a folder."""
+def saved(tmp_path_factory):
+    """Save a static encoder in a folder."""
     folder = tmp_path_factory.mktemp("encoder")
     hl.load_encoder("static", corpus=hl.load_corpus("atlas", languages=["en", "sw"])).save_pretrained(str(folder))
     return folder
 
 
-def evaluate(saved: Path, *further: str) -> int:
+def evaluate(saved, *further):
     return main(["evaluate", "--encoder", str(saved), "--task", "atlas", "--languages", "en", "sw", *further])
 
 
-def test_evaluation_shows_the_means_and_keeps_the_results(
-    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluation_shows_the_means_and_keeps_the_results(saved, tmp_path, capsys):
     path = tmp_path / "results.parquet"
-    prompts = [
-        "--precision",
-        "float32",
-        "--batch-tokens",
-        "100",
-        "--query-prompt",
-        "ask: ",
-        "--document-prompt",
-        "tell: ",
-    ]
-    assert evaluate(saved, "--measures", "map", "recall@1", "--output", str(path), *prompts) == 0
+    settings = ["--precision", "float32", "--batch-tokens", "100", "--measures", "map", "recall@1"]
+    prompts = ["--query-prompt", "ask: ", "--document-prompt", "tell: "]
+    assert evaluate(saved, *settings, *prompts, "--output", str(path)) == 0
     encoder = hl.load_encoder(str(saved), prompts={"query": "ask: ", "document": "tell: "})
     task = hl.load_task("atlas", languages=["en", "sw"])
     expected = hl.evaluate(encoder, task, measures=["map", "recall@1"])
@@ -113,7 +99,7 @@ def test_evaluation_shows_the_means_and_keeps_the_results(
     assert f"{hl.summarize(expected).loc['monolingual', 'map']:.4f}" in said
 
 
-def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved, capsys):
     assert evaluate(saved, "--pool", "30") == 0
     said = capsys.readouterr().out
     assert said.rstrip().endswith("and so map, ndcg, recall and rr upper ones.")
@@ -130,19 +116,13 @@ def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved: Path, capsy
         (["--batch-tokens", "0"], "batch_tokens is 0; allowed: 1 or more"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_is_encoded(
-    saved: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    message: str,
-) -> None:
+def test_bad_arguments_are_refused_before_anything_is_encoded(saved, capsys, monkeypatch, arguments, message):
     monkeypatch.setattr(SentenceTransformer, "encode", lambda *given, **named: pytest.fail("encoded"))
     assert evaluate(saved, *arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_of_several_processes_the_first_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_of_several_processes_the_first_speaks(monkeypatch, capsys):
     for rank in "10":
         monkeypatch.setenv("RANK", rank)
         commands._print(f"I am {rank}")

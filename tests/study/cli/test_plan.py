@@ -1,4 +1,4 @@
-"""`hybridlib plan`: what a profile takes, before anything starts."""
+"""Tests of `hybridlib plan`, which says what a profile takes before anything starts."""
 
 import re
 
@@ -35,7 +35,7 @@ def test_a_run_that_two_notebooks_share_is_counted_once(one):
 
 def test_hours_are_pairs_by_the_measured_rate(one):
     run = PAPER.runs()[0].model_copy(update={"steps": 3600, "batch_size": 100, "hard_negatives": False})
-    # 21 million parameters at 12 * 100 * 100 / 36.6 pairs a second; XLM-R has 86.
+    # With 21 million parameters 12 * 100 * 100 / 36.6 pairs a second are trained; XLM-R has 86 million.
     assert plan._hours(run) == pytest.approx(3600 * 100 / 3600 / (120_000 / 36.6) * 86 / 21)
     assert plan._hours(run.model_copy(update={"hard_negatives": True})) == pytest.approx(1.5 * plan._hours(run))
     assert plan._hours(run.model_copy(update={"encoder": "static:scratch"})) == 0

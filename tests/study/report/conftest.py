@@ -1,4 +1,4 @@
-"""What the tests of the report share."""
+"""Fixtures shared by the tests of the report."""
 
 import gc
 from collections.abc import Iterator

@@ -1,4 +1,6 @@
-"""The paper's figures: complete, consistent with the means they were printed with, and set beside results fairly."""
+"""Tests of the paper's figures: they are complete and agree with their printed means; results are set beside them."""
+
+import re
 
 import pandas as pd
 import pytest
@@ -16,18 +18,14 @@ from hybridlib.study.report.paper import (
 )
 
 GROUP = ["table", "task", "encoder", "measure", "setting", "strategy"]
+PRINTED = pd.read_csv(paper.__file__.replace(".py", ".csv"))  # with means and medians
 XQUAD_R = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]
-
-
-def printed():
-    """Read all rows of the file, means and medians too."""
-    return pd.read_csv(paper.__file__.replace(".py", ".csv"))
 
 
 def results(task, encoder, **changes):
     """Make results whose only query in each language has the paper's value, with the setting's passage languages.
 
-    Two passage languages in the cross-lingual setting, 0.25 above and below the value: their mean is the value.
+    The cross-lingual setting has two passage languages, 0.25 above and below the value, which is their mean.
     """
     rows = paper_figures().query("task == @task and encoder == @encoder").drop(columns=["table", "task", "encoder"])
     rows = rows.rename(columns={"language": "query_language"}).assign(query_id="q" + rows.index.astype(str))
@@ -39,14 +37,14 @@ def results(task, encoder, **changes):
 
 
 def test_there_are_as_many_figures_as_the_tables_have_cells():
-    # Tables 3 to 6: 2 measures x 3 settings x 3 strategies for each language, 11 in XQuAD-R and 7 in MLQA-R;
-    # tables 7 and 8: 2 encoders x 3 strategies; tables 12 and 13: 2 measures x 3 strategies in 15 languages.
+    # Tables 3 to 6 have 2 measures x 3 settings x 3 strategies for each language, 11 in XQuAD-R and 7 in MLQA-R; tables
+    # 7 and 8 have 2 encoders x 3 strategies; tables 12 and 13 have 2 measures x 3 strategies in 15 languages.
     expected = {3: 198, 4: 126, 5: 198, 6: 126, 7: 66, 8: 42, 12: 90, 13: 90}
     assert paper_figures().table.value_counts(sort=False).to_dict() == expected
-    # With a mean for every column, 18 in tables 3 to 6 and 6 in the others, and 6 medians in tables 12 and 13.
-    aggregates = printed().language[lambda language: language.str.len() > 2].value_counts().to_dict()
+    # Every column has a mean, 18 in tables 3 to 6 and 6 in the others; tables 12 and 13 have 6 medians, too.
+    aggregates = PRINTED.language[lambda language: language.str.len() > 2].value_counts().to_dict()
     assert aggregates == {"mean": 4 * 18 + 4 * 6, "median": 2 * 6}
-    assert len(printed()) == 1044 == sum(expected.values()) + 96 + 12
+    assert len(PRINTED) == 1044 == sum(expected.values()) + 96 + 12
 
 
 def test_figures_are_given_once_in_the_words_of_the_project_and_in_range():
@@ -65,21 +63,20 @@ def test_figures_are_given_once_in_the_words_of_the_project_and_in_range():
 
 @pytest.mark.parametrize("kind", ["mean", "median"])
 def test_every_printed_mean_and_median_is_that_of_its_rows(kind):
-    rows = printed()
+    rows = PRINTED
     said = rows[rows.language == kind].set_index(GROUP).value
     found = paper_figures().groupby(GROUP).value.agg(kind).loc[said.index]
-    # Rounded to the last printed digit, 0.0001 (0.1 for ranks), so off by half of it at most.
+    # They are rounded to the last printed digit, 0.0001 (0.1 for ranks), so they are off by half of it at most.
     half = pd.Series(5e-5, said.index).where(said.index.get_level_values("measure") != "rank_distance", 0.05)
     assert ((said - found).abs() <= half + 1e-9).all()
     assert len(said) == {"mean": 96, "median": 12}[kind]
 
 
 def test_figures_and_means_are_as_in_the_tables():
-    # The first cell of table 3, the last of table 8, and a mean of each kind.
     figures = paper_figures()
-    figures["value"] *= 0  # a copy: altering it alters nothing else
-    figures = paper_figures()
-    assert figures.iloc[0].tolist() == [3, "xquad-r", "xlm-r", "map", "monolingual", "ar", "x-x-mono", 0.7581]
+    figures["value"] *= 0  # it is a copy, so this alters nothing else
+    # These are the first cell of table 3 and a mean of each kind.
+    assert paper_figures().iloc[0].tolist() == [3, "xquad-r", "xlm-r", "map", "monolingual", "ar", "x-x-mono", 0.7581]
     assert paper_mean("xquad-r", "xlm-r", "map", "multilingual", "x-y") == 0.5934
     assert paper_mean("mlqa-r", "labse", "recall@10", "multilingual", "hybrid") == 0.6941
     assert paper_mean("xquad-r", "labse", "rank_distance", "multilingual", "x-x-mono") == 261.5
@@ -87,66 +84,28 @@ def test_figures_and_means_are_as_in_the_tables():
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("task", "setting", "measure", "said"),
     [
-        (("atlas", "labse", "map", "monolingual", "x-y"), "task is 'atlas'; allowed: xquad-r, mlqa-r, miracl"),
-        (("miracl", "mbert", "map", "monolingual", "x-y"), "encoder is 'mbert'; allowed for miracl: xlm-r, labse"),
-        (
-            ("miracl", "labse", "map", "monolingual", "x-y"),
-            "measure is 'map'; allowed for miracl, labse: ndcg@10, recall@100",
-        ),
-        (
-            ("mlqa-r", "labse", "recall@10", "monolingual", "x-y"),
-            "setting is 'monolingual'; allowed for mlqa-r, labse, recall@10: multilingual",
-        ),
-        (
-            ("mlqa-r", "labse", "map", "monolingual", "en-en"),
-            "strategy is 'en-en'; allowed for mlqa-r, labse, map, monolingual: x-x-mono, x-y, hybrid",
-        ),
+        # Tables 3 and 5, rounded, have 0.7977 0.7918, 0.8167 0.8083; and 0.5927 0.5479, 0.6817 0.6517.
+        ("xquad-r", "monolingual", "map", "XLM-R 0.798 against 0.792, LaBSE 0.817 against 0.808"),
+        ("xquad-r", "multilingual", "map", "XLM-R 0.593 against 0.548, LaBSE 0.682 against 0.652"),
+        # Table 7 has 286.6 410.2, 221.1 261.5.
+        ("xquad-r", "multilingual", "rank_distance", "rank distance, XLM-R 287 against 410, LaBSE 221 against 262"),
+        # Tables 4 and 6 have 0.6481 0.6475, 0.6864 0.6807.
+        ("mlqa-r", "monolingual", "map", "XLM-R 0.648 against 0.647, LaBSE 0.686 against 0.681"),
     ],
 )
-def test_what_the_paper_does_not_report_is_refused_by_name(chosen, message):
-    with pytest.raises(ValueError) as error:
-        paper_mean(*chosen)
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("setting", "measure", "first", "other", "said"),
-    [
-        # Tables 3 and 5, rounded: 0.7977 0.7918, 0.8167 0.8083; 0.5927 0.5479, 0.6817 0.6517.
-        ("monolingual", "map", "hybrid", "x-x-mono", "XLM-R 0.798 against 0.792, LaBSE 0.817 against 0.808"),
-        ("multilingual", "map", "hybrid", "x-x-mono", "XLM-R 0.593 against 0.548, LaBSE 0.682 against 0.652"),
-        # Table 7: 286.6 410.2, 221.1 261.5.
-        (
-            "multilingual",
-            "rank_distance",
-            "hybrid",
-            "x-x-mono",
-            "rank distance, XLM-R 287 against 410, LaBSE 221 against 262",
-        ),
-    ],
-)
-def test_a_claim_is_told_with_the_means_of_both_encoders(setting, measure, first, other, said):
-    assert claim_figures(setting, measure, first, other) == said
-
-
-def test_the_figures_of_a_claim_may_be_of_another_task():
-    # Tables 4 and 6: 0.6481 0.6475, 0.6864 0.6807.
-    told = claim_figures("monolingual", "map", "hybrid", "x-x-mono", task="mlqa-r")
-    assert told == "XLM-R 0.648 against 0.647, LaBSE 0.686 against 0.681"
+def test_a_claim_is_told_with_the_means_of_both_encoders(task, setting, measure, said):
+    assert claim_figures(setting, measure, "hybrid", "x-x-mono", task=task) == said
 
 
 def test_only_whole_tasks_that_the_paper_reports_are_comparable():
-    assert (
-        {not_comparable(task) for task in paper_figures().task.unique()} == {""} == {not_comparable("xquad-r", XQUAD_R)}
-    )
-    assert not_comparable("tatoeba") == (
-        "the paper reports no figures for tatoeba, only for xquad-r, mlqa-r, miracl, whose passages are others"
-    )
-    assert not_comparable("xquad-r", ["en", "de"]) == (
-        f"the paper's figures are of {', '.join(XQUAD_R)}, these of de, en"
-    )
+    assert [not_comparable(task) for task in ("xquad-r", "mlqa-r", "miracl")] == [""] * 3
+    assert not_comparable("xquad-r", XQUAD_R) == ""
+    reason = "the paper reports no figures for tatoeba, only for xquad-r, mlqa-r, miracl, whose passages are others"
+    assert not_comparable("tatoeba") == reason
+    reason = f"the paper's figures are of {', '.join(XQUAD_R)}, these of de, en"
+    assert not_comparable("xquad-r", ["en", "de"]) == reason
 
 
 def test_hyperparameters_are_the_published_ones_and_cannot_be_altered():
@@ -162,7 +121,7 @@ def test_hyperparameters_are_the_published_ones_and_cannot_be_altered():
 @pytest.mark.parametrize("encoder", ["xlm-r", "labse"])
 @pytest.mark.parametrize(("task", "columns", "languages"), [("xquad-r", 21, 11), ("mlqa-r", 21, 7), ("miracl", 6, 15)])
 def test_the_papers_own_figures_are_as_published(task, encoder, columns, languages):
-    # 18 columns of shares and 3 of rank distance; MIRACL has 6.
+    # There are 18 columns of shares and 3 of rank distance; MIRACL has 6.
     table = beside(results(task, encoder), task=task, encoder=encoder)
     assert list(table.columns) == ["measure", "setting", "strategy", "value", "paper", "difference", "verdict"]
     assert len(table) == columns
@@ -207,7 +166,7 @@ def test_a_rank_distance_is_as_published_up_to_a_tenth_of_it(factor, verdict):
 
 
 def test_languages_count_alike_however_many_queries_they_have():
-    # A second query of 0.5 more in Arabic only: its mean rises by 0.25, that of 11 languages by 0.25 / 11.
+    # A second query in Arabic alone has 0.5 more, so its mean rises by 0.25, and that of 11 languages by 0.25 / 11.
     frame = results("xquad-r", "labse").query("measure == 'map' and setting == 'monolingual' and strategy == 'hybrid'")
     arabic = frame[frame.query_language == "ar"]
     frame = pd.concat([frame, arabic.assign(query_id="another", value=arabic.value + 0.5)])
@@ -219,7 +178,7 @@ def test_languages_count_alike_however_many_queries_they_have():
 
 def test_seeds_are_averaged_and_other_columns_kept_apart():
     frame = results("miracl", "labse").query("measure == 'ndcg@10' and strategy == 'hybrid'")
-    # Encoder a: 0.1 and 0.3 above the paper. Encoder b: 0.1 below. An alpha that is missing does not lose the row.
+    # Encoder a is 0.1 and 0.3 above the paper, b is 0.1 below it. An alpha that is missing does not lose the row.
     runs = [("a", 0, 0.1), ("a", 1, 0.3), ("b", 0, -0.1)]
     frame = pd.concat(
         [frame.assign(encoder=name, seed=seed, alpha=None, value=frame.value + shift) for name, seed, shift in runs]
@@ -250,50 +209,82 @@ def test_what_only_one_of_the_two_has_is_left_out():
     assert table[["measure", "strategy"]].to_numpy().tolist() == [["ndcg@10", "hybrid"], ["recall@100", "hybrid"]]
 
 
-def test_a_monolingual_value_compares_without_the_other_languages_and_a_mean_does_not():
+def test_a_monolingual_value_compares_without_the_other_languages():
     frame = results("miracl", "labse").query("query_language in ('sw', 'fi')")
     table = beside(frame, task="miracl", encoder="labse", by_language=True)
     assert table.language.value_counts().to_dict() == {"sw": 6, "fi": 6}
-    with pytest.raises(ValueError, match="results has queries in fi, sw for ndcg@10 in the monolingual setting; the"):
-        beside(frame, task="miracl", encoder="labse")
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (("atlas", "labse", "map", "monolingual", "x-y"), "task is 'atlas'; allowed: xquad-r, mlqa-r, miracl"),
+        (("miracl", "mbert", "map", "monolingual", "x-y"), "encoder is 'mbert'; allowed for miracl: xlm-r, labse"),
+        (
+            ("miracl", "labse", "map", "monolingual", "x-y"),
+            "measure is 'map'; allowed for miracl, labse: ndcg@10, recall@100",
+        ),
+        (
+            ("mlqa-r", "labse", "recall@10", "monolingual", "x-y"),
+            "setting is 'monolingual'; allowed for mlqa-r, labse, recall@10: multilingual",
+        ),
+        (
+            ("mlqa-r", "labse", "map", "monolingual", "en-en"),
+            "strategy is 'en-en'; allowed for mlqa-r, labse, map, monolingual: x-x-mono, x-y, hybrid",
+        ),
+    ],
+)
+def test_what_the_paper_does_not_report_is_refused_by_name(chosen, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        paper_mean(*chosen)
+
+
+PUBLISHED = "the paper's figures are of ar, bn, es, fa, fi, fr, hi, id, ja, ko, ru, sw, te, th, zh"
+REPORTED = ", ".join(f"{m} monolingual {s}" for m in ("ndcg@10", "recall@100") for s in ("x-x-mono", "x-y", "hybrid"))
+NOTHING = "results has nothing that the paper reports: it has"
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (lambda f: f, {"task": "atlas"}, "task is 'atlas'; allowed: xquad-r, mlqa-r, miracl"),
+        (lambda f: f, {"encoder": "e5"}, "encoder is 'e5'; allowed for miracl: xlm-r, labse"),
+        (lambda f: f, {"tolerance": -0.01}, "tolerance is -0.01; allowed: 0 or more"),
+        (lambda f: f, {"tolerance": float("nan")}, "tolerance is nan; allowed: 0 or more"),
+        (
+            lambda f: f[["measure", "setting", "value", "query_language", "passage_language"]],
+            {},
+            "results lacks the column 'strategy'; it has "
+            "['measure', 'setting', 'value', 'query_language', 'passage_language']",
+        ),
+        (lambda f: f.assign(strategy="x-x"), {}, f"{NOTHING} ndcg@10 monolingual x-x; allowed: {REPORTED}"),
+        (lambda f: f.iloc[:0], {}, f"{NOTHING} no rows; allowed: {REPORTED}"),
+        (
+            lambda f: f[f.query_language.isin(["sw", "fi"])],
+            {},
+            f"results has queries in fi, sw for ndcg@10 in the monolingual setting; {PUBLISHED}",
+        ),
+        pytest.param(
+            lambda f: pd.concat([f.assign(seed=0), f[f.query_language != "te"].assign(seed=1)]),
+            {},
+            "results has queries in ar, bn, es, fa, fi, fr, hi, id, ja, ko, ru, sw, th, zh for ndcg@10 "
+            f"in the monolingual setting; {PUBLISHED}",
+            id="one run of several lacks a language",
+        ),
+    ],
+)
+def test_results_that_cannot_be_set_beside_the_paper_are_refused(change, arguments, message):
+    frame = results("miracl", "labse").query("measure == 'ndcg@10' and strategy == 'x-y'")
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        beside(change(frame), **{"task": "miracl", "encoder": "labse"} | arguments)
 
 
 @pytest.mark.parametrize("setting", ["cross-lingual", "multilingual"])
 def test_pools_of_fewer_languages_do_not_compare(setting):
     frame = results("mlqa-r", "labse").query("measure == 'map' and setting == @setting and query_language != 'de'")
     has = f"results has queries in ar, en, es, hi, vi, zh for map in the {setting} setting; "
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=f"^{has}the paper's figures are of ar, de, en, es, hi, vi, zh$"):
         beside(frame, task="mlqa-r", encoder="labse", by_language=True)
-    assert str(error.value) == has + "the paper's figures are of ar, de, en, es, hi, vi, zh"
-
-
-def test_a_run_that_lacks_a_language_is_found_among_runs_that_do_not():
-    frame = results("miracl", "labse").query("measure == 'ndcg@10'")
-    runs = pd.concat([frame.assign(seed=0), frame[frame.query_language != "te"].assign(seed=1)])
-    with pytest.raises(ValueError, match=r"queries in ar, bn, es, fa, fi, fr, hi, id, ja, ko, ru, sw, th, zh for ndcg"):
-        beside(runs, task="miracl", encoder="labse")
-
-
-def test_results_that_cannot_be_set_beside_the_paper_are_refused():
-    frame = results("miracl", "labse").query("measure == 'ndcg@10' and strategy == 'x-y'")
-    with pytest.raises(ValueError, match="task is 'atlas'; allowed: xquad-r, mlqa-r, miracl"):
-        beside(frame, task="atlas", encoder="labse")
-    with pytest.raises(ValueError, match="encoder is 'static:scratch'; allowed for miracl: xlm-r, labse"):
-        beside(frame, task="miracl", encoder="static:scratch")
-    with pytest.raises(ValueError, match=r"results lacks the column 'strategy'; it has \['measure', "):
-        beside(frame.drop(columns="strategy"), task="miracl", encoder="labse")
-    for tolerance in (-0.01, float("nan")):
-        with pytest.raises(ValueError, match=rf"tolerance is {tolerance}; allowed: 0 or more"):
-            beside(frame, task="miracl", encoder="labse", tolerance=tolerance)
-
-
-def test_nothing_in_common_is_an_error_and_not_an_empty_table():
-    frame = results("miracl", "labse").query("measure == 'ndcg@10' and strategy == 'x-y'")
-    reported = [f"{m} monolingual {s}" for m in ("ndcg@10", "recall@100") for s in ("x-x-mono", "x-y", "hybrid")]
-    with pytest.raises(ValueError) as error:
-        beside(frame.assign(strategy="x-x"), task="miracl", encoder="labse")
-    assert str(error.value) == (
-        f"results has nothing that the paper reports: it has ndcg@10 monolingual x-x; allowed: {', '.join(reported)}"
-    )
-    with pytest.raises(ValueError, match="reports: it has no rows; allowed: ndcg@10 monolingual x-x-mono"):
-        beside(frame.iloc[:0], task="miracl", encoder="labse")

@@ -1,4 +1,4 @@
-"""Means by hand: over queries, then passage languages, then query languages."""
+"""Tests of means by hand: over queries, then passage languages, then query languages."""
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,8 @@ from hybridlib.names import SETTINGS
 from hybridlib.study.report.results import COLUMNS, by_language_pair, summarize
 
 
-def table(text, columns):
-    return pd.DataFrame([line.split() for line in text.strip().splitlines()], columns=columns.split())
-
-
 def draw_results(measures):
-    """Forty queries in three languages; 120 passages in two of them; two relevant passages a query."""
+    """Draw 40 queries in three languages, 120 passages in two of them, and two relevant passages a query."""
     rng = np.random.default_rng(4)
     queries = pd.DataFrame({"query_id": range(40), "language": rng.choice(["de", "en", "sw"], 40), "text": ""})
     passages = pd.DataFrame({"passage_id": range(120), "language": rng.choice(["de", "en"], 120), "text": ""})
@@ -25,9 +21,8 @@ def draw_results(measures):
     return evaluate_embeddings(rng.standard_normal((40, 5)), rng.standard_normal((120, 5)), task, measures=measures)
 
 
-# Three German and two English queries; the German ones have passages in English and, one of them, in Swahili.
-RESULTS = table(
-    """
+# There are three German and two English queries; German ones have passages in English, one of them also in Swahili.
+_ROWS = """
     g1 de monolingual   de  map 0.1
     g2 de monolingual   de  map 0.2
     g3 de monolingual   de  map 0.6
@@ -41,17 +36,17 @@ RESULTS = table(
     e1 en multilingual  all map 0.6
     g1 de multilingual  all rank_distance 7
     e1 en multilingual  all rank_distance 2
-    """,
-    " ".join(column for column in COLUMNS if column != "question"),
-).astype({"value": float})
-RESULTS.insert(1, "question", RESULTS.query_id.str[1])  # g1 and e1 ask the same
+"""
+RESULTS = pd.DataFrame(
+    [[row.split()[0], row.split()[0][1], *row.split()[1:]] for row in _ROWS.strip().splitlines()], columns=COLUMNS
+).astype({"value": float})  # g1 and e1 ask question 1
 
 
 def test_the_summary_averages_over_queries_then_passage_languages_then_query_languages():
     summary = summarize(RESULTS)
-    # monolingual: German (0.1 + 0.2 + 0.6) / 3 = 0.3, English 0.5, together 0.4 (the mean of four queries is 0.35).
+    # Monolingual: German (0.1 + 0.2 + 0.6) / 3 = 0.3, English 0.5, together 0.4 (the mean of four queries is 0.35).
     assert summary.loc["monolingual", "map"] == pytest.approx(0.4)
-    # cross-lingual: German ((0.2 + 0.4) / 2 + 0.9) / 2 = 0.6, English 0.1, together 0.35 (the mean of pairs is 0.433).
+    # Cross-lingual: German ((0.2 + 0.4) / 2 + 0.9) / 2 = 0.6, English 0.1, together 0.35 (the mean of pairs is 0.433).
     assert summary.loc["cross-lingual", "map"] == pytest.approx(0.35)
     assert summary.loc["multilingual", "map"] == pytest.approx(0.5)
     assert summary.loc["multilingual", "rank_distance"] == pytest.approx(4.5)
@@ -69,18 +64,14 @@ def test_further_columns_are_kept_apart_in_the_summary_even_without_a_value():
     assert len(by_language_pair(both)) == 2 * len(by_language_pair(RESULTS))
 
 
-def test_settings_and_measures_of_a_summary_come_in_their_own_order():
+def test_a_summary_keeps_the_order_of_settings_and_measures_and_can_be_made_of_the_means_by_language_pair():
     measures = ["recall@10", "map", "rank_distance", "ndcg@10"]
-    summary = summarize(draw_results(measures))
+    results = draw_results(measures)
+    summary, means = summarize(results), by_language_pair(results)
     assert summary.index.tolist() == list(SETTINGS)
     assert summary.columns.tolist() == measures
-
-
-def test_a_summary_can_be_made_of_the_means_by_language_pair():
-    results = draw_results(["map", "rank_distance"])
-    means = by_language_pair(results)
     assert list(means.columns) == [column for column in COLUMNS if column not in ("query_id", "question")]
-    pd.testing.assert_frame_equal(summarize(means), summarize(results))
+    pd.testing.assert_frame_equal(summarize(means), summary)
 
 
 def test_of_undefined_values_only_the_mean_is_undefined():
