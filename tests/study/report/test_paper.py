@@ -9,7 +9,6 @@ from hybridlib.metric.measures import parse_measure
 from hybridlib.names import SETTINGS
 from hybridlib.study.report import paper
 from hybridlib.study.report.paper import (
-    HYPERPARAMETERS,
     beside,
     claim_figures,
     not_comparable,
@@ -106,16 +105,6 @@ def test_only_whole_tasks_that_the_paper_reports_are_comparable():
     assert not_comparable("tatoeba") == reason
     reason = f"the paper's figures are of {', '.join(XQUAD_R)}, these of de, en"
     assert not_comparable("xquad-r", ["en", "de"]) == reason
-
-
-def test_hyperparameters_are_the_published_ones_and_cannot_be_altered():
-    assert HYPERPARAMETERS["learning_rate"] == 3e-5
-    assert HYPERPARAMETERS["temperature"] is None
-    trained, unseen = (set(HYPERPARAMETERS[name]) for name in ("languages", "unseen_languages"))
-    assert trained | unseen == set(XQUAD_R)
-    assert not trained & unseen
-    with pytest.raises(TypeError):
-        HYPERPARAMETERS["learning_rate"] = 1.0
 
 
 @pytest.mark.parametrize("encoder", ["xlm-r", "labse"])
