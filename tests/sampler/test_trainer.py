@@ -1,0 +1,135 @@
+"""The sampler in the stock trainer, on one process and on several."""
+
+import math
+from functools import partial
+from pathlib import Path
+
+import datasets
+import pytest
+from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
+from corpora import CODES, at_random, corpus_of, everywhere
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from tiny_bert import tiny_bert
+from torch.utils.data import DataLoader
+
+import hybridlib
+from hybridlib.sampler.batches import HybridBatchSampler
+
+HYBRID = {"strategy": "hybrid", "alpha": 0.5}
+
+
+def tiny_table(items: int) -> datasets.Dataset:
+    """Return a corpus table whose texts name their item and language."""
+    rows = [
+        {
+            "item": item,
+            "language": code,
+            "query": f"{code} question {item}",
+            "passage": f"{code} answer {item}",
+            "passage_group": item // 2,
+            "dataset": "tiny",
+        }
+        for item in range(items)
+        for code in CODES[:3]
+    ]
+    return datasets.Dataset.from_list(rows)
+
+
+def rows_of(table: datasets.Dataset, epoch: int) -> list[list[tuple[str, str]]]:
+    """Return the texts of the rows of each batch of an epoch."""
+    sampler = HybridBatchSampler(table, 4, seed=7, **HYBRID)
+    sampler.set_epoch(epoch)
+    return [texts_of(table.select(batch)) for batch in sampler]
+
+
+def texts_of(rows) -> list[tuple[str, str]]:
+    return [(row["query"], row["passage"]) for row in rows]
+
+
+# Several processes
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_parts_of_several_processes_are_the_whole_batch_and_pairs_stay_whole(processes):
+    sampler = HybridBatchSampler(corpus_of(at_random(90, 3, 1)), 8, strategy="hybrid")
+    shards = [BatchSamplerShard(sampler, processes, n, split_batches=True) for n in range(processes)]
+    assert [len(shard) for shard in shards] == [len(sampler)] * processes
+    for whole, *parts in zip(sampler, *shards, strict=True):
+        assert [row for part in parts for row in part] == whole
+        assert {len(part) for part in parts} == {16 // processes}  # an even number, so no pair is divided
+
+
+def test_a_batch_that_does_not_split_into_rows_for_each_process_is_refused_by_accelerate():
+    sampler = HybridBatchSampler(corpus_of(everywhere(90, 3)), 5)
+    with pytest.raises(ValueError, match=r"the batch size \(10\) needs to be a round multiple of the number of proc"):
+        BatchSamplerShard(sampler, 4, 0, split_batches=True)
+
+
+def test_the_epoch_reaches_the_sampler_behind_the_shard_of_a_process():
+    table = tiny_table(24)
+    sampler = HybridBatchSampler(table, 4, seed=7, **HYBRID)
+    loader = prepare_data_loader(
+        DataLoader(table, batch_sampler=sampler, collate_fn=texts_of),
+        num_processes=2,
+        process_index=1,
+        split_batches=True,
+        put_on_device=False,
+    )
+    for epoch in (0, 1):
+        # The two lines of transformers.Trainer._run_epoch: accelerate alone stops at its own BatchSamplerShard.
+        loader.set_epoch(epoch)
+        loader.batch_sampler.batch_sampler.set_epoch(epoch)
+        assert list(loader) == [batch[4:] for batch in rows_of(table, epoch)]
+
+
+# Training
+
+
+class _Recorder(hybridlib.ParallelCollator):
+    """The collator, which keeps the texts that it was given."""
+
+    def __call__(self, features):
+        self.seen.append(texts_of(features))
+        return super().__call__(features)
+
+
+def train(folder: Path, table: datasets.Dataset, resume: Path | None = None, **arguments):
+    """Train with the stock trainer over the sampler; return the texts of each batch, as collated, and the trainer."""
+    encoder = tiny_bert(folder / "bert")
+    collator = _Recorder(encoder.preprocess)
+    collator.seen = []
+    trainer = SentenceTransformerTrainer(
+        model=encoder,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(folder),
+            per_device_train_batch_size=4,
+            batch_sampler=partial(HybridBatchSampler, **HYBRID),
+            accelerator_config={"split_batches": True},
+            seed=7,
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+            num_train_epochs=2,
+            **arguments,
+        ),
+        train_dataset=table,
+        loss=hybridlib.InfoNCE(encoder),
+        data_collator=collator,
+    )
+    trainer.train(resume_from_checkpoint=resume and str(resume))
+    return collator.seen, trainer
+
+
+@pytest.mark.usefixtures("quickly")
+def test_the_stock_trainer_takes_the_sampler_as_it_is_and_advances_its_epoch_and_resumes_in_the_middle_of_one(tmp_path):
+    table = tiny_table(12)  # 3 batches an epoch
+    first, second = rows_of(table, 0), rows_of(table, 1)
+    assert first != second
+    seen, trainer = train(tmp_path, table, save_steps=4)
+    assert seen == first + second
+    assert isinstance(trainer.get_train_dataloader().batch_sampler, HybridBatchSampler)
+    assert math.isfinite(trainer.state.log_history[-1]["train_loss"])
+    resumed, trainer = train(tmp_path / "again", table, tmp_path / "checkpoint-4", save_strategy="no")
+    assert trainer.state.global_step == 6
+    assert resumed == second[1:]
