@@ -130,14 +130,11 @@ def test_a_table_that_was_shuffled_by_items_is_read_through_its_indices():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (
-            {"language": ["en"], "passage": ["text"]},
-            r"table lacks the columns \['dataset', 'item'\]; it has \['language', 'pass",
-        ),
+        ({"language": [], "passage": []}, r"table lacks the columns \['dataset', 'item'\]; it has \['language', 'pass"),
         ({name: [] for name in ROWS}, "table is empty; a corpus needs at least one item"),
         (
-            {name: column[:7] for name, column in ROWS.items()},
-            r"table has 7 rows and its first item the languages \('en', 'de'\); expected",
+            {name: ROWS[name][:7] for name in ROWS},
+            r"table has 7 rows and its first item .* \('en', 'de'\); expected a row",
         ),
         (ROWS | {"language": ["en"] * 8}, r"its first item the languages \('en', 'en'\); expected a row for every"),
         (ROWS | {"language": ["en", "de", "de", "en"] * 2}, "the language of row 2 is not in the order"),

@@ -2,18 +2,18 @@
 
 import math
 from collections import Counter
-from itertools import combinations, pairwise, permutations, product
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 from corpora import LEAST_P, at_random, corpus_of, everywhere, nested
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare, kstest
+from scipy.stats import chisquare
 
 from hybridlib.names import STRATEGIES
 from hybridlib.sampler.availability import Availability
-from hybridlib.sampler.batches import HybridBatchSampler, _uniform
+from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.sampler.strategies import STRATEGY_RECORDS
 from hybridlib.sampler.streams import Draw
 
@@ -28,9 +28,10 @@ def is_monolingual(batch: Draw) -> bool:
     return len({*a.tolist(), *b.tolist()}) == 1
 
 
-def languages_of_pairs(batch: Draw) -> Counter:
+def languages_of_pairs(batch: Draw, languages: int) -> np.ndarray:
+    """Return how many pairs have each question language and passage language. (L, L)"""
     _, a, b = batch
-    return Counter(zip(a.tolist(), b.tolist(), strict=True))
+    return np.bincount(a * languages + b, minlength=languages**2).reshape(languages, languages)
 
 
 def largest_batch(grid: np.ndarray, strategy: str) -> int:
@@ -92,15 +93,10 @@ def test_batches_of_any_corpus_are_what_the_strategy_says_up_to_the_largest_batc
 
 
 @pytest.mark.parametrize(
-    ("languages", "strategy", "alpha", "expected"),
-    [
-        *[(1, strategy, 1.0, {(0, 0)}) for strategy in ("x-x", "x-x-mono", "en-en", "hybrid")],
-        (2, "x-y", 0.5, {(0, 1), (1, 0)}),
-        (2, "hybrid", 0.5, {(0, 1), (1, 0), (0, 0), (1, 1)}),
-    ],
+    ("strategy", "expected"), [("x-y", {(0, 1), (1, 0)}), ("hybrid", {(0, 1), (1, 0), (0, 0), (1, 1)})]
 )
-def test_a_corpus_of_one_item_gives_every_batch_of_it_that_there_can_be(languages, strategy, alpha, expected):
-    sampler = HybridBatchSampler(corpus_of(everywhere(1, languages)), 1, strategy=strategy, alpha=alpha)
+def test_a_corpus_of_one_item_gives_every_batch_of_it_that_there_can_be(strategy, expected):
+    sampler = HybridBatchSampler(corpus_of(everywhere(1, 2)), 1, strategy=strategy)
     seen = set()
     for epoch in range(30):
         sampler.set_epoch(epoch)
@@ -115,35 +111,29 @@ def test_a_corpus_of_one_item_gives_every_batch_of_it_that_there_can_be(language
 @pytest.mark.parametrize(
     ("strategy", "grid", "pairs", "temperature", "expected"),
     [
-        ("x-x", everywhere(500, 5), 25, math.inf, {(x, x): 5 for x in range(5)}),
+        ("x-x", everywhere(500, 5), 25, math.inf, 5 * np.eye(5)),
         # 4 languages make 12 ordered pairs, which are a deck; 24 pairs a batch are two whole decks.
-        ("x-y", everywhere(500, 4), 24, math.inf, dict.fromkeys(permutations(range(4), 2), 2)),
+        ("x-y", everywhere(500, 4), 24, math.inf, 2 - 2 * np.eye(4)),
         # Two decks of 6 again. Nearly all items are in every batch, but every repeat is replaced in its languages, as
         # these have more items than the batch has pairs.
-        ("x-y", everywhere(13, 3), 12, math.inf, dict.fromkeys(permutations(range(3), 2), 2)),
+        ("x-y", everywhere(13, 3), 12, math.inf, 2 - 2 * np.eye(3)),
         # English shares items with German and with Swahili, these two share none: they are never paired.
-        ("x-y", np.array([[1, 1, 0], [1, 0, 1]] * 30, bool), 8, math.inf, {(0, 1): 2, (1, 0): 2, (0, 2): 2, (2, 0): 2}),
+        ("x-y", np.array([[1, 1, 0], [1, 0, 1]] * 30, bool), 8, math.inf, [[0, 2, 2], [2, 0, 0], [2, 0, 0]]),
         # Weights 1, 1/2, 1/4: products 1/2, 1/4, 1/8, each in two directions, together 7/4. Of 20 cards for each of
         # the 6 ordered pairs, 120 in all: 2/7 are 34.3 cards, 1/7 17.1, 1/14 8.6; so 34, 17 and 9, twice: a deck of 120
-        (
-            "x-y",
-            nested(4000, 2000, 1000),
-            120,
-            1.0,
-            {(0, 1): 34, (1, 0): 34, (0, 2): 17, (2, 0): 17, (1, 2): 9, (2, 1): 9},
-        ),
+        ("x-y", nested(4000, 2000, 1000), 120, 1.0, [[0, 34, 17], [34, 0, 9], [17, 9, 0]]),
         # 3 languages make 9 ordered pairs with those of one language twice; 18 pairs a batch are two whole decks.
-        ("mix-passages", everywhere(500, 3), 18, math.inf, dict.fromkeys(product(range(3), repeat=2), 2)),
+        ("mix-passages", everywhere(500, 3), 18, math.inf, np.full((3, 3), 2)),
         # Weights 1, 1/2: products 1, 1/2, 1/2, 1/4 of 9/4. Of 20 cards for each of the 4 pairs, 80 in all: 35.6, 17.8
         # twice, 8.9.
-        ("mix-passages", nested(2000, 1000), 81, 1.0, {(0, 0): 36, (0, 1): 18, (1, 0): 18, (1, 1): 9}),
+        ("mix-passages", nested(2000, 1000), 81, 1.0, [[36, 18], [18, 9]]),
     ],
 )
 def test_the_pairs_of_a_batch_take_their_languages_in_proportion_to_the_products_of_weights(
     strategy, grid, pairs, temperature, expected
 ):
     sampler = HybridBatchSampler(corpus_of(grid), pairs, strategy=strategy, language_temperature=temperature)
-    assert all(languages_of_pairs(batch) == expected for batch in batches(sampler))
+    assert all(np.array_equal(languages_of_pairs(batch, len(expected)), expected) for batch in batches(sampler))
 
 
 @pytest.mark.parametrize(
@@ -181,19 +171,12 @@ def test_questions_of_a_mixed_entry_are_in_all_languages_equally_often():
     assert len(drawn) == 40 and len({tuple(a.tolist()) for _, a, _ in drawn}) >= 37
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 0.9, 1.0])
 def test_the_share_of_monolingual_batches_is_alpha(alpha):
     sampler = HybridBatchSampler(corpus_of(everywhere(1600, 3)), 2, strategy="hybrid", alpha=alpha, seed=5)
     share = np.mean([is_monolingual(batch) for batch in batches(sampler)])
     # 800 batches: within three standard deviations of a share, sqrt(alpha (1 - alpha) / 800); exact at 0 and 1.
     assert abs(share - alpha) <= 3 * math.sqrt(alpha * (1 - alpha) / 800)
-
-
-def test_uniform_numbers_are_uniform_and_below_1():
-    numbers = np.array([_uniform(np.arange(2000), np.uint64(key)) for key in (0, 1, 2**64 - 1)])
-    assert (numbers >= 0).all() and (numbers < 1).all()
-    assert all(kstest(row, "uniform").pvalue > LEAST_P for row in numbers)
-    assert abs(np.corrcoef(numbers)[np.triu_indices(3, 1)]).max() < 4 / math.sqrt(2000)  # unrelated from key to key
 
 
 @pytest.mark.parametrize(
@@ -222,8 +205,8 @@ def test_pairs_of_thin_languages_that_are_used_up_go_to_the_other_languages_even
     # Of six ordered pairs of languages, four hold Swahili, which has 3 items: of 40 pairs in a batch about 27 are dealt
     # such languages, and at most 3 can have them. The others must be English and German, as many in either direction.
     for batch in batches(HybridBatchSampler(corpus_of(nested(60, 60, 3)), 40, strategy="x-y", seed=1)):
-        drawn = languages_of_pairs(batch)
-        assert sum(n for languages, n in drawn.items() if 2 in languages) <= 3
+        drawn = languages_of_pairs(batch, 3)
+        assert drawn[2].sum() + drawn[:, 2].sum() <= 3
         # What is dealt first is uneven by at most a begun deck at either end, what replaces it by one card.
         assert abs(drawn[0, 1] - drawn[1, 0]) <= 3
 
@@ -232,12 +215,11 @@ def test_pairs_of_thin_languages_that_are_used_up_go_to_the_other_languages_even
 
 
 def test_a_language_deals_each_item_once_before_any_comes_again():
-    # Batches of 5 in a round: 40 in English with its 200 items, 5 in German with 25, and 2 in Swahili, which leaves out
-    # 3 of its 13.
-    drawn = batches(HybridBatchSampler(corpus_of(nested(200, 25, 13)), 5, strategy="x-x-mono", seed=4))
-    for language, in_round in ((0, 40), (1, 5), (2, 2)):
+    # Batches of 5 in a round: 50 of the 250 items in English, 5 of 25, 2 of 13 (3 are left out), and 1 of 6.
+    drawn = batches(HybridBatchSampler(corpus_of(nested(250, 25, 13, 6)), 5, strategy="x-x-mono", seed=4))
+    for language, in_round in ((0, 50), (1, 5), (2, 2), (3, 1)):
         dealt = np.array([item for item, a, _ in drawn if a[0] == language])
-        assert len(dealt) >= 13
+        assert len(dealt) >= 12
         rounds = dealt[: len(dealt) // in_round * in_round].reshape(-1, 5 * in_round).tolist()
         assert all(len(set(one)) == 5 * in_round for one in rounds)
         assert all(one != other for one, other in pairwise(rounds))

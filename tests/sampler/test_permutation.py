@@ -1,5 +1,6 @@
 """Permutations are one to one, even, and unrelated from key to key."""
 
+import math
 from collections import Counter
 from itertools import permutations
 
@@ -25,11 +26,9 @@ def slow_mix(value: int) -> int:
 
 def slow_permute(index: int, size: int, key: int) -> int:
     """Permute one index at a time, in integers of any length."""
-    side = 4
-    while side * side < size:
-        side += 1
     if size == 1:
         return 0
+    side = max(4, math.isqrt(size - 1) + 1)
     while True:
         left, right = divmod(index, side)
         round_key = key

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 
 from hybridlib.sampler.decks import Deck, tempered_weights
 from hybridlib.sampler.permutation import mix, permute
-from hybridlib.sampler.streams import Keys, fresh_item, item_at, places_of_whole_batch, repeats, replaced
+from hybridlib.sampler.streams import Keys, fresh_item, item_at, repeats, replaced
 
 # Decks
 
@@ -42,18 +42,17 @@ def test_orders_of_a_deck_come_equally_often():
     assert len(orders) == 6 and chisquare(list(orders.values())).pvalue > LEAST_P
 
 
-@pytest.mark.parametrize(("weights", "copies"), [([1e-12] * 3, [1, 1, 1]), ([1e-9, 3e-9], [10, 30])])
-def test_only_the_proportion_of_weights_counts_however_small_they_are(weights, copies):
-    deck = Deck.from_weights(np.arange(len(weights)), np.array(weights))
-    assert np.bincount(deck.cards).tolist() == copies
-
-
-@pytest.mark.parametrize("temperature", [1e-300, 1e-3, 1.0, math.inf])
-def test_no_language_vanishes_and_no_number_overflows_at_any_temperature(temperature):
-    weights = tempered_weights(np.array([40_000_000, 1, 0]), temperature)
-    assert weights[0] == 1 and 0 < weights[1] <= 1 and weights[2] == 0
-    cards = np.bincount(Deck.from_weights(np.arange(3), weights).cards, minlength=3)
-    assert cards.tolist() == ([1, 1, 0] if temperature == math.inf else [40, 1, 0])
+@pytest.mark.parametrize(
+    ("weights", "copies"),
+    [
+        (np.full(3, 1e-12), [1, 1, 1]),  # only proportions count
+        (np.array([1e-9, 3e-9]), [10, 30]),
+        *[(tempered_weights(np.array([40_000_000, 1, 0]), least), [40, 1]) for least in (1e-300, 1e-3, 1.0)],
+        (tempered_weights(np.array([40_000_000, 1, 0]), math.inf), [1, 1]),
+    ],
+)
+def test_no_language_vanishes_and_no_number_overflows_at_any_weight_and_temperature(weights, copies):
+    assert np.bincount(Deck.from_weights(np.arange(len(weights)), weights).cards).tolist() == copies
 
 
 def test_every_purpose_dataset_epoch_and_seed_has_a_key_of_its_own():
@@ -76,15 +75,6 @@ def test_each_round_of_two_languages_holds_their_items_once_in_an_order_of_its_o
         assert (np.sort(rounds) == items).all()
         orders |= set(map(tuple, rounds.tolist()))
     assert len(orders) == 9 * 9  # rounds and ordered pairs of languages
-
-
-@pytest.mark.parametrize("pairs", [1, 4, 7, 29, 31])
-def test_a_whole_batch_never_spans_two_rounds(pairs):
-    in_round = 31 // pairs
-    places = [places_of_whole_batch(31, pairs, turn) for turn in range(3 * in_round)]
-    # The places of a round are 31 after those of the round before; the last ones are left out where they are too few.
-    expected = 31 * np.arange(3)[:, None] + np.arange(in_round * pairs)
-    assert np.concatenate(places).tolist() == expected.ravel().tolist()
 
 
 # Replacing what a batch cannot hold

@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
-from corpora import CODES, at_random, corpus_of, everywhere
+from corpora import CODES, corpus_of, everywhere
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from tiny_bert import tiny_bert
 from torch.utils.data import DataLoader
@@ -49,29 +49,19 @@ def texts_of(rows) -> list[tuple[str, str]]:
 # Several processes
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_the_parts_of_several_processes_are_the_whole_batch_and_pairs_stay_whole(processes):
-    sampler = HybridBatchSampler(corpus_of(at_random(90, 3, 1)), 8, strategy="hybrid")
-    shards = [BatchSamplerShard(sampler, processes, n, split_batches=True) for n in range(processes)]
-    assert [len(shard) for shard in shards] == [len(sampler)] * processes
-    for whole, *parts in zip(sampler, *shards, strict=True):
-        assert [row for part in parts for row in part] == whole
-        assert {len(part) for part in parts} == {16 // processes}  # an even number, so no pair is divided
-
-
 def test_a_batch_that_does_not_split_into_rows_for_each_process_is_refused_by_accelerate():
     sampler = HybridBatchSampler(corpus_of(everywhere(90, 3)), 5)
     with pytest.raises(ValueError, match=r"the batch size \(10\) needs to be a round multiple of the number of proc"):
         BatchSamplerShard(sampler, 4, 0, split_batches=True)
 
 
-def test_the_epoch_reaches_the_sampler_behind_the_shard_of_a_process():
-    table = tiny_table(24)
-    sampler = HybridBatchSampler(table, 4, seed=7, **HYBRID)
+@pytest.mark.parametrize(("processes", "process"), [(2, 0), (2, 1), (4, 0), (4, 1), (4, 2), (4, 3)])
+def test_each_process_takes_its_share_of_every_batch_in_whole_pairs_and_of_the_same_epoch(processes, process):
+    table = tiny_table(23)
     loader = prepare_data_loader(
-        DataLoader(table, batch_sampler=sampler, collate_fn=texts_of),
-        num_processes=2,
-        process_index=1,
+        DataLoader(table, batch_sampler=HybridBatchSampler(table, 4, seed=7, **HYBRID), collate_fn=texts_of),
+        num_processes=processes,
+        process_index=process,
         split_batches=True,
         put_on_device=False,
     )
@@ -79,7 +69,8 @@ def test_the_epoch_reaches_the_sampler_behind_the_shard_of_a_process():
         # The two lines of transformers.Trainer._run_epoch: accelerate alone stops at its own BatchSamplerShard.
         loader.set_epoch(epoch)
         loader.batch_sampler.batch_sampler.set_epoch(epoch)
-        assert list(loader) == [batch[4:] for batch in rows_of(table, epoch)]
+        rows = 8 // processes
+        assert list(loader) == [batch[process * rows :][:rows] for batch in rows_of(table, epoch)]
 
 
 # Training
