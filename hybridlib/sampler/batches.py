@@ -7,8 +7,7 @@ cross-lingual pairs, every ordered pair of languages) in proportion to its weigh
 number of items to the power 1 / temperature: a temperature of 1 draws in proportion to size, infinity uniformly.
 Languages that share no item are never paired. Each batch is of one dataset, and datasets are dealt in the same way.
 
-Each language (or pair of languages) goes through its items in rounds, and a round holds each item once. No item comes
-twice in a batch, in any language. `hybridlib.sampler.streams` has the details.
+`hybridlib.sampler.streams` says how items are drawn. No item comes twice in a batch, in any language.
 
 A batch is a function of the seed, the epoch and its number. Nothing is remembered from the batch before, so resuming is
 exact, and any batch can be asked for. Items, languages, datasets and whether a batch is monolingual are drawn

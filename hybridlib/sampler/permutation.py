@@ -48,7 +48,10 @@ def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | i
     [0, 4, 2, 3, 1]
     """
     shape = np.broadcast_shapes(*map(np.shape, (index, size, key)))
-    keys = _round_keys(np.asarray(key).astype(np.uint64), shape or (1,))
+    keys = []
+    for _ in range(_ROUNDS):
+        key = mix(key)  # a key that several indices share is hashed once, and then repeated for them
+        keys.append(np.broadcast_to(key, shape or (1,)))
     index, size = (np.broadcast_to(given, shape or (1,)) for given in (index, size))
     outside = (index < 0) | (index >= size)
     if outside.any():
@@ -59,20 +62,11 @@ def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | i
     value = _feistel(index.astype(np.uint64), side, keys)
     value[size == 1] = 0  # a single index has one permutation only, and needs no search
     while (outside := value >= size).any():
-        value[outside] = _feistel(value[outside], side[outside], keys[:, outside])
+        value[outside] = _feistel(value[outside], side[outside], [key[outside] for key in keys])
     return value.astype(np.int64).reshape(shape)
 
 
-def _round_keys(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the key of each round, which is the hash of the key before. (rounds, *shape)"""
-    keys = np.empty((_ROUNDS, *np.atleast_1d(key).shape), dtype=np.uint64)
-    for n in range(_ROUNDS):  # each key is hashed once, and then repeated for all indices that share it
-        keys[n] = key = mix(key)
-    missing = len(shape) + 1 - keys.ndim
-    return np.broadcast_to(keys.reshape(_ROUNDS, *[1] * missing, *keys.shape[1:]), (_ROUNDS, *shape))
-
-
-def _feistel(value: np.ndarray, side: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def _feistel(value: np.ndarray, side: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
     """Send values below side^2 once through the network, which is one to one."""
     left, right = np.divmod(value, side)
     for key in keys:

@@ -34,3 +34,14 @@ def nested(*sizes: int) -> np.ndarray:
 def at_random(items: int, languages: int, seed: int, share: float = 0.7) -> np.ndarray:
     """Return a table where this share of the items, drawn at random, exists in each language."""
     return np.random.default_rng(seed).random((items, languages)) < share
+
+
+def table_of(grid: np.ndarray, names: list[str]) -> dict[str, list]:
+    """Return the columns of a corpus table, with the name of each item's dataset."""
+    items, width = grid.shape
+    return {
+        "item": np.repeat(np.arange(items), width).tolist(),
+        "language": [*CODES[:width]] * items,
+        "dataset": np.repeat(names, width).tolist(),
+        "passage": ["text" if there else "" for there in grid.ravel()],
+    }

@@ -5,7 +5,7 @@ from itertools import product
 import datasets
 import numpy as np
 import pytest
-from corpora import CODES, at_random, segment_of
+from corpora import CODES, at_random, segment_of, table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,17 +72,6 @@ def test_selecting_an_item_that_is_not_there_is_refused(k):
 
 
 # Tables
-
-
-def table_of(grid: np.ndarray, names: list[str]) -> dict[str, list]:
-    """Return the columns of a corpus table, with the name of each item's dataset."""
-    items, width = grid.shape
-    return {
-        "item": np.repeat(np.arange(items), width).tolist(),
-        "language": [*CODES[:width]] * items,
-        "dataset": np.repeat(names, width).tolist(),
-        "passage": ["text" if there else "" for there in grid.ravel()],
-    }
 
 
 def read(columns: dict[str, list]) -> Availability:

@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
-from corpora import CODES, corpus_of, everywhere
+from corpora import corpus_of, everywhere, table_of
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from tiny_bert import tiny_bert
 from torch.utils.data import DataLoader
@@ -20,19 +20,10 @@ HYBRID = {"strategy": "hybrid", "alpha": 0.5}
 
 def tiny_table(items: int) -> datasets.Dataset:
     """Return a corpus table whose texts name their item and language."""
-    rows = [
-        {
-            "item": item,
-            "language": code,
-            "query": f"{code} question {item}",
-            "passage": f"{code} answer {item}",
-            "passage_group": item // 2,
-            "dataset": "tiny",
-        }
-        for item in range(items)
-        for code in CODES[:3]
-    ]
-    return datasets.Dataset.from_list(rows)
+    columns = table_of(everywhere(items, 3), ["tiny"] * items)
+    texts = [f"{code} {item}" for code, item in zip(columns["language"], columns["item"], strict=True)]
+    further = {"query": [f"{text}?" for text in texts], "passage": texts, "passage_group": columns["item"]}
+    return datasets.Dataset.from_dict(columns | further)
 
 
 def rows_of(table: datasets.Dataset, epoch: int) -> list[list[tuple[str, str]]]:
