@@ -134,10 +134,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         return rows.tolist()
 
     def draw(self, number: int) -> Draw:
-        """Return the items of a batch, the languages of their queries and those of their passages, all as numbers.
-
-        Returns:
-            Items, query languages, passage languages. (B,), (B,), (B,)
+        """Return the items of a batch, and the numbers of their queries' and passages' languages. (B,), (B,), (B,)
 
         Raises:
             IndexError: the epoch has no such batch.

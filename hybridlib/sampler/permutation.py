@@ -61,8 +61,8 @@ def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | i
     side = np.maximum(_SMALLEST_SIDE, np.ceil(np.sqrt(size))).astype(np.uint64)
     value = _feistel(index.astype(np.uint64), side, keys)
     value[size == 1] = 0  # a single index has one permutation only, and needs no search
-    while (outside := value >= size).any():
-        value[outside] = _feistel(value[outside], side[outside], [key[outside] for key in keys])
+    while (again := np.nonzero(value >= size))[0].size:
+        value[again] = _feistel(value[again], side[again], [key[again] for key in keys])
     return value.astype(np.int64).reshape(shape)
 
 

@@ -31,10 +31,7 @@ Draw = tuple[np.ndarray, np.ndarray, np.ndarray]  # items, a, b; (B,) each
 
 
 class Keys:
-    """The independent 64-bit keys of a dataset in an epoch.
-
-    Each purpose has two: kind 0 is for whole batches, kind 1 for pairs.
-    """
+    """The independent 64-bit keys of a dataset in an epoch: for each purpose one of kind 0 (batches) and 1 (pairs)."""
 
     PURPOSES = ("modes", "datasets", "languages", "items", "replacements")
 
@@ -171,10 +168,7 @@ def replaced(segment: Segment, drawn: Draw, vacant: np.ndarray, cards: np.ndarra
 
 
 def fresh_item(segment: Segment, a: int, b: int, taken: set[int], key: np.ndarray) -> int | None:
-    """Return an item that exists in both languages and is not taken: the first one in an order given by the key.
-
-    None says that all are taken.
-    """
+    """Return the first item, in an order given by the key, that both languages have and that is not taken, if any."""
     size = int(segment.count(a, b))
     # Among one more item than are taken, one must be free. The first few are tried before the others.
     enough = min(size, len(taken) + 1)

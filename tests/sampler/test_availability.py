@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hybridlib.sampler import availability
 from hybridlib.sampler.availability import Availability, Segment
 
-# Around a byte, a block of 4,096 items, and several blocks; odd and prime.
-SIZES = [1, 7, 8, 9, 4095, 4096, 4097, 8191, 12289]
+# Around a byte, a block of 4,096 items, and several blocks; odd and prime. In the largest, a share of 0.0002 leaves
+# blocks empty.
+SIZES = [1, 7, 8, 9, 4095, 4096, 4097, 8191, 20483]
 
 
 def items_in(grid: np.ndarray, a: int, b: int) -> list[int]:
@@ -24,7 +25,7 @@ def items_in(grid: np.ndarray, a: int, b: int) -> list[int]:
 @pytest.mark.parametrize("size", SIZES)
 @given(
     languages=st.integers(1, 4),
-    share=st.sampled_from([0.0, 0.001, 0.1, 0.5, 0.9, 1.0]),
+    share=st.sampled_from([0.0, 0.0002, 0.1, 0.5, 0.9, 1.0]),
     start=st.integers(0, 10**8),
     seed=st.integers(0, 99),
 )
@@ -42,13 +43,6 @@ def test_items_are_counted_and_found_as_by_looking_at_every_item(size, languages
     assert np.array_equal(segment.select(*some.T[:3]), some[:, 3])
     item, language = (number.ravel() for number in np.indices(grid.shape))
     assert np.array_equal(segment.exists(item + start, language), grid.ravel())
-
-
-def test_items_that_exist_in_one_of_many_blocks_are_found_past_the_empty_ones():
-    grid = np.zeros((5 * 4096, 2), dtype=bool)
-    grid[[3 * 4096 - 1, 3 * 4096, 5 * 4096 - 1]] = True
-    found = segment_of(grid).select(np.zeros(3, int), np.ones(3, int), np.arange(3))
-    assert found.tolist() == [3 * 4096 - 1, 3 * 4096, 5 * 4096 - 1]
 
 
 def test_bits_beyond_the_last_item_are_not_counted_and_those_given_are_not_changed():
