@@ -92,11 +92,11 @@ class Streams:
         return int(language), int(before)
 
     def _replacement(self, kind: int, turn: int) -> np.ndarray:
-        """Return the key that items are replaced with in a batch."""
+        """Return the key of the replacements in a batch."""
         return mix(self.keys.of("replacements", kind) ^ mix(turn))
 
     def _dealt(self, deck: Deck, turn: int, languages: np.ndarray | np.uint64, replacement: np.ndarray) -> Draw:
-        """Draw a batch whose pairs have their languages from a deck, with a key for these and one to replace items."""
+        """Draw a batch whose pairs get their languages from a deck; the keys are for these and for replacements."""
         cards, place = deck.deal(turn * self.pairs + np.arange(self.pairs), languages)
         a, b = np.divmod(cards, len(self.segment.bits))
         item = item_at(self.segment, a, b, place, self.keys.of("items", 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hybridlib.sampler import availability
 from hybridlib.sampler.availability import Availability, Segment
 
-# Around a byte, a block of 4,096 items, and several blocks; odd and prime. In the largest, a share of 0.0002 leaves
+# The sizes lie around a byte, a block of 4,096 items, and several blocks. In the largest, a share of 0.0002 leaves
 # blocks empty.
 SIZES = [1, 7, 8, 9, 4095, 4096, 4097, 8191, 20483]
 

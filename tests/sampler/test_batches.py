@@ -49,7 +49,7 @@ def largest_batch(grid: np.ndarray, strategy: str) -> int:
     return int(max(alone) if strategy in ("x-x", "mix-passages") else of_two)
 
 
-# What every batch must be
+# Every batch
 
 
 def follows(strategy: str, batch: Draw) -> bool:
@@ -102,18 +102,19 @@ def test_batches_of_any_corpus_are_what_the_strategy_says_up_to_the_largest_batc
         ("x-x", everywhere(500, 5), 25, math.inf, 5 * np.eye(5)),
         # 4 languages make 12 ordered pairs, which are a deck; 24 pairs a batch are two whole decks.
         ("x-y", everywhere(500, 4), 24, math.inf, 2 - 2 * np.eye(4)),
-        # Two decks of 6 again. Nearly all items are in every batch, but every repeat is replaced in its languages, as
-        # these have more items than the batch has pairs.
+        # Here, these are two decks of 6. Nearly all items are in every batch, but every repeat is replaced in its
+        # languages, as these have more items than the batch has pairs.
         ("x-y", everywhere(13, 3), 12, math.inf, 2 - 2 * np.eye(3)),
-        # English shares items with German and with Swahili, these two share none: they are never paired.
+        # English shares items with German and with Swahili. These two share none, so they are never paired.
         ("x-y", np.array([[1, 1, 0], [1, 0, 1]] * 30, bool), 8, math.inf, [[0, 2, 2], [2, 0, 0], [2, 0, 0]]),
-        # Weights 1, 1/2, 1/4: products 1/2, 1/4, 1/8, each in two directions, together 7/4. Of 20 cards for each of
-        # the 6 ordered pairs, 120 in all: 2/7 are 34.3 cards, 1/7 17.1, 1/14 8.6; so 34, 17 and 9, twice: a deck of 120
+        # The weights 1, 1/2, 1/4 have the products 1/2, 1/4, 1/8, each in two directions; their sum is 7/4. There are
+        # 20 cards for each of 6 ordered pairs, so 120. 2/7 of them are 34.3 cards, 1/7 are 17.1, and 1/14 are 8.6.
+        # Rounded and in two directions they are 2 * (34 + 17 + 9) = 120 cards.
         ("x-y", nested(4000, 2000, 1000), 120, 1.0, [[0, 34, 17], [34, 0, 9], [17, 9, 0]]),
         # 3 languages make 9 ordered pairs with those of one language twice; 18 pairs a batch are two whole decks.
         ("mix-passages", everywhere(500, 3), 18, math.inf, np.full((3, 3), 2)),
-        # Weights 1, 1/2: products 1, 1/2, 1/2, 1/4 of 9/4. Of 20 cards for each of the 4 pairs, 80 in all: 35.6, 17.8
-        # twice, 8.9.
+        # The weights 1, 1/2 have the products 1, 1/2, 1/2, 1/4, whose sum is 9/4. There are 20 cards for each of 4
+        # pairs, so 80. They get 35.6, 17.8, 17.8 and 8.9 of them, which make 81 when rounded.
         ("mix-passages", nested(2000, 1000), 81, 1.0, [[36, 18], [18, 9]]),
     ],
 )
@@ -185,12 +186,12 @@ def test_modes_datasets_and_languages_are_drawn_independently():
 
 
 def test_pairs_of_thin_languages_that_are_used_up_go_to_the_other_languages_evenly():
-    # Of six ordered pairs of languages, four hold Swahili, which has 3 items: of 40 pairs in a batch about 27 are dealt
-    # such languages, and at most 3 can have them. The others must be English and German, as many in either direction.
+    # Four of the six ordered pairs of languages hold Swahili, which has 3 items. About 27 of 40 pairs in a batch are
+    # dealt them, and at most 3 can have them. The others must be English and German, as many in either direction.
     for batch in batches(corpus_of(nested(60, 60, 3)), 40, strategy="x-y", seed=1):
         drawn = languages_of_pairs(batch, 3)
         assert drawn[2].sum() + drawn[:, 2].sum() <= 3
-        # What is dealt first is uneven by at most a begun deck at either end, what replaces it by one card.
+        # The first deal is uneven by at most a begun deck at either end, and the replacement by one card.
         assert abs(drawn[0, 1] - drawn[1, 0]) <= 3
 
 
@@ -347,7 +348,7 @@ TOO_FEW = r"cannot be filled in sw \(4\), ja \(3\); allowed: at most 3, or a cor
 GERMAN = Availability(("de", "sw"), corpus_of(everywhere(4, 2)).segments)
 
 
-# That each strategy has its limit is tested above; here, what is said.
+# The limit of each strategy is tested above; here, the messages are.
 @pytest.mark.parametrize(
     ("corpus", "pairs", "strategy", "message"),
     [
