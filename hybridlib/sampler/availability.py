@@ -1,8 +1,11 @@
-"""Which items of a parallel corpus exist in which language, in a bit each.
+"""A record of which items of a parallel corpus exist in which language, with one bit for each.
 
-The sampler asks two things only: how many items exist in both of two languages, and which is the k-th of them. Both are
-answered from a bit per item and language plus a running count per block of items (rank and select, Jacobson 1989): 40
-million items in 14 languages take 70 MB for the bits and 16 MB for the counts.
+The sampler asks two questions only. How many items exist in both of two languages? And which is the k-th of them? The
+bits answer both, together with a running count for each block of items (rank and select; Jacobson, 1989). 40 million
+items in 14 languages take 70 MB for the bits and 16 MB for the counts.
+
+A language has a number, its place among the languages of the corpus. `a` and `b` are such numbers, and may be equal. An
+item has a number, too, its place in the corpus.
 """
 
 from dataclasses import dataclass
@@ -15,21 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _BLOCK_BYTES = 512  # 4,096 items
-_WORDS = _BLOCK_BYTES // 8  # of 64 bits, which are counted eight times as fast as bytes
+_WORDS = _BLOCK_BYTES // 8  # words have 64 bits, and are counted eight times as fast as bytes
 _ITEMS_AT_ONCE = 1 << 16  # a multiple of 8, so that each piece of a table fills whole bytes
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The items of one dataset: consecutive in the corpus, with bits of their own.
+    """The items of one dataset, whose numbers are consecutive.
 
     Attributes:
         name: the dataset's name.
-        start: the first item's number in the corpus.
-        items: how many there are.
-        bits: a bit per item, lowest first; unused bits at the end are 0. (L, blocks, bytes per block)
-        before: for every unordered pair of languages, the items that exist in both before each block, and in all.
-            (pairs, blocks + 1)
+        start: number of the first item.
+        items: how many items there are.
+        bits: one bit for each item, lowest first; unused bits at the end are 0. (L, blocks, bytes of a block)
+        before: for each unordered pair of languages, how many items before each block exist in both; at the end, how
+            many items do so at all. (pairs, blocks + 1)
     """
 
     name: str
@@ -40,12 +43,12 @@ class Segment:
 
     @classmethod
     def from_bits(cls, name: str, start: int, items: int, packed: np.ndarray) -> Self:
-        """Build the running counts.
+        """Build a segment with its running counts.
 
         Args:
-            name, start, items: see the attributes.
-            packed: a bit per item, as of `numpy.packbits(..., axis=1, bitorder="little")`; copied.
-                (L, at least ceil(items / 8))
+            name, start, items: as in the attributes.
+            packed: one bit for each item, as returned by `numpy.packbits(..., axis=1, bitorder="little")`. It is
+                copied. (L, at least ceil(items / 8))
 
         Raises:
             ValueError: there are fewer bits than items.
@@ -66,18 +69,18 @@ class Segment:
         return cls(name, start, items, bits, before)
 
     def count(self, a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
-        """How many items exist in both languages; `a` and `b` may be the same."""
+        """Return how many items exist in both languages."""
         return self.before[_pair(a, b), -1]
 
     def select(self, a: np.ndarray, b: np.ndarray, k: np.ndarray) -> np.ndarray:
-        """The corpus number of the k-th item, from 0, that exists in both languages. O(n * bytes per block).
+        """Return the k-th item that exists in both languages; memory is O(n * bytes of a block).
 
         Args:
-            a, b: language numbers. (n,)
-            k: from 0 to count(a, b) - 1. (n,)
+            a, b: languages. (n,)
+            k: 0 to count(a, b) - 1. (n,)
 
         Returns:
-            Items, ascending in k. (n,)
+            Numbers of items, which ascend in k. (n,)
 
         Raises:
             ValueError: there is no such item.
@@ -87,11 +90,11 @@ class Segment:
             n = np.flatnonzero(missing)[0]
             raise ValueError(f"k is {k[n]}; allowed: 0 to {self.count(a[n], b[n]) - 1} in dataset {self.name!r}")
         pair = _pair(a, b)
-        # One search serves all pairs: their running counts, lifted so that each begins above the end of the one before.
+        # One search serves all pairs. Their running counts are lifted, so that each begins above the end of the last.
         lift = self.items + 1
         place = np.searchsorted(self._lifted, k + pair * lift, side="right") - 1
         block = place - pair * self.before.shape[1]
-        left = k - self.before[pair, block]  # items still to pass within the block
+        left = k - self.before[pair, block]  # how many items of the block lie before
         words = self.bits.view(np.uint64)
         both = words[a, block] & words[b, block]  # (n, words)
         passed = np.cumsum(np.bitwise_count(both), axis=1, dtype=np.int64)
@@ -99,13 +102,13 @@ class Segment:
         row = np.arange(len(word))
         found = both[row, word][:, None]  # (n, 1)
         left -= passed[row, word] - np.bitwise_count(found[:, 0])
-        # Back to bytes, which lie in the order of the items on every machine.
+        # The word is read as bytes, which lie in the order of the items on every machine.
         ones = np.cumsum(np.unpackbits(found.view(np.uint8), axis=1, bitorder="little"), axis=1)
         bit = (ones <= left[:, None]).sum(axis=1)
         return self.start + (block * _WORDS + word) * 64 + bit
 
     def exists(self, item: np.ndarray, language: np.ndarray) -> np.ndarray:
-        """Whether each item, by its corpus number, exists in a language. (n,)"""
+        """Return whether each item exists in its language. (n,)"""
         byte, bit = np.divmod(item - self.start, 8)
         return (self.bits[language, byte // _BLOCK_BYTES, byte % _BLOCK_BYTES] >> bit & 1).astype(bool)
 
@@ -116,10 +119,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Availability:
-    """Which items exist in which language, dataset by dataset.
+    """A record of which items exist in which language, dataset by dataset.
 
     Attributes:
-        languages: their codes; a language's number is its place here.
+        languages: codes of the languages, in the order of their numbers.
         segments: the datasets, in the order of their items.
     """
 
@@ -128,16 +131,19 @@ class Availability:
 
     @property
     def items(self) -> int:
+        """Return how many items the corpus has."""
         return sum(segment.items for segment in self.segments)
 
     @classmethod
     def from_table(cls, table: datasets.Dataset) -> Self:
-        """Read it off a corpus table: a row per (item, language), item by item.
+        """Read a corpus table, in pieces that fit into memory.
 
-        `passage` is empty or null where the item is missing. The table is read in pieces, never as a whole.
+        Args:
+            table: one row for each item and language, item by item, with the languages always in the same order. A
+                `passage` that is empty or null says that the item does not exist in the language.
 
         Raises:
-            ValueError: columns are missing, or the rows are not a grid of items by languages.
+            ValueError: a column or a row is missing, or rows are in another order.
         """
         missing = {"item", "language", "dataset", "passage"} - set(table.column_names)
         if missing:
@@ -159,7 +165,7 @@ class Availability:
 
 
 def _languages(table: datasets.Dataset) -> tuple[str, ...]:
-    """The languages of the first item, which every other must have too."""
+    """Return the languages of the first item, which every other item must have, too."""
     head = table[: min(len(table), 1000)].to_pydict()
     rows = zip(head["item"], head["language"], strict=True)
     languages = tuple(code for item, code in rows if item == head["item"][0])
@@ -172,28 +178,26 @@ def _languages(table: datasets.Dataset) -> tuple[str, ...]:
 
 
 def _datasets(table: datasets.Dataset, languages: int) -> list[tuple[str, int, int]]:
-    """Name, first item and end of each dataset of a table."""
+    """Return name, first item and end of each dataset of a table."""
     starts: dict[str, int] = {}
-    last = None
     step = _ITEMS_AT_ONCE * languages
     for begin in range(0, len(table), step):
         runs = pc.run_end_encode(table[begin : begin + step]["dataset"].combine_chunks())
         firsts = [begin, *(begin + end for end in runs.run_ends.to_pylist())]
         for name, first in zip(map(str, runs.values.to_pylist()), firsts, strict=False):
-            if name == last:
-                continue
+            if name == next(reversed(starts), None):
+                continue  # the dataset goes on in the next piece
             if name in starts:
                 raise ValueError(f"table: the items of dataset {name!r} are not consecutive")
             if first % languages:
                 raise ValueError(f"table: row {first} changes the dataset to {name!r} in the middle of an item")
             starts[name] = first // languages
-            last = name
     ends = [*list(starts.values())[1:], len(table) // languages]
     return list(zip(starts, starts.values(), ends, strict=True))
 
 
 def _present(table: datasets.Dataset, languages: tuple[str, ...], first: int, last: int) -> np.ndarray:
-    """Which of the items, from the first to before the last, exist in which language. (items, L)"""
+    """Return whether the items from `first` to `last` - 1 exist in each language. (items, L)"""
     rows = table[first * len(languages) : last * len(languages)]
     expected = pa.array(languages, rows["language"].type).take(
         pa.array(np.tile(np.arange(len(languages)), last - first))
@@ -212,6 +216,6 @@ def _present(table: datasets.Dataset, languages: tuple[str, ...], first: int, la
 
 
 def _pair(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
-    """The number of an unordered pair of languages."""
+    """Return the number of an unordered pair of languages."""
     high, low = np.maximum(a, b), np.minimum(a, b)
     return high * (high + 1) // 2 + low

@@ -2,18 +2,16 @@
 
 `hybridlib.sampler.strategies` has the rules of every strategy.
 
-How languages are drawn. They are dealt from a shuffled deck, and from the next one when it is used up. A deck holds
-every language (for cross-lingual pairs: every ordered pair of languages) in proportion to its weight, but at least
-once. Each draw alone is as random as any; together they are balanced. The weight is the number of items to the power
-1 / temperature: 1 is in proportion to size, infinity is uniform. Languages that share no item are never paired. Each
-batch is of one dataset; datasets are dealt in the same way.
+Languages are dealt from a shuffled deck, and from the next one when it is used up. A deck holds every language (for
+cross-lingual pairs, every ordered pair of languages) in proportion to its weight, but at least once. The weight is the
+number of items to the power 1 / temperature: a temperature of 1 draws in proportion to size, infinity uniformly.
+Languages that share no item are never paired. Each batch is of one dataset, and datasets are dealt in the same way.
 
-How items are drawn. Each language (or pair) goes through its items in rounds, each item once. No item comes twice in a
-batch, in any language. `hybridlib.sampler.streams` says how.
+`hybridlib.sampler.streams` says how items are drawn. No item comes twice in a batch, in any language.
 
-A batch is a function of (seed, epoch, number of the batch). Nothing is remembered from the batch before, so resuming is
-exact, and any batch can be asked for. Items, modes, languages and datasets are drawn from independent streams, and so
-are datasets from each other.
+A batch is a function of the seed, the epoch and its number. Nothing is remembered from the batch before, so resuming is
+exact, and any batch can be asked for. Items, languages, datasets and whether a batch is monolingual are drawn
+independently of each other, and each dataset's draws of the other datasets'.
 """
 
 import math
@@ -28,7 +26,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from hybridlib.sampler.availability import Availability
 from hybridlib.sampler.decks import Deck, tempered_weights
 from hybridlib.sampler.permutation import mix
-from hybridlib.sampler.strategies import Decks, find_strategy, monolingual_share
+from hybridlib.sampler.strategies import STRATEGY_RECORDS, Decks, monolingual_share
 from hybridlib.sampler.streams import Draw, Keys, Streams
 
 _BATCHES_AT_ONCE = 1 << 14
@@ -39,33 +37,34 @@ class HybridBatchSampler(DefaultBatchSampler):
     """Batches of rows of a corpus table for a dual encoder: query row, passage row, query row, passage row, ...
 
     `SentenceTransformerTrainer` takes `functools.partial(HybridBatchSampler, strategy="hybrid", alpha=0.5)` as its
-    `batch_sampler`; `hybridlib.ParallelCollator` turns the rows into pairs. Over several processes set
-    `accelerator_config={"split_batches": True}`: each takes its share of one batch, which so stays monolingual.
-    (Resuming in the middle of a later epoch over several processes, transformers 5.23 does not tell the sampler which
-    epoch it is. A callback's `on_epoch_begin` can:
-    `train_dataloader.batch_sampler.batch_sampler.set_epoch(int(state.epoch))`.)
+    `batch_sampler`. `hybridlib.ParallelCollator` turns the rows into pairs.
+
+    For several processes, set `accelerator_config={"split_batches": True}`. Then each process takes its share of one
+    batch, so a monolingual batch stays monolingual. When training over several processes resumes in the middle of a
+    later epoch, transformers 5.23 does not tell the sampler the epoch. A callback can do so in `on_epoch_begin`:
+    `train_dataloader.batch_sampler.batch_sampler.set_epoch(int(state.epoch))`.
 
     Args:
         dataset: the table of a `ParallelCorpus`, or its `Availability`.
-        batch_size: pairs in a batch; every batch is full.
-        drop_last: whether the epoch's length, items / batch_size, is rounded down or up.
+        batch_size: pairs in a batch, 1 or more; every batch is full.
+        drop_last: whether the length of the epoch, items / batch_size, is rounded down. Otherwise it is rounded up.
         seed: 0 or more; another seed gives other batches.
         strategy: one of `hybridlib.names.STRATEGIES`.
-        alpha: probability that a batch is monolingual, for `hybrid`.
-        language_temperature: 1 draws languages in proportion to their items, infinity uniformly. With
-            `round-robin-entries` it counts for questions only, as each language is the passages' once a round.
-        dataset_temperature: the same for datasets.
-        unused: `valid_label_columns` and `generator`, which the trainer hands over to every batch sampler.
+        alpha: probability that a batch is monolingual, 0 to 1. It counts for `hybrid` only.
+        language_temperature: above 0; 1 draws languages in proportion to their items, infinity uniformly. With
+            `round-robin-entries` it counts for questions only, as each language is that of the passages once a round.
+        dataset_temperature: above 0; the same for datasets.
+        unused: `valid_label_columns` and `generator`, which the trainer gives to every batch sampler.
 
     Attributes:
-        batch_size: *rows* in a batch, two a pair, as accelerate needs it to split batches over processes.
+        batch_size: *rows* in a batch, two for each pair. So accelerate can split batches over processes.
         pairs: pairs in a batch.
 
     Raises:
-        TypeError: there is no such argument.
-        ValueError: an argument is out of range, or a dataset has too few items for a batch. Where questions or passages
-            of a batch are in one language, every language must fill a batch; else some language must, or for
-            cross-lingual batches some two.
+        TypeError: an argument is unknown.
+        ValueError: an argument is out of range, or a dataset has too few items for a batch. If all questions or all
+            passages of a batch are in one language, each language alone must fill a batch. Otherwise it is enough that
+            one language does, or for cross-lingual batches two languages together.
 
     >>> from hybridlib.sampler.availability import Availability, Segment
     >>> everywhere = np.full((2, 1), 255, dtype=np.uint8)  # 8 items, each in both languages
@@ -74,7 +73,7 @@ class HybridBatchSampler(DefaultBatchSampler):
     >>> len(sampler)
     2
     >>> pairs = np.array(sampler.batch(0)).reshape(4, 2)
-    >>> (pairs % 2).sum(axis=1).tolist()  # one of the two languages each, in every pair
+    >>> (pairs % 2).sum(axis=1).tolist()  # every pair has both languages
     [1, 1, 1, 1]
     """
 
@@ -106,7 +105,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         super().__init__(rows, 2 * batch_size, drop_last, seed=seed)
         self.pairs = batch_size
         self.strategy = strategy
-        self._rules = find_strategy(strategy)
+        self._rules = STRATEGY_RECORDS[strategy]
         segments, languages = self.availability.segments, self.availability.languages
         self._decks = [
             Decks.from_segment(segment, languages, self._rules, self.alpha, self.pairs, language_temperature)
@@ -117,10 +116,12 @@ class HybridBatchSampler(DefaultBatchSampler):
         self._epoch: _Epoch | None = None
 
     def __len__(self) -> int:
+        """Return how many batches an epoch has."""
         items = self.availability.items
         return items // self.pairs if self.drop_last else -(-items // self.pairs)
 
     def __iter__(self) -> Iterator[list[int]]:
+        """Yield the rows of each batch of the current epoch."""
         for number in range(len(self)):
             yield self.batch(number)
 
@@ -142,53 +143,50 @@ class HybridBatchSampler(DefaultBatchSampler):
             raise IndexError(f"batch is {number}; allowed: 0 to {len(self) - 1}")
         if self._epoch is None or self._epoch.number != self.epoch:
             self._epoch = self._begin_epoch()
-        schedule = self._epoch.schedule
-        streams, turn = self._epoch.streams[schedule.dataset[number]], int(schedule.turn[number])
-        if schedule.monolingual[number]:
+        streams, turn = self._epoch.streams[self._epoch.dataset[number]], int(self._epoch.turn[number])
+        if self._epoch.monolingual[number]:
             return streams.monolingual(turn)
         if self._rules.round_robin:
             return streams.round_robin(turn)
         return streams.entries(turn) if self._rules.one_passage_language else streams.paired(turn)
 
     def _begin_epoch(self) -> "_Epoch":
-        """Draw what is known of an epoch before its batches: 9 bytes a batch."""
+        """Draw what is known of an epoch before its batches."""
         keys = [Keys(self.seed, self.epoch, dataset) for dataset in range(len(self._decks))]
-        begins = range(0, len(self), _BATCHES_AT_ONCE)  # what is drawn in between takes a hundred bytes a batch
+        # Drawing takes a hundred bytes a batch, so it is done in pieces; what is kept takes 9 bytes a batch.
+        begins = range(0, len(self), _BATCHES_AT_ONCE)
         numbers = [np.arange(begin, min(begin + _BATCHES_AT_ONCE, len(self))) for begin in begins]
-        dataset = [self._datasets.deal(some, keys[0].of("datasets", 0))[0].astype(np.int32) for some in numbers]
-        monolingual = [_uniform(some, keys[0].of("modes", 0)) < self.alpha for some in numbers]
-        of_datasets = zip(self.availability.segments, self._decks, keys, strict=True)
-        streams = [Streams(segment, decks, of_one, self.pairs) for segment, decks, of_one in of_datasets]
-        return _Epoch(self.epoch, _Schedule.count(np.concatenate(dataset), np.concatenate(monolingual)), streams)
-
-
-@dataclass(frozen=True)
-class _Schedule:
-    """For every batch of an epoch: its dataset, whether it is monolingual, and how many alike precede it. (n,) each"""
-
-    dataset: np.ndarray
-    monolingual: np.ndarray
-    turn: np.ndarray
-
-    @classmethod
-    def count(cls, dataset: np.ndarray, monolingual: np.ndarray) -> "_Schedule":
-        """Count the batches of the same dataset and mode before each."""
+        dealt = [self._datasets.deal(some, keys[0].of("datasets", 0))[0].astype(np.int32) for some in numbers]
+        modes = [_uniform(some, keys[0].of("modes", 0)) < self.alpha for some in numbers]
+        dataset, monolingual = np.concatenate(dealt), np.concatenate(modes)
         kind = dataset * 2 + monolingual
-        turn = np.empty(len(kind), dtype=np.int32)
+        turn = np.empty(len(self), dtype=np.int32)
         for one in np.unique(kind):
             turn[kind == one] = np.arange((kind == one).sum())
-        return cls(dataset.astype(np.int32), monolingual, turn)
+        of_datasets = zip(self.availability.segments, self._decks, keys, strict=True)
+        streams = [Streams(segment, decks, of_one, self.pairs) for segment, decks, of_one in of_datasets]
+        return _Epoch(self.epoch, dataset, monolingual, turn, streams)
 
 
 @dataclass(frozen=True)
 class _Epoch:
-    """An epoch's number, its schedule, and the streams of each dataset in it."""
+    """An epoch, with what is drawn before its batches.
+
+    Attributes:
+        number: number of the epoch.
+        dataset: dataset of each batch. (n,)
+        monolingual: whether each batch is monolingual. (n,)
+        turn: how many batches before each are like it, in dataset and in being monolingual or not. (n,)
+        streams: streams of each dataset.
+    """
 
     number: int
-    schedule: _Schedule
+    dataset: np.ndarray
+    monolingual: np.ndarray
+    turn: np.ndarray
     streams: list[Streams]
 
 
 def _uniform(number: np.ndarray, key: np.uint64) -> np.ndarray:
-    """Return a number in [0, 1) for each, from the 53 high bits of its hash."""
+    """Return a random number in [0, 1) for each number, made of the 53 high bits of its hash."""
     return (mix(mix(number) ^ key) >> np.uint64(11)) * 2.0**-53

@@ -1,4 +1,4 @@
-"""The collator: pairs of texts, made of the rows that the batch sampler yields."""
+"""The collator, which turns the rows of a batch into pairs of texts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +8,14 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 
 @dataclass
 class ParallelCollator(SentenceTransformerDataCollator):
-    """Makes pairs of the rows that `HybridBatchSampler` yields: the query of every even row, the passage of the odd row
-    behind it, and that row's hard negative where the corpus has them (see `hybridlib.training.negatives`).
+    """The data collator for a trainer whose batch sampler is a `HybridBatchSampler`.
 
-    The passage's group is the label, by which `InfoNCE` knows false negatives; with hard negatives theirs, too.
+    Rows come in twos. The first gives the query and the second the passage. Where the corpus has hard negatives (see
+    `hybridlib.training.negatives`), the second row gives one, too. The label is the passage's group, by which `InfoNCE`
+    knows false negatives; with a hard negative, it is both groups.
 
     Raises:
-        ValueError: the rows are no such pairs.
+        ValueError: the rows are no pairs of one item each.
     """
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,23 +1,22 @@
-"""Random permutations that need no memory: where an index goes is computed, not stored.
+"""Random permutations that need no memory: the new place of an index is computed, not stored.
 
-A Feistel network (Luby and Rackoff, 1988) over the smallest square that holds the range, with indices that fall outside
-the range sent through again until they fall inside (Black and Rogaway, 2002). Everything is vectorised, each element
-with its own range and key.
+An index is written as two digits, its row and its column in the smallest square that holds the range. A Feistel network
+scrambles them (Luby and Rackoff, 1988). An index that falls outside the range goes through the network again until it
+falls inside (Black and Rogaway, 2002). All functions take arrays, and each element may have its own range and key.
 """
 
 import numpy as np
 
-# With four rounds, the textbook's number, ranges below a hundred are visibly not shuffled evenly; with eight a
-# chi-square test is content.
+# Textbooks have four rounds, but these shuffle ranges below a hundred unevenly. Eight pass a chi-square test.
 _ROUNDS = 8
-# The additive constant of SplitMix64, and the shift and factor of each of its steps; made once, as they are used often.
+# SplitMix64 adds a constant; then each of its steps has a shift and a factor.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = (
     (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
     (np.uint64(27), np.uint64(0x94D049BB133111EB)),
 )
 _LAST_SHIFT = np.uint64(31)
-# A network over a smaller square has too few different permutations to look random.
+# The side of the smallest square. The network of a smaller one has too few permutations to look random.
 _SMALLEST_SIDE = 4
 
 
@@ -32,15 +31,15 @@ def mix(value: np.ndarray | int) -> np.ndarray:
 
 
 def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | int) -> np.ndarray:
-    """Where a random permutation of range(size), chosen by `key`, sends `index`.
+    """Return the new place of each index in a random permutation of range(size).
 
     Args:
-        index: from 0 to size - 1; any shape that broadcasts with the other two.
-        size: length of the permuted range, up to 2^52.
-        key: 64-bit integer; another key is another permutation.
+        index: 0 to size - 1; its shape broadcasts with those of the other two.
+        size: length of the range, up to 2^52.
+        key: 64-bit integer that chooses the permutation.
 
     Returns:
-        int64, of the broadcast shape.
+        Places, 0 to size - 1, in the broadcast shape.
 
     Raises:
         ValueError: an index or a size is out of range.
@@ -49,40 +48,35 @@ def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | i
     [0, 4, 2, 3, 1]
     """
     shape = np.broadcast_shapes(*map(np.shape, (index, size, key)))
-    keys = _round_keys(np.asarray(key).astype(np.uint64), shape or (1,))
+    keys = []
+    for _ in range(_ROUNDS):
+        key = mix(key)  # a key that several indices share is hashed once, and then repeated for them
+        keys.append(np.broadcast_to(key, shape or (1,)))
     index, size = (np.broadcast_to(given, shape or (1,)) for given in (index, size))
     outside = (index < 0) | (index >= size)
     if outside.any():
         raise ValueError(f"index is {index[outside][0]}; allowed: 0 to size - 1 = {size[outside][0] - 1}")
-    if (size > 1 << 52).any():  # where a float64, of which the root is taken, no longer holds every integer
+    if (size > 1 << 52).any():  # the root is taken of a float64, which holds every integer up to here
         raise ValueError(f"size is {size.max()}; allowed: up to 2^52")
     side = np.maximum(_SMALLEST_SIDE, np.ceil(np.sqrt(size))).astype(np.uint64)
     value = _feistel(index.astype(np.uint64), side, keys)
-    value[size == 1] = 0  # there is but one permutation of a single index
-    while (outside := value >= size).any():
-        value[outside] = _feistel(value[outside], side[outside], keys[:, outside])
+    value[size == 1] = 0  # a single index has one permutation only, and needs no search
+    while (again := np.nonzero(value >= size))[0].size:
+        value[again] = _feistel(value[again], side[again], [key[again] for key in keys])
     return value.astype(np.int64).reshape(shape)
 
 
-def _round_keys(key: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Each round's key: the hash of that of the round before. (rounds, *shape)"""
-    keys = np.empty((_ROUNDS, *np.atleast_1d(key).shape), dtype=np.uint64)
-    for n in range(_ROUNDS):  # before a key is repeated for all indices that share it
-        keys[n] = key = mix(key)
-    missing = len(shape) + 1 - keys.ndim
-    return np.broadcast_to(keys.reshape(_ROUNDS, *[1] * missing, *keys.shape[1:]), (_ROUNDS, *shape))
-
-
-def _feistel(value: np.ndarray, side: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def _feistel(value: np.ndarray, side: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
+    """Send values below side^2 once through the network, which is one to one."""
     left, right = np.divmod(value, side)
     for key in keys:
-        # The hash is reduced before it is added: a sum that overflowed 2^64 would not be one to one.
+        # The hash is reduced before it is added, as a sum that overflowed 2^64 would not be one to one.
         left, right = right, (left + _scramble(right ^ key) % side) % side
     return left * side + right
 
 
 def _scramble(z: np.ndarray) -> np.ndarray:
-    """`mix` in place, of at least one dimension: arithmetic of arrays is modulo 2^64, that of numbers warns."""
+    """Do what `mix` does, in place. The array must have a dimension: numpy warns where a single number overflows."""
     z += _GOLDEN
     for shift, factor in _STEPS:
         z ^= z >> shift

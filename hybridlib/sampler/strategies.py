@@ -1,4 +1,4 @@
-"""The table of strategies: which languages each draws, and the decks that these are dealt from.
+"""The table of strategies, and the decks of the languages that each of them draws.
 
 A batch is drawn in one of four ways, and every strategy is a choice among them:
 
@@ -17,11 +17,11 @@ for each of its questions, so they are the entry of every question:
 
 - `mix-passages`: each passage has a language of its own, so a question sees passages of all languages.
 - `mix-entries`: all passages are in one language, drawn for the batch, so a question sees one language at a time.
-- `round-robin-entries`: as mix-entries, but the same questions come back in consecutive batches of a dataset, until
+- `round-robin-entries`: as in `mix-entries`, but the same questions come back in the next batches of a dataset until
   each language has been that of the passages once. An item that does not exist in a batch's language gives way to
   another one, with the same question language if possible. In the next batch it is back.
 
-There, all questions are English; here, their languages are drawn like those of the other strategies.
+In Multilingual Translate-Distill, all questions are English. Here, their languages are drawn as in other strategies.
 """
 
 from dataclasses import dataclass
@@ -70,23 +70,12 @@ STRATEGY_RECORDS = {
 }
 
 
-def find_strategy(name: str) -> Strategy:
-    """Return the strategy of a name.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    if name not in STRATEGY_RECORDS:
-        raise ValueError(f"strategy is {name!r}; allowed: {', '.join(STRATEGY_RECORDS)}")
-    return STRATEGY_RECORDS[name]
-
-
 def monolingual_share(name: str, alpha: float) -> float:
-    """Return the probability that a batch is monolingual; alpha counts for `hybrid` only.
+    """Return the probability that a batch is monolingual.
 
     Args:
-        name: the strategy's.
-        alpha: 0 to 1.
+        name: name of the strategy.
+        alpha: 0 to 1; it counts for `hybrid` only.
 
     Raises:
         ValueError: the name is unknown, or alpha is no probability.
@@ -96,7 +85,9 @@ def monolingual_share(name: str, alpha: float) -> float:
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; allowed: 0 to 1")
-    share = find_strategy(name).monolingual
+    if name not in STRATEGY_RECORDS:
+        raise ValueError(f"strategy is {name!r}; allowed: {', '.join(STRATEGY_RECORDS)}")
+    share = STRATEGY_RECORDS[name].monolingual
     return alpha if share is None else share
 
 
@@ -107,9 +98,10 @@ class Decks:
     A card of one language is its number. A card of two is `question * L + passage`, where L is the number of languages.
 
     Attributes:
-        batches: one language for a whole batch.
-        same: the same language for question and passage.
-        pairs: two languages for a pair: one deck, or with `one_passage_language` a deck for each passage language.
+        batches: deck for the one language of a whole batch.
+        same: deck for pairs with question and passage in the same language.
+        pairs: one deck for pairs as the strategy allows them, or with `one_passage_language` one for each passage
+            language.
     """
 
     batches: Deck
@@ -130,11 +122,11 @@ class Decks:
 
         Args:
             segment: the dataset.
-            languages: their codes.
-            strategy: what is drawn.
+            languages: codes of the languages.
+            strategy: rules of the strategy.
             share: probability of a monolingual batch.
             pairs: pairs in a batch.
-            temperature: languages are weighted by their items to the power 1 / temperature.
+            temperature: the weight of a language is the number of its items to the power 1 / temperature.
 
         Raises:
             ValueError: the dataset cannot fill a batch.
@@ -145,7 +137,7 @@ class Decks:
         weights = tempered_weights(items, temperature)
         same = Deck.from_weights(number * (len(number) + 1), weights)
         decks = cls(
-            # In turn, each language counts alike, however few items it has.
+            # In a round robin each language has the same weight, however few items it has.
             batches=Deck.from_weights(number, np.sign(weights) if strategy.round_robin else weights),
             same=same,
             pairs=(same,) if strategy.pairs == "same" else _pair_decks(strategy, segment, weights),
@@ -158,7 +150,7 @@ class Decks:
 
 
 def _pair_decks(strategy: Strategy, segment: Segment, weights: np.ndarray) -> tuple[Deck, ...]:
-    """Return the deck of pairs of languages that share an item, or one for each passage language."""
+    """Return the deck of all pairs of languages that share an item, or one deck for each passage language."""
     cards = np.arange(len(weights) ** 2)
     a, b = np.divmod(cards, len(weights))
     per_card = weights[a] * weights[b] * (segment.count(a, b) > 0)  # (L * L,)
@@ -196,10 +188,10 @@ def _check_each_language(strategy: Strategy, segment: Segment, items: dict[str, 
 
 
 def _check_pairs(strategy: Strategy, segment: Segment, cards: np.ndarray, pairs: int) -> None:
-    """Raise unless some languages of the cards have as many items as a batch has pairs.
+    """Raise unless the languages of some card have as many items as a batch has pairs.
 
-    That is enough to fill every batch. A pair is given another item while the batch holds fewer than `pairs` items, so
-    these languages have one left. (With `one_passage_language`, the passages' language with itself is on such a card.)
+    One such card is enough to fill every batch: while the batch is not full, its languages have an item left. With
+    `one_passage_language`, it is the card of the passages' language for both.
     """
     if not len(cards):
         raise ValueError(
