@@ -209,8 +209,6 @@ def run_alone(name: str, path: Path, small: bool) -> None:
     """Run a part in this process, at growing sizes."""
     if small:
         ranks.has_kernels = lambda device: True  # in the interpreter
-        # torch takes MKL's square roots on a CPU, some of which are off by the last bit; those of a GPU are not.
-        torch.Tensor.sqrt = lambda self: torch.from_numpy(np.sqrt(self.numpy()))
     part, (run, sizes, toys) = Part(name, path, small), PARTS[name]
     for size in part.pick(sizes, toys):
         run(part, size)
