@@ -14,14 +14,15 @@ product of two large matrices in the same precision. Two minutes on two cores. I
 `benchmarks/encoding.json` and `encoding.png`.
 """
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from measuring import in_turn, keep, machine, minilm_folder, show, versions
+from random_encoder import random_lengths, random_texts
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.encoder.embed import embed_texts
@@ -30,66 +31,51 @@ from hybridlib.study.report.style import COLOURS, STYLE
 TEXTS = 600
 ROUNDS = 3
 STOCK_SIZES = (8, 32)  # the default, and what is best for such texts on a CPU
+PRECISIONS = ("float32", "bfloat16")
 NEAREST = 0.9999  # the least cosine
 GOAL = 1.5
 STOCK, OURS, FLOOR = "stock encode, {} texts", "embed_texts, {}", "floor, {}"
-STOCK_HALF = "stock encode in bfloat16, {} texts"
 
 
-def compare(
-    encoder: SentenceTransformer,
-    texts: list[str],
-    *,
-    precisions: Sequence[str] = ("float32", "bfloat16"),
-    stock_sizes: Sequence[int] = STOCK_SIZES,
-    rounds: int = ROUNDS,
-    in_half: bool = False,
-) -> dict[str, Any]:
-    """Check that the embeddings are stock's, then time both.
+def contenders(
+    encoder: SentenceTransformer, texts: list[str], lengths: Sequence[int], stock_sizes: Sequence[int]
+) -> dict[str, Callable[[], Any]]:
+    """Return what is timed: stock `encode` with batches of some sizes, ours, and the floor.
 
     Args:
         encoder: on the device to measure; its weights are float32.
         texts: to embed.
-        precisions: of ours, the first also that of the speed-up.
+        lengths: how many tokens each text has.
         stock_sizes: texts of a batch of stock `encode`.
-        rounds: of which medians are taken.
-        in_half: stock `encode` takes part with weights of bfloat16 as well.
+    """
+    stock = partial(encoder.encode_document, texts, show_progress_bar=False)
+    run: dict[str, Callable[[], Any]] = {STOCK.format(size): partial(stock, batch_size=size) for size in stock_sizes}
+    run |= {OURS.format(name): partial(embed_texts, encoder, texts, precision=name) for name in PRECISIONS}
+    return run | {FLOOR.format(name): bare_forward(encoder, lengths, name) for name in PRECISIONS}
+
+
+def compare(encoder: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
+    """Check that the embeddings are stock's, then time both.
 
     Returns:
         `seconds` by contender, `texts_per_s`, `tokens_per_s`, `least_cosine` by precision, `padding` (shares of the
-        tokens) of stock by batch size and of ours, `speed_up` over the best of stock by precision, and `tflops` of ours
-        and of a matrix product by precision; `speed_up_over_half`, that of bfloat16 over stock's with weights of
-        bfloat16, if `in_half`.
+        tokens) of stock and of ours, `speed_up` over the best of stock by precision, and `tflops` of ours and of a
+        matrix product by precision.
     """
-    halved = copy.deepcopy(encoder).bfloat16() if in_half else encoder
-
-    def stock(size: int, one: SentenceTransformer = encoder) -> Callable[[], Any]:
-        return lambda: one.encode_document(texts, batch_size=size, show_progress_bar=False)
-
-    def ours(precision: str) -> Callable[[], Any]:
-        return lambda: embed_texts(encoder, texts, precision=precision)
-
-    expected = stock(stock_sizes[0])()
-    cosines = {precision: least_cosine(ours(precision)(), expected) for precision in precisions}
+    lengths = encoder.preprocess(texts, task="document")["attention_mask"].sum(dim=1).tolist()
+    run = contenders(encoder, texts, lengths, STOCK_SIZES)
+    expected = run[STOCK.format(STOCK_SIZES[0])]()
+    cosines = {precision: least_cosine(run[OURS.format(precision)](), expected) for precision in PRECISIONS}
     for precision, cosine in cosines.items():
         if not cosine > NEAREST:
             raise AssertionError(f"{precision}: a cosine with stock's embedding is {cosine:.6f}, below {NEAREST}")
-    padding = {STOCK.format(size): share_of_padding(encoder, stock(size)) for size in stock_sizes}
-    padding |= {OURS.format(precision): share_of_padding(encoder, ours(precision)) for precision in precisions}
-    lengths = encoder.preprocess(texts, task="document")["attention_mask"].sum(dim=1).tolist()
-    contenders = {STOCK.format(size): stock(size) for size in stock_sizes}
-    contenders |= {OURS.format(precision): ours(precision) for precision in precisions}
-    contenders |= {FLOOR.format(precision): bare_forward(encoder, lengths, precision) for precision in precisions}
-    if in_half:
-        contenders |= {STOCK_HALF.format(size): stock(size, halved) for size in stock_sizes}
-    seconds = in_turn(contenders, rounds)
-    best = min(seconds[STOCK.format(size)] for size in stock_sizes)
+    padding = {name: share_of_padding(encoder, run[name]) for name in run if not name.startswith("floor")}
+    seconds = in_turn(run, ROUNDS)
+    best = min(seconds[STOCK.format(size)] for size in STOCK_SIZES)
+    ours = {precision: seconds[OURS.format(precision)] for precision in PRECISIONS}
     work = 2 * multiplied(encoder) * sum(lengths)
-    over_half = {}
-    if in_half:
-        best_half = min(seconds[STOCK_HALF.format(size)] for size in stock_sizes)
-        over_half = {"speed_up_over_half": round(best_half / seconds[OURS.format("bfloat16")], 2)}
-    return over_half | {
+    rates = {name: {"embed_texts": work / ours[name], "product": product_rate(name)} for name in PRECISIONS}
+    return {
         "texts": len(texts),
         "tokens": sum(lengths),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
@@ -97,14 +83,8 @@ def compare(
         "tokens_per_s": {name: round(sum(lengths) / value) for name, value in seconds.items()},
         "least_cosine": {precision: round(value, 7) for precision, value in cosines.items()},
         "padding": {name: round(value, 4) for name, value in padding.items()},
-        "speed_up": {precision: round(best / seconds[OURS.format(precision)], 2) for precision in precisions},
-        "tflops": {
-            precision: {
-                "embed_texts": round(work / seconds[OURS.format(precision)] / 1e12, 4),
-                "product": round(product_rate(encoder.device, precision) / 1e12, 4),
-            }
-            for precision in precisions
-        },
+        "speed_up": {precision: round(best / value, 2) for precision, value in ours.items()},
+        "tflops": {name: {what: round(rate / 1e12, 4) for what, rate in of.items()} for name, of in rates.items()},
     }
 
 
@@ -151,11 +131,10 @@ def multiplied(encoder: SentenceTransformer) -> int:
     return sum(weight.numel() for name, weight in encoder.named_parameters() if "embeddings" not in name)
 
 
-def product_rate(device: torch.device, precision: str) -> float:
+def product_rate(precision: str) -> float:
     """Return the floating-point operations a second of a product of two large matrices."""
-    side, kind = (2048 if device.type == "cpu" else 8192), getattr(torch, precision)
-    # Not of one number: the fewer bits change, the faster a GPU multiplies.
-    matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device, kind)
+    side = 2048
+    matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(getattr(torch, precision))
     seconds = in_turn({"product": lambda: (matrix @ matrix)[0, 0].item()}, 6)
     return 2 * side**3 / seconds["product"]
 
@@ -167,8 +146,6 @@ def sentences() -> tuple[list[str], str]:
 
         texts = load_task("xquad-r").passages.text
         return texts.sample(TEXTS, random_state=0).tolist(), "XQuAD-R"
-    from random_encoder import random_lengths, random_texts
-
     rng = np.random.default_rng(0)
     return random_texts(random_lengths(60, TEXTS, rng), rng), "random words"
 
