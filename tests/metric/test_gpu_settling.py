@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from slow_ranks import DEVICE, draw_case, draw_tensor, slow_ranks, slow_scores
+from slow_ranks import draw_case, draw_tensor, slow_ranks
 from with_kernels import HALVES, check_on_gpu, gpu_counter, spying
 
 from hybridlib.metric import gpu
@@ -44,14 +44,6 @@ def test_what_is_listed_is_settled_some_at_a_time():
     with mock.patch.object(gpu, "_SETTLED", 7), spying("inner_products") as made:
         check_on_gpu(*crowded())
     assert made.call_count > 40
-
-
-def test_what_is_settled_has_the_scores_of_the_slow_count_to_the_last_bit():
-    # Of 400 norms, a square root that is rounded wrongly once in seventy times would get some wrong.
-    q, p, _, _ = draw_case(9, 1, 400, 5, 0, dtype=torch.float64)
-    counts = gpu_counter(q, p, [[0, 0]], np.arange(400), languages=1)._counts
-    query, row = torch.zeros(400, dtype=torch.int64, device=DEVICE), torch.arange(400, device=DEVICE)
-    assert counts._scores(query, p.to(DEVICE), row).tolist() == slow_scores(q, p, "cosine")[0].tolist()
 
 
 def test_one_product_or_three_give_the_same_ranks_and_three_list_fewer():
