@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import in_turn, keep, machine, minilm_folder, show, versions
+from measuring import draw_bars, in_turn, keep, machine, minilm_folder, show, versions
 from random_encoder import random_lengths, random_texts
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.encoder.embed import embed_texts
-from hybridlib.study.report.style import COLOURS, STYLE
 
 TEXTS = 600
 ROUNDS = 3
@@ -152,23 +151,10 @@ def sentences() -> tuple[list[str], str]:
 
 def figure(result: Mapping[str, Any], title: str) -> Any:
     """Draw the tokens a second of every contender, and the padding of those that have any."""
-    import matplotlib.pyplot as plt
-
-    rates = result["tokens_per_s"]
-    with plt.rc_context(STYLE):
-        drawn, axis = plt.subplots(figsize=(7.5, 0.5 * len(rates) + 1.2))
-        colours = {"stock": COLOURS[1], "embed": COLOURS[0], "floor": "0.7"}
-        for place, (name, rate) in enumerate(rates.items()):
-            axis.barh(place, rate, color=colours[name[:5]], height=0.65)
-            padding = f", {result['padding'][name]:.0%} padding" if name in result["padding"] else ""
-            axis.text(rate, place, f" {rate:,.0f}{padding}", va="center", fontsize=9)
-        axis.set_yticks(range(len(rates)), list(rates))
-        axis.invert_yaxis()
-        axis.margins(x=0.3)
-        axis.grid(axis="y", visible=False)
-        axis.set_xlabel("tokens a second, padding not counted")
-        axis.set_title(title)
-    return drawn
+    bars, padding = {}, result["padding"]
+    for name, rate in result["tokens_per_s"].items():
+        bars[name] = rate, f"{rate:,.0f}" + (f", {padding[name]:.0%} padding" if name in padding else "")
+    return draw_bars(bars, "embed", "tokens a second, padding not counted", title)
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ script's alone, so contenders do not take turns.
 
 It needs torch, triton and numpy; loss, encoding and training need transformers and sentence-transformers too. It needs
 no data. The exit code is 1 if ranks, gradients, embeddings or losses do not agree, and 2 if there is no CUDA device.
-`--small` rehearses everything on a CPU in one process, with the kernels in Triton's
-interpreter.
+`--small` rehearses everything on a CPU in one process, with the kernels in Triton's interpreter.
 """
 
 import argparse

@@ -19,7 +19,6 @@ the resident memory of a process of its own rises at most above what it was with
 chunk for ours and the floor, the whole corpus for peers. That of peers is for 8 questions. Linux only; three minutes.
 """
 
-import argparse
 import functools
 import itertools
 import statistics
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
-from peers import MEASURES, PEERS, Pool, with_exact_scores
+from peers import MEASURES, PEERS, Pool, check_peer, with_exact_scores
 
 from hybridlib.metric.measures import Rankings, parse_measure
 from hybridlib.metric.ranks import RankCounter
@@ -47,7 +46,6 @@ CONTENDERS = (OURS, FLOOR, "faiss full depth + pytrec_eval", "sentence-transform
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     on = machine()
     difference = in_own_process(check)
     print(f"ranks equal those of float64 scores; largest difference of a peer's value: {difference:.1e}\n", flush=True)
@@ -141,13 +139,8 @@ def check() -> float:
         raise ArithmeticError(f"{(ranks != expected).sum()} of {QUERIES} ranks are not those of float64 scores")
     rankings = Rankings(np.arange(OF_PEERS), ranks[:OF_PEERS], np.ones(OF_PEERS))
     ours = np.stack([parse_measure(name)(rankings) for name in MEASURES], axis=1)
-    exact, largest = with_exact_scores(replace(pool_of(size), passages=unit)), 0.0
-    for peer in CONTENDERS[2:]:
-        theirs = PEERS[peer](exact)()
-        largest = max(largest, float(np.abs(theirs - (ours if theirs.ndim == 2 else ours.mean(axis=0))).max()))
-        if not largest < 1e-6:
-            raise ArithmeticError(f"{peer} differs by {largest:.1e} from exact ranks")
-    return largest
+    exact = with_exact_scores(replace(pool_of(size), passages=unit))
+    return max(check_peer(peer, [exact], [ours]) for peer in CONTENDERS[2:])
 
 
 def counting() -> Contender:

@@ -32,11 +32,10 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import PeakMemory, draw_lines, in_own_process, in_turn, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, in_turn, keep, machine, memory_bytes, show, versions
 from sentence_transformers.sentence_transformer import losses
 from torch import Tensor
 from torch.nn import functional as F
@@ -80,12 +79,8 @@ def st_cached(queries: Parts, passages: Parts) -> Tensor:
     return loss.calculate_loss([queries, passages], with_backward=True)
 
 
-def ours(queries: Parts, passages: Parts) -> Tensor:
-    return InfoNCE(NO_MODEL, TEMPERATURE).calculate_loss([queries, passages], with_backward=True)
-
-
-def ours_cached(queries: Parts, passages: Parts) -> Tensor:
-    loss = InfoNCE(NO_MODEL, TEMPERATURE, mini_batch_size=MINI_BATCH)
+def ours(queries: Parts, passages: Parts, mini_batch_size: int | None = None) -> Tensor:
+    loss = InfoNCE(NO_MODEL, TEMPERATURE, mini_batch_size=mini_batch_size)
     return loss.calculate_loss([queries, passages], with_backward=True)
 
 
@@ -94,7 +89,7 @@ CONTENDERS: dict[str, Callable[[Parts, Parts], Tensor]] = {
     "st": st,
     "st cached": st_cached,
     "ours": ours,
-    "ours cached": ours_cached,
+    "ours cached": partial(ours, mini_batch_size=MINI_BATCH),
 }
 
 
@@ -175,11 +170,6 @@ def alone(name: str, pairs: int) -> dict[str, Any]:
     }
 
 
-def available_mb() -> float:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("MemAvailable:"))
-
-
 def small_batches(pairs: int) -> list[dict[str, Any]]:
     """Return the rows of a size at which everything fits and all take turns."""
     rows: dict[str, dict[str, Any]] = {name: {"pairs": pairs, "contender": name} for name in CONTENDERS}
@@ -211,7 +201,7 @@ def large_batch(pairs: int, before: list[dict[str, Any]]) -> tuple[list[dict[str
     for row in before:
         name, growth = row["contender"], (pairs / row["pairs"]) ** 2
         memory, seconds = growth * row["memory_mb"], growth * row["seconds"]
-        if not name.endswith("cached") and memory > 0.95 * available_mb():
+        if not name.endswith("cached") and memory > 0.95 * memory_bytes("MemAvailable", "/proc/meminfo") / 1e6:
             left_out[name] = f"would need some {memory:,.0f} MB"
         if seconds > LIMIT_OF_SECONDS:
             left_out[name] = f"would take some {seconds:,.0f} s"

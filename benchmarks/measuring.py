@@ -56,16 +56,16 @@ class PeakMemory:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not there to be taken again, uncounted
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-        self._before = resident_bytes("VmRSS")
+        self._before = memory_bytes("VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.megabytes = (resident_bytes("VmHWM") - self._before) / 1e6
+        self.megabytes = (memory_bytes("VmHWM") - self._before) / 1e6
 
 
-def resident_bytes(field: str) -> int:
-    """Return a field of /proc/self/status, such as `VmHWM`, the most memory that this process has held."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+def memory_bytes(field: str, file: str = "/proc/self/status") -> int:
+    """Return a field of this process, such as `VmHWM`, the most memory that it has held; or one of /proc/meminfo."""
+    (line,) = (line for line in Path(file).read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 
@@ -176,4 +176,25 @@ def draw_lines(
                 panel.plot(*zip(*line, strict=True), **look, markersize=5, label=label)
             panel.set(xscale="log", yscale="log", title=title, xlabel=x)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def draw_bars(bars: Mapping[str, tuple[float, str]], ours: str, xlabel: str, title: str) -> Any:
+    """Draw a bar for each contender, with a text at its end; those whose names begin with `ours` stand out."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 0.45 * len(bars) + 1.2))
+        axes = figure.subplots()
+        for place, (name, (value, text)) in enumerate(bars.items()):
+            colour, weight = (COLOURS[0], "bold") if name.startswith(ours) else ("0.72", "normal")
+            axes.barh(place, value, color=colour, height=0.66)
+            axes.text(value, place, f" {text}", va="center", fontsize=9, fontweight=weight)
+        axes.set_yticks(range(len(bars)), list(bars))
+        axes.invert_yaxis()
+        axes.margins(x=0.4)
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlabel=xlabel, title=title)
     return figure

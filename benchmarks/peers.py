@@ -15,7 +15,7 @@ Known differences, none of which is in the values that `with_exact_scores` has t
 - ranx knows passages by hashes of their ids.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 
 MEASURES = ("map", "ndcg@10", "recall@1", "recall@10", "recall@100")
 _CUTS = (1, 10, 100)
+AGREEMENT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -203,10 +204,25 @@ PEERS: dict[str, Callable[[Pool], Callable[[], np.ndarray]]] = {
     "torchmetrics": torchmetrics,
 }
 # What each is installed as.
-PACKAGES = {
-    "faiss full depth + pytrec_eval": ("faiss-cpu", "pytrec-eval-terrier"),
-    "sentence-transformers": ("sentence-transformers",),
-    "ranx": ("ranx",),
-    "mteb": ("mteb",),
-    "torchmetrics": ("torchmetrics",),
-}
+PACKAGES = {peer: (peer,) for peer in PEERS} | {"faiss full depth + pytrec_eval": ("faiss-cpu", "pytrec-eval-terrier")}
+
+
+def check_peer(name: str, exact: Sequence[Pool], ours: Sequence[np.ndarray]) -> float:
+    """Return the largest difference of a peer's values from ours in some pools.
+
+    Args:
+        name: of the peer.
+        exact: pools with exact scores.
+        ours: the measures of their questions, for each pool. (Q, 5)
+
+    Raises:
+        ArithmeticError: the difference is `AGREEMENT` or more, or not a number.
+    """
+    differences = []
+    for pool, values in zip(exact, ours, strict=True):
+        theirs = PEERS[name](pool)()
+        differences.append(np.abs(theirs - (values if theirs.ndim == 2 else values.mean(axis=0))).max())
+    largest = float(np.max(differences))
+    if not largest < AGREEMENT:
+        raise ArithmeticError(f"{name} differs by {largest:.1e} from exact ranks; expected less than {AGREEMENT}")
+    return largest

@@ -24,7 +24,6 @@ missing rows, deal every pair once an epoch, and the second compares the texts o
 At forty million items they are left out: a table of pairs would have 40 million rows for one language pair of the 182.
 """
 
-import argparse
 import itertools
 import statistics
 import time
@@ -145,16 +144,14 @@ def check(items: int) -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     on, begin = machine(), time.perf_counter()
     check(SIZES[0])
     rows = []
     for items in SIZES:
         for names in [STRATEGIES, *((peer,) for peer in PEERS if items <= LARGEST_TABLE)]:
             rows += in_own_process(measure, items, names)
-    show(
-        ["items", "sampler", "build s", "first batch ms", "pairs/s", "memory MB"], [list(row.values()) for row in rows]
-    )
+    columns = ["items", "sampler", "build s", "first batch ms", "pairs/s", "memory MB"]
+    show(columns, [list(row.values()) for row in rows])
     most = max(row["memory_mb"] for row in rows if row["items"] == SIZES[-1])
     print(f"\nmost memory at {SIZES[-1]:,} items x {len(LANGUAGES)} languages: {most} MB; limit {MEMORY_LIMIT} MB")
     record = {

@@ -30,7 +30,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import torch
-from measuring import keep, machine, minilm_folder, show, versions
+from measuring import draw_bars, keep, machine, minilm_folder, show, versions
 from random_encoder import random_lengths, random_texts
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
@@ -44,7 +44,6 @@ from hybridlib.data.load import load_corpus
 from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
-from hybridlib.study.report.style import COLOURS, STYLE
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.settings import Training
 
@@ -72,17 +71,17 @@ class Noted:
 
     @contextmanager
     def of_this(self) -> Iterator[None]:
-        hooks = [register_module_forward_hook(self._loss), register_module_forward_pre_hook(self._features)]
+        hooks = [register_module_forward_hook(self._note_loss), register_module_forward_pre_hook(self.note_tokens)]
         yield
         for hook in hooks:
             hook.remove()
 
-    def _loss(self, module: torch.nn.Module, given: Any, loss: torch.Tensor) -> None:
+    def _note_loss(self, module: torch.nn.Module, given: Any, loss: torch.Tensor) -> None:
         if isinstance(module, InfoNCE | MultipleNegativesRankingLoss):
             self.losses.append(loss.item())
             self.times.append(time.perf_counter())
 
-    def _features(self, module: torch.nn.Module, given: tuple[Any, ...]) -> None:
+    def note_tokens(self, module: torch.nn.Module, given: tuple[Any, ...]) -> None:
         if isinstance(module, SentenceTransformer):
             mask = given[0]["attention_mask"]
             self.tokens += int(mask.sum())
@@ -124,20 +123,11 @@ def train_stock(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: st
 
 
 def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str) -> None:
-    fine_tune(
-        encoder,
-        corpus,
-        Training(
-            **STRATEGY,
-            batch_size=PAIRS,
-            steps=STEPS,
-            temperature=TEMPERATURE,
-            learning_rate=LEARNING_RATE,
-            weight_decay=0.01,
-            seed=SEED,
-        ),
-        progress=False,
-    )
+    settings = Training(
+        **STRATEGY, batch_size=PAIRS, steps=STEPS, temperature=TEMPERATURE, learning_rate=LEARNING_RATE,
+        weight_decay=0.01, seed=SEED,
+    )  # fmt: skip
+    fine_tune(encoder, corpus, settings, progress=False)
 
 
 def noted(train: Callable[..., None], *given: Any) -> Noted:
@@ -152,21 +142,19 @@ def shares_of_padding(encoder: SentenceTransformer, corpus: ParallelCorpus, pair
     """Return the shares of padding over some batches: that of stock, which pads to the longest text, and ours."""
     batches = 20 * PAIRS // pairs
     drawn = pairs_of(corpus, pairs, batches)
-    notes = Noted(), Noted()
+    stock, ours = Noted(), Noted()
 
     def model(features: dict[str, Any]) -> dict[str, torch.Tensor]:
-        note._features(encoder, (features,))
+        ours.note_tokens(encoder, (features,))
         return {"sentence_embedding": torch.zeros(len(features["input_ids"]), 1)}
 
     for begin in range(0, len(drawn), pairs):
         part = drawn.iloc[begin : begin + pairs]
         columns = [encoder.preprocess(part[name].tolist()) for name in ("query", "passage")]
-        note = notes[0]
         for column in columns:
-            model(column)
-        note = notes[1]
+            stock.note_tokens(encoder, (column,))
         embed(model, columns)  # type: ignore[arg-type]
-    return [note.padding for note in notes]
+    return [stock.padding, ours.padding]
 
 
 def corpus_of_pairs() -> tuple[ParallelCorpus, str]:
@@ -195,23 +183,11 @@ def check_agreement(notes: Sequence[Noted]) -> float:
 
 
 def figure(seconds: dict[str, float], padding: dict[int, list[float]], title: str) -> Any:
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(STYLE):
-        drawn, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
-        for place, (name, colour) in enumerate(zip(NAMES, COLOURS[1::-1], strict=True)):
-            left.bar_label(left.bar(place, PAIRS / seconds[name], color=colour, width=0.6), fmt="%.1f")
-            at = np.arange(len(padding)) + 0.4 * (place - 0.5)
-            shares = [100 * both[place] for both in padding.values()]
-            right.bar_label(right.bar(at, shares, color=colour, width=0.38, label=name), fmt="%.0f")
-        left.set_xticks(range(2), NAMES)
-        left.set(ylabel="pairs a second", title=title, ymargin=0.15)
-        right.set_xticks(range(len(padding)), [str(pairs) for pairs in padding])
-        right.set(xlabel="pairs in a batch", ylabel="padding, % of tokens", ymargin=0.3)
-        right.legend(loc="upper center", ncols=2)
-        for axis in (left, right):
-            axis.grid(axis="x", visible=False)
-    return drawn
+    bars = {}
+    for place, name in enumerate(NAMES):
+        shares = ", ".join(f"{both[place]:.0%}" for both in padding.values())
+        bars[name] = PAIRS / seconds[name], f"{PAIRS / seconds[name]:.1f}, padding {shares}"
+    return draw_bars(bars, NAMES[1], f"pairs a second; padding in batches of {[*padding]} pairs", title)
 
 
 def main() -> None:
