@@ -2,16 +2,15 @@
 
     python benchmarks/encoding.py
 
-The same encoder embeds the same texts by `embed_texts` and by stock `encode_document`, with its default batch of 32
-texts and with the best of a few other sizes, which is timed as well: here all-MiniLM-L6-v2 and 600 of XQuAD-R's
-sentences (random words of such lengths where HYBRIDLIB_DATA is not set) on a CPU. `benchmarks/gpu.py` does the same
-with random weights of XLM-R base's shape on CUDA. Before any time counts, every embedding must have a cosine above
-0.9999 with the stock one's.
+all-MiniLM-L6-v2 embeds 600 of XQuAD-R's sentences on a CPU (random words of such lengths where HYBRIDLIB_DATA is not
+set). It does so by `embed_texts` and by stock `encode_document`, with the latter's default batch of 32 texts and with
+the best of a few other sizes. `benchmarks/gpu.py` does the same with random weights of XLM-R base's shape on CUDA.
+Before any time counts, every embedding must have a cosine above 0.9999 with the stock one's.
 
 The floor is a forward pass over as many tokens in texts of the mean length, without padding, tokenising and copies. The
-rate is 2 floating-point operations a token and parameter (those of embeddings left out), beside the rate of a bare
-product of two large matrices in the same precision. Two minutes on two cores. It prints a table and writes
-`benchmarks/encoding.json` and `encoding.png`.
+table of TFLOP/s counts 2 floating-point operations a token and parameter (without the parameters of embeddings). Beside
+them is the rate of a bare product of two large matrices in the same precision. The script takes two minutes on two
+cores, prints a table and writes `benchmarks/encoding.json` and `encoding.png`.
 """
 
 import os
@@ -39,7 +38,7 @@ STOCK, OURS, FLOOR = "stock encode, {} texts", "embed_texts, {}", "floor, {}"
 def contenders(
     encoder: SentenceTransformer, texts: list[str], lengths: Sequence[int], stock_sizes: Sequence[int]
 ) -> dict[str, Callable[[], Any]]:
-    """Return what is timed: stock `encode` with batches of some sizes, ours, and the floor.
+    """Make the calls that are timed: stock `encode` with batches of some sizes, `embed_texts`, and the floor.
 
     Args:
         encoder: on the device to measure; its weights are float32.

@@ -59,7 +59,7 @@ class Part:
 
     Args:
         name: the rows carry it.
-        path: of the file, which exists and may have rows already.
+        path: the file, which exists and may have rows already.
         small: run on the CPU.
     """
 
@@ -73,7 +73,7 @@ class Part:
         return small if self.small else full
 
     def timed(self, function: Callable[[], Any]) -> tuple[dict[str, Any], Any]:
-        """Return the seconds and the memory of a call, and what the first call gave."""
+        """Return the seconds and the memory of a call, and the result of the first call."""
         wait = self.pick(torch.cuda.synchronize, lambda: None)
 
         def call() -> tuple[float, Any]:
@@ -96,7 +96,7 @@ class Part:
         """Run a contender within the limit, and keep its row whatever comes of it.
 
         Args:
-            contender, size: what the row is called by.
+            contender, size: the names of the row.
             measure: gives the figures of the row.
             growth: the power of the size that the time grows with.
         """
@@ -148,7 +148,7 @@ def agreement(part: Part, passages: int) -> None:
     many = part.pick((512, (1 << 31) // 512 + 12_345, 64), (4, 60, 64))  # over 2^31 scores in a chunk
     cases.append((many, "float16", "norms", "dot"))
     rng = np.random.default_rng(0)
-    for _ in range(part.pick(30, 2)):  # kernels are compiled anew for multiples of 16, and for 1
+    for _ in range(part.pick(30, 2)):  # of all sizes: kernels are compiled anew for multiples of 16, and for 1
         shape = tuple(int(rng.integers(1, end)) for end in part.pick((300, 3000, 200), (5, 12, 40)))
         cases.append((shape, *names[rng.integers(len(names))]))
     for shape, *of_case in cases:
@@ -216,7 +216,7 @@ def metric(part: Part, size: int) -> None:
     """Time exact ranks of 1,024 queries beside the product of matrices that they need, and torch's best 100."""
     number, width = part.pick((1024, 768), (4, 64))
     queries, passages, own = corpus(part.device, number, size, width)
-    counts: list[np.ndarray] = []  # the first, with which the others agree
+    counts: list[np.ndarray] = []  # the others must agree with the first
 
     def multiply(dtype: str, most: int) -> dict[str, Any]:
         given = queries.to(getattr(torch, dtype)), passages.to(getattr(torch, dtype))
@@ -245,7 +245,7 @@ def corpus(device: torch.device, number: int, size: int, width: int) -> tuple[to
         piece.copy_(normal(piece.shape))
     rng = np.random.default_rng(2)
     own = rng.choice(size, number, replace=False)
-    # Cosines are spread by 1 / sqrt(D); from 3.3 to 5.2 times that are the best few thousand of millions.
+    # Cosines are spread by 1 / sqrt(D); 3.3 to 5.2 times that is the range of the best few thousand of millions.
     cosine = torch.from_numpy(rng.uniform(3.3, 5.2, (number, 1)) / math.sqrt(width)).to(device)
     queries, noise = (normal((number, width)).double() for _ in range(2))
     passages[torch.from_numpy(own).to(device)] = (cosine * queries + (1 - cosine**2).sqrt() * noise).half()
@@ -334,7 +334,7 @@ def training(part: Part, pairs: int) -> None:
     columns = [{name: column[name].to(part.device) for name in ("input_ids", "attention_mask")} for column in made]
 
     def value(loss: Any) -> torch.Tensor:
-        return loss([dict(column) for column in columns], None)  # to which the encoder adds
+        return loss([dict(column) for column in columns], None)  # copies, because the encoder adds to them
 
     def step(loss: Any, optimizer: torch.optim.Optimizer) -> None:
         with torch.autocast(part.device.type, torch.bfloat16):

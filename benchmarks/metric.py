@@ -9,13 +9,13 @@ once made), or random ones with the same counts where the data is absent or `--r
 The floor is the float32 product of all questions with all passages, by numpy or by torch, whichever is faster. The
 peers (`benchmarks/peers.py` has how each is asked) report average precision at full depth, nDCG at 10 and recall at 1,
 10 and 100 in the same 12 pools. They are far too slow for all questions, so each is timed on every 200th, and its time
-multiplied. What that does to it is measured too: *doubling* is how many times as long it takes for the sample as for
-half of it, 2 if its time is proportional to the questions. What it spends once a pool is multiplied as well: of the
-time given, that is the share 2 / doubling - 1.
+multiplied. *Doubling* tells how fair this is: it is how many times as long the sample takes as half of it, and is 2 if
+the time is proportional to the questions. Time that is spent once a pool is multiplied as well; it is the share
+2 / doubling - 1 of the time given.
 
-Contenders take turns; the median of five counts. Nothing is timed before every value that a peer gives for the sample
-agrees with ours to 1e-6, on exact scores (`peers.with_exact_scores`): those of float32 rank near ties either way.
-Two minutes on two cores, once the embeddings are made.
+Contenders take turns; the median of five counts. Before anything is timed, every value that a peer gives for the sample
+must agree with ours to 1e-6. For this it is given exact scores (`peers.with_exact_scores`), because float32 ranks near
+ties either way. It takes two minutes on two cores, once the embeddings are made.
 """
 
 import argparse
@@ -101,8 +101,8 @@ def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, ids: pd.Se
 
     Args:
         pools: of the sampled questions, in float64.
-        results: ours, of all questions.
-        ids: of the sampled questions.
+        results: our values of all questions.
+        ids: the ids of the sampled questions.
 
     Raises:
         ArithmeticError: one is `peers.AGREEMENT` or more.
@@ -120,7 +120,7 @@ def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, ids: pd.Se
 
 
 def ours_and_floor(queries: np.ndarray, passages: np.ndarray, task: hl.RetrievalTask) -> dict[str, Callable[[], Any]]:
-    # Into a matrix that is there: a new one would cost as much again, for the pages of memory.
+    # The matrix is there already: a new one would cost as much again, for the pages of memory.
     scores = np.zeros((len(queries), len(passages)), dtype=np.float32)
     q, d, out = (torch.from_numpy(array) for array in (queries, passages, scores))
     return {
@@ -137,7 +137,7 @@ def peers_on(pools: Mapping[str, Pool], questions: int) -> dict[str, Callable[[]
     contenders = {}
     for peer in PEERS:
         contenders |= {peer: on_all(peer, pools), f"{peer}, half": on_all(peer, half)}
-        contenders[f"{peer}, half"]()  # what is compiled for it is compiled; for the whole sample it has been
+        contenders[f"{peer}, half"]()  # so that all is compiled for half, as it is for the whole sample
     return contenders
 
 

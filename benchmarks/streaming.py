@@ -1,11 +1,11 @@
-"""Memory and speed of an evaluation over a corpus that is not held in memory, and what a `kill -9` costs.
+"""The memory and speed of an evaluation over a corpus that is not held in memory, and the cost of a `kill -9`.
 
     python benchmarks/streaming.py
 
 A corpus of a million passages is made from the sentences of XQuAD-R, or of the embedded atlas where HYBRIDLIB_DATA is
-not set: the real ones at random places among the first quarter, and others that put the head of one sentence of a
-language, the tail of another (24 characters each) and a number together. It is written once as Arrow and memory-mapped;
-a static encoder evaluates the first quarter, half and all of it, each in a fresh process.
+not set: the real ones stand at random places among the first quarter. The others put the head of one sentence of a
+language, the tail of another (24 characters each) and a number together. The corpus is written once as Arrow and
+memory-mapped. A static encoder evaluates the first quarter, half and all of it, each in a fresh process.
 
 Memory is the largest `RssAnon` of /proc/self/status, sampled every 20 ms: what the process itself holds. The resident
 set (`VmHWM`) is given beside it, and grows, because it counts the pages of the memory-mapped corpus that the kernel
@@ -33,7 +33,7 @@ from measuring import in_own_process, keep, machine, memory_bytes, versions
 import hybridlib as hl
 
 SIZES = (250_000, 500_000, 1_000_000)
-EVERY = 13  # of the questions of XQuAD-R, so that encoding and not counting is what takes the time
+EVERY = 13  # takes one question in so many, so that encoding and not counting takes the time
 PIECE = 24  # characters
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("passage_id", "language", "text")])
 
@@ -77,7 +77,7 @@ def write_corpus(folder: Path) -> tuple[str, int, int]:
     qrels.to_parquet(folder / "qrels.parquet")
     rng = np.random.default_rng(0)
     real, size = task.passages, SIZES[-1]
-    place = np.full(size, -1)  # which real passage is where
+    place = np.full(size, -1)  # the real passage at each position, or -1
     place[rng.choice(SIZES[0], len(real), replace=False)] = np.arange(len(real))
     of_language = {code: table.text.tolist() for code, table in real.groupby("language")}
     languages = rng.choice(list(of_language), size)

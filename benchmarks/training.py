@@ -1,4 +1,4 @@
-"""Pairs a second of `fine_tune`, beside sentence-transformers' own trainer, loss and collator.
+"""The pairs a second of `fine_tune`, beside sentence-transformers' own trainer, loss and collator.
 
     python benchmarks/training.py
 
@@ -9,9 +9,9 @@ draws them; the stock `SentenceTransformerTrainer` is given them one by one, in 
 are the same: before any time counts, those of every step must agree, each that of the weights which the steps before
 have left.
 
-The two take turns; a step's time is from one loss to the next, so that starting up does not count, and the median of
+The two take turns. A step's time is from one loss to the next, so that starting up does not count; the median of
 all steps counts. Beside it is the share of the tokens given to the encoder that are padding, in 20 batches of 32 pairs
-and as many pairs in batches of 64 and 100. Three minutes on two cores. It prints a table and writes
+and as many pairs in batches of 64 and 100. It takes three minutes on two cores, prints a table and writes
 `benchmarks/training.json` and `training.png`.
 """
 
@@ -54,7 +54,7 @@ SEED = 0
 TEMPERATURE = 0.05
 LEARNING_RATE = 2e-5
 STRATEGY: dict[str, Any] = {"strategy": "hybrid", "alpha": 0.5}
-# Of float32, through as many steps of AdamW, whose first divide gradients by their own size.
+# The losses are float32 after some steps of AdamW, the first of which divide gradients by their own size.
 AGREEMENT = 1e-4
 GOAL, PADDING_GOAL = 2.0, 0.12
 NAMES = ("stock trainer", "fine_tune")
