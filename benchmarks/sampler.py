@@ -2,9 +2,9 @@
 
     python benchmarks/sampler.py
 
-A corpus of random bits (each item exists in each of 14 languages with probability 115/128, 0.9) at ten thousand, one
-million and forty million items; the last is 560 million rows. It runs on Linux only, in
-a minute. The table has these columns:
+The corpus is random bits: each item exists in each of 14 languages with probability 115/128, 0.9. It has ten thousand,
+one million and forty million items; the last is 560 million rows. The script runs on Linux only, in a minute. The table
+has these columns:
 
 - *build*: seconds to count the bits and make the sampler (peers: to make the sampler).
 - *first batch*: milliseconds from a new sampler to the batch in the middle of its epoch. This is what resuming costs

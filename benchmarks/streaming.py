@@ -7,9 +7,9 @@ not set: the real ones stand at random places among the first quarter. The other
 language, the tail of another (24 characters each) and a number together. The corpus is written once as Arrow and
 memory-mapped. A static encoder evaluates the first quarter, half and all of it, each in a fresh process.
 
-Memory is the largest `RssAnon` of /proc/self/status, sampled every 20 ms: what the process itself holds. The resident
-set (`VmHWM`) is given beside it, and grows, because it counts the pages of the memory-mapped corpus that the kernel
-keeps as long as nobody needs the room.
+Memory is the largest `RssAnon` of /proc/self/status, sampled every 20 ms. It is the memory that the process itself
+holds. The resident set (`VmHWM`) is given beside it. It grows, because it counts the pages of the memory-mapped corpus
+that the kernel keeps as long as nobody needs the room.
 
 Then an evaluation of the million with a checkpoint is killed when half of it is counted, and resumed: its results must
 be those of the one that was never killed, to the byte.
