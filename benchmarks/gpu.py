@@ -247,9 +247,8 @@ def corpus(device: torch.device, number: int, size: int, width: int) -> tuple[to
     own = rng.choice(size, number, replace=False)
     # Cosines are spread by 1 / sqrt(D); 3.3 to 5.2 times that is the range of the best few thousand of millions.
     cosine = torch.from_numpy(rng.uniform(3.3, 5.2, (number, 1)) / math.sqrt(width)).to(device)
-    queries, noise = (normal((number, width)).double() for _ in range(2))
-    passages[torch.from_numpy(own).to(device)] = (cosine * queries + (1 - cosine**2).sqrt() * noise).half()
-    return queries.half(), passages, own
+    noise = (1 / cosine**2 - 1).sqrt() * normal((number, width))
+    return (passages[torch.from_numpy(own).to(device)] + noise).half(), passages, own
 
 
 def product(queries: torch.Tensor, passages: torch.Tensor, most: int) -> torch.Tensor:

@@ -192,10 +192,7 @@ def seconds_of_a_pass(begins: Mapping[str, Callable[[], Contender]], size: int) 
 
 
 def corpus_of(size: int) -> np.ndarray:
-    corpus = np.empty((size, DIMENSIONS), dtype=np.float32)
-    for start, passages in chunks(size):
-        corpus[start : start + len(passages)] = passages
-    return corpus
+    return np.concatenate([passages.copy() for _, passages in chunks(size)])
 
 
 def pool_of(size: int) -> Pool:
