@@ -71,7 +71,9 @@ def compare(encoder: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
     seconds = in_turn(run, ROUNDS)
     best = min(seconds[STOCK.format(size)] for size in STOCK_SIZES)
     ours = {precision: seconds[OURS.format(precision)] for precision in PRECISIONS}
-    work = 2 * multiplied(encoder) * sum(lengths)
+    # A token is multiplied with the parameters of the layers.
+    layers = sum(weight.numel() for name, weight in encoder.named_parameters() if "embeddings" not in name)
+    work = 2 * layers * sum(lengths)
     rates = {name: {"embed_texts": work / ours[name], "product": product_rate(name)} for name in PRECISIONS}
     return {
         "texts": len(texts),
@@ -122,11 +124,6 @@ def bare_forward(encoder: SentenceTransformer, lengths: Sequence[int], precision
             made["sentence_embedding"].cpu()
 
     return forward
-
-
-def multiplied(encoder: SentenceTransformer) -> int:
-    """Return how many parameters a token is multiplied with: those of the layers."""
-    return sum(weight.numel() for name, weight in encoder.named_parameters() if "embeddings" not in name)
 
 
 def product_rate(precision: str) -> float:

@@ -92,10 +92,6 @@ def pools_of(task: hl.RetrievalTask, queries: np.ndarray, passages: np.ndarray, 
     return pools
 
 
-def first_questions(pool: Pool, count: int) -> Pool:
-    return replace(pool, queries=pool.queries[:count], relevant=pool.relevant[:count])
-
-
 def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, ids: pd.Series) -> dict[str, float]:
     """Return the largest difference of each peer's values from ours, over all questions, measures and pools.
 
@@ -133,8 +129,9 @@ def ours_and_floor(queries: np.ndarray, passages: np.ndarray, task: hl.Retrieval
 
 def peers_on(pools: Mapping[str, Pool], questions: int) -> dict[str, Callable[[], Any]]:
     """Return each peer's reports on all pools, from float32 embeddings, of all the questions and of half of them."""
-    half = {name: first_questions(pool, questions // 2) for name, pool in pools.items()}
-    contenders = {}
+    half, contenders = {}, {}
+    for name, pool in pools.items():
+        half[name] = replace(pool, queries=pool.queries[: questions // 2], relevant=pool.relevant[: questions // 2])
     for peer in PEERS:
         contenders |= {peer: on_all(peer, pools), f"{peer}, half": on_all(peer, half)}
         contenders[f"{peer}, half"]()  # so that all is compiled for half, as it is for the whole sample
