@@ -367,6 +367,7 @@ PARTS: dict[str, tuple[Callable[[Part, int], None], tuple[int, ...], tuple[int, 
 def run_parts(names: Sequence[str], path: Path, small: bool) -> None:
     """Run parts at growing sizes; for a process of its own."""
     if small:
+        torch.set_num_threads(1)
         ranks.has_kernels = lambda device: True  # in the interpreter
     for name in names:
         part, (run, sizes, toys) = Part(name, path, small), PARTS[name]
