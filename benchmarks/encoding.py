@@ -2,94 +2,80 @@
 
     python benchmarks/encoding.py
 
-The same encoder embeds the same texts by `embed_texts` and by stock `encode_document`, with its default batch of 32
-texts and with the best of a few other sizes, which is timed as well: here all-MiniLM-L6-v2 and 600 of XQuAD-R's
-sentences (random words of such lengths where HYBRIDLIB_DATA is not set) on a CPU. `benchmarks/gpu.py` does the same
-with random weights of XLM-R base's shape on CUDA. Before any time counts, every embedding must have a cosine above
-0.9999 with the stock one's.
+all-MiniLM-L6-v2 embeds 600 of XQuAD-R's sentences on a CPU (random words of such lengths where HYBRIDLIB_DATA is not
+set). It does so by `embed_texts` and by stock `encode_document`, with the latter's default batch of 32 texts and with
+the best of a few other sizes. `benchmarks/gpu.py` does the same with random weights of XLM-R base's shape on CUDA.
+Before any time counts, every embedding must have a cosine above 0.9999 with the stock one's.
 
 The floor is a forward pass over as many tokens in texts of the mean length, without padding, tokenising and copies. The
-rate is 2 floating-point operations a token and parameter (those of embeddings left out), beside the rate of a bare
-product of two large matrices in the same precision. Two minutes on two cores. It prints a table and writes
-`benchmarks/encoding.json` and `encoding.png`.
+table of TFLOP/s counts 2 floating-point operations a token and parameter (without the parameters of embeddings). Beside
+them is the rate of a bare product of two large matrices in the same precision. The script takes two minutes on two
+cores, prints a table and writes `benchmarks/encoding.json` and `encoding.png`.
 """
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from measuring import in_turn, keep, machine, minilm_folder, show, versions
+from measuring import draw_bars, in_turn, keep, machine, minilm_folder, show, versions
+from random_encoder import random_lengths, random_texts
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.encoder.embed import embed_texts
-from hybridlib.study.report.style import COLOURS, STYLE
 
 TEXTS = 600
 ROUNDS = 3
 STOCK_SIZES = (8, 32)  # the default, and what is best for such texts on a CPU
+PRECISIONS = ("float32", "bfloat16")
 NEAREST = 0.9999  # the least cosine
 GOAL = 1.5
 STOCK, OURS, FLOOR = "stock encode, {} texts", "embed_texts, {}", "floor, {}"
-STOCK_HALF = "stock encode in bfloat16, {} texts"
 
 
-def compare(
-    encoder: SentenceTransformer,
-    texts: list[str],
-    *,
-    precisions: Sequence[str] = ("float32", "bfloat16"),
-    stock_sizes: Sequence[int] = STOCK_SIZES,
-    rounds: int = ROUNDS,
-    in_half: bool = False,
-) -> dict[str, Any]:
-    """Check that the embeddings are stock's, then time both.
+def contenders(
+    encoder: SentenceTransformer, texts: list[str], lengths: Sequence[int], stock_sizes: Sequence[int]
+) -> dict[str, Callable[[], Any]]:
+    """Make the calls that are timed: stock `encode` with batches of some sizes, `embed_texts`, and the floor.
 
     Args:
         encoder: on the device to measure; its weights are float32.
         texts: to embed.
-        precisions: of ours, the first also that of the speed-up.
+        lengths: how many tokens each text has.
         stock_sizes: texts of a batch of stock `encode`.
-        rounds: of which medians are taken.
-        in_half: stock `encode` takes part with weights of bfloat16 as well.
+    """
+    stock = partial(encoder.encode_document, texts, show_progress_bar=False)
+    run: dict[str, Callable[[], Any]] = {STOCK.format(size): partial(stock, batch_size=size) for size in stock_sizes}
+    run |= {OURS.format(name): partial(embed_texts, encoder, texts, precision=name) for name in PRECISIONS}
+    return run | {FLOOR.format(name): bare_forward(encoder, lengths, name) for name in PRECISIONS}
+
+
+def compare(encoder: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
+    """Check that the embeddings are stock's, then time both.
 
     Returns:
         `seconds` by contender, `texts_per_s`, `tokens_per_s`, `least_cosine` by precision, `padding` (shares of the
-        tokens) of stock by batch size and of ours, `speed_up` over the best of stock by precision, and `tflops` of ours
-        and of a matrix product by precision; `speed_up_over_half`, that of bfloat16 over stock's with weights of
-        bfloat16, if `in_half`.
+        tokens) of stock and of ours, `speed_up` over the best of stock by precision, and `tflops` of ours and of a
+        matrix product by precision.
     """
-    halved = copy.deepcopy(encoder).bfloat16() if in_half else encoder
-
-    def stock(size: int, one: SentenceTransformer = encoder) -> Callable[[], Any]:
-        return lambda: one.encode_document(texts, batch_size=size, show_progress_bar=False)
-
-    def ours(precision: str) -> Callable[[], Any]:
-        return lambda: embed_texts(encoder, texts, precision=precision)
-
-    expected = stock(stock_sizes[0])()
-    cosines = {precision: least_cosine(ours(precision)(), expected) for precision in precisions}
+    lengths = encoder.preprocess(texts, task="document")["attention_mask"].sum(dim=1).tolist()
+    run = contenders(encoder, texts, lengths, STOCK_SIZES)
+    expected = run[STOCK.format(STOCK_SIZES[0])]()
+    cosines = {precision: least_cosine(run[OURS.format(precision)](), expected) for precision in PRECISIONS}
     for precision, cosine in cosines.items():
         if not cosine > NEAREST:
             raise AssertionError(f"{precision}: a cosine with stock's embedding is {cosine:.6f}, below {NEAREST}")
-    padding = {STOCK.format(size): share_of_padding(encoder, stock(size)) for size in stock_sizes}
-    padding |= {OURS.format(precision): share_of_padding(encoder, ours(precision)) for precision in precisions}
-    lengths = encoder.preprocess(texts, task="document")["attention_mask"].sum(dim=1).tolist()
-    contenders = {STOCK.format(size): stock(size) for size in stock_sizes}
-    contenders |= {OURS.format(precision): ours(precision) for precision in precisions}
-    contenders |= {FLOOR.format(precision): bare_forward(encoder, lengths, precision) for precision in precisions}
-    if in_half:
-        contenders |= {STOCK_HALF.format(size): stock(size, halved) for size in stock_sizes}
-    seconds = in_turn(contenders, rounds)
-    best = min(seconds[STOCK.format(size)] for size in stock_sizes)
-    work = 2 * multiplied(encoder) * sum(lengths)
-    over_half = {}
-    if in_half:
-        best_half = min(seconds[STOCK_HALF.format(size)] for size in stock_sizes)
-        over_half = {"speed_up_over_half": round(best_half / seconds[OURS.format("bfloat16")], 2)}
-    return over_half | {
+    padding = {name: share_of_padding(encoder, run[name]) for name in run if not name.startswith("floor")}
+    seconds = in_turn(run, ROUNDS)
+    best = min(seconds[STOCK.format(size)] for size in STOCK_SIZES)
+    ours = {precision: seconds[OURS.format(precision)] for precision in PRECISIONS}
+    # A token is multiplied with the parameters of the layers.
+    layers = sum(weight.numel() for name, weight in encoder.named_parameters() if "embeddings" not in name)
+    work = 2 * layers * sum(lengths)
+    rates = {name: {"embed_texts": work / ours[name], "product": product_rate(name)} for name in PRECISIONS}
+    return {
         "texts": len(texts),
         "tokens": sum(lengths),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
@@ -97,14 +83,8 @@ def compare(
         "tokens_per_s": {name: round(sum(lengths) / value) for name, value in seconds.items()},
         "least_cosine": {precision: round(value, 7) for precision, value in cosines.items()},
         "padding": {name: round(value, 4) for name, value in padding.items()},
-        "speed_up": {precision: round(best / seconds[OURS.format(precision)], 2) for precision in precisions},
-        "tflops": {
-            precision: {
-                "embed_texts": round(work / seconds[OURS.format(precision)] / 1e12, 4),
-                "product": round(product_rate(encoder.device, precision) / 1e12, 4),
-            }
-            for precision in precisions
-        },
+        "speed_up": {precision: round(best / value, 2) for precision, value in ours.items()},
+        "tflops": {name: {what: round(rate / 1e12, 4) for what, rate in of.items()} for name, of in rates.items()},
     }
 
 
@@ -146,16 +126,10 @@ def bare_forward(encoder: SentenceTransformer, lengths: Sequence[int], precision
     return forward
 
 
-def multiplied(encoder: SentenceTransformer) -> int:
-    """Return how many parameters a token is multiplied with: those of the layers."""
-    return sum(weight.numel() for name, weight in encoder.named_parameters() if "embeddings" not in name)
-
-
-def product_rate(device: torch.device, precision: str) -> float:
+def product_rate(precision: str) -> float:
     """Return the floating-point operations a second of a product of two large matrices."""
-    side, kind = (2048 if device.type == "cpu" else 8192), getattr(torch, precision)
-    # Not of one number: the fewer bits change, the faster a GPU multiplies.
-    matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(device, kind)
+    side = 2048
+    matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(getattr(torch, precision))
     seconds = in_turn({"product": lambda: (matrix @ matrix)[0, 0].item()}, 6)
     return 2 * side**3 / seconds["product"]
 
@@ -167,31 +141,16 @@ def sentences() -> tuple[list[str], str]:
 
         texts = load_task("xquad-r").passages.text
         return texts.sample(TEXTS, random_state=0).tolist(), "XQuAD-R"
-    from random_encoder import random_lengths, random_texts
-
     rng = np.random.default_rng(0)
     return random_texts(random_lengths(60, TEXTS, rng), rng), "random words"
 
 
 def figure(result: Mapping[str, Any], title: str) -> Any:
     """Draw the tokens a second of every contender, and the padding of those that have any."""
-    import matplotlib.pyplot as plt
-
-    rates = result["tokens_per_s"]
-    with plt.rc_context(STYLE):
-        drawn, axis = plt.subplots(figsize=(7.5, 0.5 * len(rates) + 1.2))
-        colours = {"stock": COLOURS[1], "embed": COLOURS[0], "floor": "0.7"}
-        for place, (name, rate) in enumerate(rates.items()):
-            axis.barh(place, rate, color=colours[name[:5]], height=0.65)
-            padding = f", {result['padding'][name]:.0%} padding" if name in result["padding"] else ""
-            axis.text(rate, place, f" {rate:,.0f}{padding}", va="center", fontsize=9)
-        axis.set_yticks(range(len(rates)), list(rates))
-        axis.invert_yaxis()
-        axis.margins(x=0.3)
-        axis.grid(axis="y", visible=False)
-        axis.set_xlabel("tokens a second, padding not counted")
-        axis.set_title(title)
-    return drawn
+    bars, padding = {}, result["padding"]
+    for name, rate in result["tokens_per_s"].items():
+        bars[name] = rate, f"{rate:,.0f}" + (f", {padding[name]:.0%} padding" if name in padding else "")
+    return draw_bars(bars, "embed", "tokens a second, padding not counted", title)
 
 
 def main() -> None:

@@ -10,44 +10,213 @@ contender goes on. A part is a process of its own: if it crashes or hangs, the o
 the seconds of the part's first contender at this size, and `memory_mb` how far allocated memory rose. The GPU is this
 script's alone, so contenders do not take turns.
 
-Needs torch, triton and numpy; loss, encoding and training need transformers and sentence-transformers too. No data is
-needed. The exit code is 1 if ranks, gradients, embeddings or losses do not agree, and 2 if there is no CUDA device.
-`--small` rehearses everything on a CPU in about a minute, with the kernels in Triton's interpreter.
+It needs torch, triton and numpy; loss, encoding and training need transformers and sentence-transformers too. It needs
+no data. The exit code is 1 if ranks, gradients, embeddings or losses do not agree, and 2 if there is no CUDA device.
+`--small` rehearses everything on a CPU in one process, with the kernels in Triton's interpreter.
 """
 
 import argparse
 import copy
+import gc
+import itertools
 import json
 import math
 import os
-import subprocess
+import signal
+import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from gpu_agreement import agreement
 from measuring import machine, show, versions, write_json
-from rows import Part, add_row
 
 from hybridlib.metric import ranks
 
-LIMIT_OF_PART, LIMIT_OF_ALL = 240, 570  # seconds
+LIMIT, LIMIT_OF_PART, LIMIT_OF_ALL = 60, 240, 570  # seconds of a contender at a size, of a part, of everything
+CALLS = 5
 PACKAGES = ("torch", "triton", "numpy", "transformers", "sentence-transformers")
 STEP = 32_768  # passages of one matrix product
 TOKENS, TEMPERATURE = 64, 0.05
+# The types of embeddings, and over how many powers of ten their norms go.
+TYPES = {"float16": 4, "bfloat16": 30, "float32": 30, "float64": 100}
+KINDS = ("ties", "norms")
+ORACLE_NUMBERS = 1 << 28  # float64 numbers that the oracle holds at once
+Size = TypeVar("Size")
+
+
+class Overrun(Exception):
+    """A contender has taken longer than its limit."""
+
+
+class Part:
+    """One subject, whose contenders run on the GPU, or at toy sizes on the CPU.
+
+    Args:
+        name: the rows carry it.
+        path: the file, which exists and may have rows already.
+        small: run on the CPU.
+    """
+
+    def __init__(self, name: str, path: Path, small: bool) -> None:
+        self.name, self.path, self.small, self.limit = name, path, small, LIMIT
+        self.device = torch.device("cpu" if small else "cuda")
+        self._before: dict[str, tuple[int, float]] = {}  # the last size of each contender, and its seconds there
+        self._first: dict[int, float | None] = {}  # seconds of the first contender at each size
+
+    def pick(self, full: Size, small: Size) -> Size:
+        return small if self.small else full
+
+    def timed(self, function: Callable[[], Any]) -> tuple[dict[str, Any], Any]:
+        """Return the seconds and the memory of a call, and the result of the first call."""
+        wait = self.pick(torch.cuda.synchronize, lambda: None)
+
+        def call() -> tuple[float, Any]:
+            wait()
+            begin = time.perf_counter()
+            made = function()
+            wait()
+            return time.perf_counter() - begin, made
+
+        self.pick(torch.cuda.reset_peak_memory_stats, lambda: None)()
+        before = torch.cuda.memory_allocated()  # 0 on the CPU
+        warm_up, made = call()
+        memory, seconds = torch.cuda.max_memory_allocated() - before, []
+        while len(seconds) < self.pick(CALLS, 1) and warm_up + sum(seconds) < self.limit / 4:
+            seconds.append(call()[0])
+        median = statistics.median(seconds or [warm_up])
+        return {"seconds": median, "calls": 1 + len(seconds), "memory_mb": memory / 1e6}, made
+
+    def contend(self, contender: str, size: int, measure: Callable[[], Mapping[str, Any]], growth: int = 1) -> None:
+        """Run a contender within the limit, and keep its row whatever comes of it.
+
+        Args:
+            contender, size: the names of the row.
+            measure: gives the figures of the row.
+            growth: the power of the size that the time grows with.
+        """
+        row: dict[str, Any] = {"part": self.name, "contender": contender, "size": size}
+        add_row(self.path, row | {"skipped": "its part ended before it did"})
+        gc.collect()
+        signal.signal(signal.SIGALRM, self._stop)
+        try:
+            self._check_time(contender, size, growth)
+            signal.setitimer(signal.ITIMER_REAL, self.limit)
+            row |= measure()
+        except Overrun as overrun:
+            row["skipped"] = str(overrun)
+        except Exception as error:
+            row["error"] = f"{type(error).__name__}: {error}"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        ended = not {"skipped", "error"} & row.keys()
+        self._before[contender] = (size, row.get("seconds", 0.0) if ended else math.inf)
+        first = self._first.setdefault(size, row.get("seconds"))
+        if first and "seconds" in row:
+            row["times"] = row["seconds"] / first
+        add_row(self.path, row, in_place=True)
+        print(json.dumps(row), flush=True)
+
+    def _stop(self, *_: Any) -> None:
+        raise Overrun(f"it took more than {self.limit:g} s")
+
+    def _check_time(self, contender: str, size: int, growth: int) -> None:
+        smaller, seconds = self._before.get(contender, (size, 0.0))
+        if seconds == math.inf:
+            raise Overrun(f"it did not end well at {smaller:,}")
+        if seconds * (size / smaller) ** growth > self.limit:
+            raise Overrun(f"it would take some {seconds * (size / smaller) ** growth:,.0f} s")
+
+
+def add_row(path: Path, row: Mapping[str, Any], *, in_place: bool = False) -> None:
+    """Write a row to a file of rows, in place of the last one if asked for."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["rows"] = [*(record["rows"][:-1] if in_place else record["rows"]), row]
+    write_json(path, record)
+
+
+def agreement(part: Part, passages: int) -> None:
+    """Compare ranks with float64's, for every type, kind of vectors and similarity."""
+    number, width = part.pick((150, 768), (3, 64))
+    names = list(itertools.product(TYPES, KINDS, ranks.SIMILARITIES))
+    cases = [((number, passages, width), *of_case) for of_case in names[:: part.pick(1, 5)]]
+    many = part.pick((512, (1 << 31) // 512 + 12_345, 64), (4, 60, 64))  # over 2^31 scores in a chunk
+    cases.append((many, "float16", "norms", "dot"))
+    rng = np.random.default_rng(0)
+    for _ in range(part.pick(30, 2)):  # of all sizes: kernels are compiled anew for multiples of 16, and for 1
+        shape = tuple(int(rng.integers(1, end)) for end in part.pick((300, 3000, 200), (5, 12, 40)))
+        cases.append((shape, *names[rng.integers(len(names))]))
+    for shape, *of_case in cases:
+        name = f"{', '.join(of_case)}, {shape[0]} queries, {shape[2]} dimensions"
+        part.contend(name, shape[1], partial(compared, part.device, shape, *of_case))
+
+
+def compared(device: torch.device, shape: tuple[int, int, int], dtype: str, kind: str, similarity: str) -> dict:
+    """Return how many counts of random pairs are wrong, and of how many."""
+    rng, (number, passages, width) = np.random.default_rng(0), shape
+    generator = torch.Generator(device).manual_seed(0)
+    queries, corpus = (vectors(kind, rows, width, dtype, generator) for rows in (number, passages))
+    pairs = np.column_stack([rng.integers(0, number, 2 * number), rng.integers(0, passages, 2 * number)])
+    languages = rng.integers(0, 3, passages)
+    found = ranks.relevant_ranks(queries, corpus, pairs, languages, similarity=similarity, device=device).above
+    expected = exact_counts(queries, corpus, pairs, languages, similarity)[:, : found.shape[1]]
+    wrong = int((found != expected).sum())
+    return {"agrees": wrong == 0, "wrong": wrong, "of": found.size}
+
+
+def vectors(kind: str, rows: int, width: int, dtype: str, generator: torch.Generator) -> torch.Tensor:
+    """Draw vectors that are hard to rank: of all norms and zeros, or ties and near ties by turns. (rows, width)"""
+    normal = partial(torch.randn, generator=generator, device=generator.device, dtype=torch.float64)
+    wanted, numbers = getattr(torch, dtype), torch.arange(rows, device=generator.device)[:, None]
+    if kind == "norms":
+        sizes = 10 ** (TYPES[dtype] * (torch.sigmoid(2 * normal(rows, 1)) - 0.5))
+        return (normal(rows, width) * sizes * (numbers % 10 > 0)).to(wanted)
+    few = normal(1 + rows // 9, width).to(wanted).double()
+    units = normal(rows, width).round() * torch.finfo(wanted).eps * (numbers % 2)  # in the last place
+    return (few[numbers[:, 0] // 2 % len(few)] * (1 + units)).to(wanted)
+
+
+def exact_counts(
+    queries: torch.Tensor, passages: torch.Tensor, pairs: np.ndarray, languages: np.ndarray, similarity: str
+) -> np.ndarray:
+    """Count by float64 scores in the order of summation that `hybridlib.metric.ranks` defines. (N, 3)"""
+    queries, passages, device = queries.double(), passages.double(), queries.device
+    query, own = torch.from_numpy(pairs).to(device).T  # (N,), (N,)
+    language = torch.from_numpy(languages).to(device)  # (P,)
+    # On a CPU, torch rounds some square roots wrongly.
+    norms = torch.from_numpy(np.sqrt(inner_products(passages, passages).cpu().numpy())).to(device)  # (P,)
+    norms[(norms == 0) | (similarity == "dot")] = 1
+    threshold = (inner_products(queries[query], passages[own]) / norms[own])[:, None]  # (N, 1)
+    above = torch.zeros(len(query), 3, dtype=torch.int64, device=device)
+    step = max(1, ORACLE_NUMBERS // (32 * len(query)))
+    for position in torch.arange(len(passages), device=device).split(step):
+        scores = inner_products(queries[:, None], passages[None, position]) / norms[position]  # (Q, C)
+        score = scores[query]  # (N, C)
+        higher = (score > threshold) | ((score == threshold) & (position < own[:, None]))
+        above.index_add_(1, language[position], (higher & (position != own[:, None])).long())
+    return above.cpu().numpy()
+
+
+def inner_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Add dimension d to sum d % 32, then neighbouring sums until one is left."""
+    sums = torch.zeros(32, dtype=torch.float64, device=left.device)
+    for numbers, others in zip(left.split(32, dim=-1), right.split(32, dim=-1), strict=True):
+        sums = sums + torch.nn.functional.pad(numbers * others, (0, 32 - numbers.shape[-1]))
+    while sums.shape[-1] > 1:
+        sums = sums[..., 0::2] + sums[..., 1::2]
+    return sums[..., 0]
 
 
 def metric(part: Part, size: int) -> None:
     """Time exact ranks of 1,024 queries beside the product of matrices that they need, and torch's best 100."""
     number, width = part.pick((1024, 768), (4, 64))
     queries, passages, own = corpus(part.device, number, size, width)
-    counts: list[np.ndarray] = []  # the first, with which the others agree
+    counts: list[np.ndarray] = []  # the others must agree with the first
 
     def multiply(dtype: str, most: int) -> dict[str, Any]:
         given = queries.to(getattr(torch, dtype)), passages.to(getattr(torch, dtype))
@@ -76,11 +245,10 @@ def corpus(device: torch.device, number: int, size: int, width: int) -> tuple[to
         piece.copy_(normal(piece.shape))
     rng = np.random.default_rng(2)
     own = rng.choice(size, number, replace=False)
-    # Cosines are spread by 1 / sqrt(D); from 3.3 to 5.2 times that are the best few thousand of millions.
+    # Cosines are spread by 1 / sqrt(D); 3.3 to 5.2 times that is the range of the best few thousand of millions.
     cosine = torch.from_numpy(rng.uniform(3.3, 5.2, (number, 1)) / math.sqrt(width)).to(device)
-    queries, noise = (normal((number, width)).double() for _ in range(2))
-    passages[torch.from_numpy(own).to(device)] = (cosine * queries + (1 - cosine**2).sqrt() * noise).half()
-    return queries.half(), passages, own
+    noise = (1 / cosine**2 - 1).sqrt() * normal((number, width))
+    return (passages[torch.from_numpy(own).to(device)] + noise).half(), passages, own
 
 
 def product(queries: torch.Tensor, passages: torch.Tensor, most: int) -> torch.Tensor:
@@ -126,39 +294,30 @@ def random_xlm_r(part: Part) -> Any:
     from random_encoder import random_encoder
 
     torch.manual_seed(0)
-    layers, dimensions, vocabulary = part.pick((12, 768, 250_002), (1, 24, 1_002))
-    with tempfile.TemporaryDirectory() as folder:
-        return random_encoder(folder, layers=layers, dimensions=dimensions, vocabulary=vocabulary).to(part.device)
+    return random_encoder(*part.pick((12, 768, 250_002), (1, 24, 1_002))).to(part.device)
 
 
 def encoding(part: Part, number: int) -> None:
-    """Time `embed_texts` beside sentence-transformers' `encode`, and a forward pass over as many tokens."""
-    from encoding import NEAREST, bare_forward, least_cosine
+    """Time the contenders of `benchmarks/encoding.py`, and stock `encode` with weights in bfloat16."""
+    from encoding import NEAREST, contenders, least_cosine
     from random_encoder import random_lengths, random_texts
-
-    from hybridlib.encoder.embed import embed_texts
 
     encoder, rng = random_xlm_r(part), np.random.default_rng(0)
     lengths = random_lengths(60, number, rng)
     texts = random_texts(lengths, rng)
+    run = contenders(encoder, texts, lengths.tolist(), stock_sizes=(32, 128))
+    halved = partial(copy.deepcopy(encoder).bfloat16().encode_document, texts, show_progress_bar=False)
+    run["stock encode in bfloat16, 128 texts"] = partial(halved, batch_size=128)
 
-    def stock(model: Any, size: int) -> dict[str, Any]:
-        return part.timed(partial(model.encode_document, texts, batch_size=size, show_progress_bar=False))[0]
+    def one(name: str) -> dict[str, Any]:
+        figures, made = part.timed(run[name])
+        if name.startswith("embed_texts"):
+            nearest = least_cosine(made[:100], encoder.encode_document(texts[:100], show_progress_bar=False))
+            figures |= {"least_cosine": nearest} | ({"agrees": nearest > NEAREST} if "float32" in name else {})
+        return figures
 
-    def ours(precision: str) -> dict[str, Any]:
-        figures, made = part.timed(partial(embed_texts, encoder, texts, precision=precision))
-        cosine = least_cosine(made[:100], encoder.encode_document(texts[:100], show_progress_bar=False))
-        judged = {"agrees": cosine > NEAREST} if precision == "float32" else {}
-        return figures | judged | {"least_cosine": cosine}
-
-    for size in (32, 128):
-        part.contend(f"stock encode, {size} texts", number, partial(stock, encoder, size))
-    halved = copy.deepcopy(encoder).bfloat16()
-    part.contend("stock encode in bfloat16, 128 texts", number, partial(stock, halved, 128))
-    for precision in ("float32", "bfloat16"):
-        part.contend(f"embed_texts, {precision}", number, partial(ours, precision))
-    forward = bare_forward(encoder, lengths.tolist(), "bfloat16")
-    part.contend("bare forward pass, bfloat16", number, lambda: part.timed(forward)[0])
+    for name in run:
+        part.contend(name, number, partial(one, name))
 
 
 def training(part: Part, pairs: int) -> None:
@@ -170,16 +329,16 @@ def training(part: Part, pairs: int) -> None:
 
     encoder, rng = random_xlm_r(part), np.random.default_rng(0)
     stock = MultipleNegativesRankingLoss(encoder, scale=1 / TEMPERATURE)
-    columns = [encoder.preprocess(random_texts([TOKENS] * pairs, rng)) for _ in range(2)]
+    made = [encoder.preprocess(random_texts([TOKENS] * pairs, rng)) for _ in range(2)]
+    columns = [{name: column[name].to(part.device) for name in ("input_ids", "attention_mask")} for column in made]
 
     def value(loss: Any) -> torch.Tensor:
-        kept = ("input_ids", "attention_mask")
-        return loss([{name: column[name].to(part.device) for name in kept} for column in columns], None)
+        return loss([dict(column) for column in columns], None)  # copies, because the encoder adds to them
 
     def step(loss: Any, optimizer: torch.optim.Optimizer) -> None:
         with torch.autocast(part.device.type, torch.bfloat16):
-            made = value(loss)
-        made.backward()
+            found = value(loss)
+        found.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -198,39 +357,39 @@ def training(part: Part, pairs: int) -> None:
 # Each part and its sizes, on a GPU and in a rehearsal: passages, pairs or texts.
 PARTS: dict[str, tuple[Callable[[Part, int], None], tuple[int, ...], tuple[int, ...]]] = {
     "agreement": (agreement, (20_000,), (12,)),
-    "metric": (metric, (1_000_000, 8_000_000), (150, 300)),
+    "metric": (metric, (1_000_000, 8_000_000), (150,)),
     "loss": (loss, (1_024, 8_192, 32_768), (64, 128)),
-    "encoding": (encoding, (500, 2_000, 6_000), (12, 24)),
+    "encoding": (encoding, (500, 2_000, 6_000), (12,)),
     "training": (training, (32, 100), (4,)),
 }
 
 
-def run_alone(name: str, path: Path, small: bool) -> None:
-    """Run a part in this process, at growing sizes."""
+def run_parts(names: Sequence[str], path: Path, small: bool) -> None:
+    """Run parts at growing sizes; for a process of its own."""
     if small:
+        torch.set_num_threads(1)
         ranks.has_kernels = lambda device: True  # in the interpreter
-        # torch takes MKL's square roots on a CPU, some of which are off by the last bit; those of a GPU are not.
-        torch.Tensor.sqrt = lambda self: torch.from_numpy(np.sqrt(self.numpy()))
-    part, (run, sizes, toys) = Part(name, path, small), PARTS[name]
-    for size in part.pick(sizes, toys):
-        run(part, size)
-
-
-def run_all(names: Sequence[str], path: Path, small: bool) -> list[dict[str, Any]]:
-    """Run each part in a process, and return all rows."""
-    device = "CPU" if small else torch.cuda.get_device_name()
-    write_json(path, {"device": device, "machine": machine(), "versions": versions(*PACKAGES), "rows": []})
-    environment, end = os.environ | ({"TRITON_INTERPRET": "1"} if small else {}), time.monotonic() + LIMIT_OF_ALL
     for name in names:
-        command = [sys.executable, __file__, "--alone", "--only", name, "--output", str(path), *["--small"] * small]
+        part, (run, sizes, toys) = Part(name, path, small), PARTS[name]
+        for size in part.pick(sizes, toys):
+            run(part, size)
+
+
+def run_all(groups: Sequence[Sequence[str]], path: Path, small: bool) -> list[dict[str, Any]]:
+    """Run each group of parts in a process, which ends when its time is over, and return all rows."""
+    end = time.monotonic() + LIMIT_OF_ALL
+    for names in groups:
+        process = get_context("spawn").Process(target=run_parts, args=(names, path, small), daemon=True)
+        process.start()
         seconds = max(1.0, min(LIMIT_OF_PART, end - time.monotonic()))
-        try:
-            code = subprocess.run(command, env=environment, timeout=seconds, check=False).returncode
-            ended = f"ended with exit code {code}" if code else ""
-        except subprocess.TimeoutExpired:
+        process.join(seconds)
+        ended = f"ended with exit code {process.exitcode}" if process.exitcode else ""
+        if process.is_alive():
+            process.kill()
+            process.join()
             ended = f"ended after {seconds:.0f} s"
         if ended:
-            add_row(path, {"part": name, "contender": "the part itself", "size": 0, "error": ended})
+            add_row(path, {"part": ", ".join(names), "contender": "the part itself", "size": 0, "error": ended})
     return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
@@ -239,15 +398,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="the parts to run")
     parser.add_argument("--small", action="store_true", help="rehearse on a CPU")
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # the part runs in this process
     given = parser.parse_args(arguments)
     if not given.small and not torch.cuda.is_available():
         print("no CUDA device: there is nothing to measure; --small rehearses on a CPU")
         return 2
-    if given.alone:
-        run_alone(given.only[0], given.output, given.small)
-        return 0
-    rows, columns = run_all(given.only, given.output, given.small), ("part", "contender", "size", "seconds", "times")
+    if given.small:
+        os.environ["TRITON_INTERPRET"] = "1"
+    device = "CPU" if given.small else torch.cuda.get_device_name()
+    write_json(given.output, {"device": device, "machine": machine(), "versions": versions(*PACKAGES), "rows": []})
+    groups = [given.only] if given.small else [[name] for name in given.only]
+    rows, columns = run_all(groups, given.output, given.small), ("part", "contender", "size", "seconds", "times")
     if timed := [[row[column] for column in columns] for row in rows if "seconds" in row]:
         show(columns, timed)
     wrong = [row for row in rows if not row.get("agrees", row["part"] != "agreement")]

@@ -2,24 +2,24 @@
 
     python benchmarks/growth.py
 
-The exact ranks of the relevant passage of each of 256 questions, in a corpus of unit vectors of 384 dimensions in
-float32. It is made from a seed in chunks of 8,192, which are counted one after the other by `RankCounter.update`: the
-smallest corpus is then larger than a chunk. Beside it:
+`RankCounter` computes the exact rank of the relevant passage of each of 256 questions. The corpus is unit vectors of
+384 dimensions in float32. It is made from a seed in chunks of 8,192, which are counted one after the other; the
+smallest corpus is larger than a chunk. Beside it are timed:
 
 - the floor, the float32 product of the questions with the same chunks, by numpy, into a matrix that is there;
 - peers (`benchmarks/peers.py`), which have the whole corpus given and report on 8 of the questions; their time is
-  multiplied by 32. Each goes on to the next size as long as that would take it, by its growth so far, no more than 20
-  seconds and 4,000 MB.
+  multiplied by 32. Each goes on to the next size if that will take no more than 20 seconds and 4,000 MB, in proportion
+  to the last size.
 
-Ranks are compared with float64 scores first, and what the peers report with the ranks, at the smallest size.
+First, at the smallest size, ranks are compared with float64 scores, and the peers' values with the ranks.
 
-Time is of what contenders do: not of making the corpus, nor ids or judgements. Ours and the floor take turns, chunk by
-chunk. The median of three passes over the corpus counts, or the one where it takes over two seconds. Memory is how far
-the resident memory of a process of its own rises at most above what it was with all that the contender is given: one
-chunk for ours and the floor, the whole corpus for peers. That of peers is for 8 questions. Linux only; three minutes.
+The time to make the corpus, ids and judgements does not count. Ours and the floor take turns, chunk by chunk. The
+median of three passes over the corpus counts, or the first one if it takes over two seconds. Memory is how far the
+resident memory of a process of its own rises at most above what it was with all that the contender is given: one chunk
+for ours and the floor, the whole corpus for peers. For peers it is the memory for 8 questions. It runs on Linux only,
+in three minutes.
 """
 
-import argparse
 import functools
 import itertools
 import statistics
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
-from peers import MEASURES, PEERS, Pool, with_exact_scores
+from peers import MEASURES, PEERS, Pool, check_peer, with_exact_scores
 
 from hybridlib.metric.measures import Rankings, parse_measure
 from hybridlib.metric.ranks import RankCounter
@@ -42,12 +42,11 @@ QUERIES, OF_PEERS = 256, 8
 ROUNDS, LONG = 3, 2  # seconds, of which one round is enough
 MOST_SECONDS, MOST_MEGABYTES = 20, 4_000
 OURS, FLOOR = "hybridlib (RankCounter)", "bare float32 product"
-Contender = Callable[[int, np.ndarray], Any]  # is given where a chunk begins, and its passages
+Contender = Callable[[int, np.ndarray], Any]  # its arguments: where a chunk begins, and its passages
 CONTENDERS = (OURS, FLOOR, "faiss full depth + pytrec_eval", "sentence-transformers")
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     on = machine()
     difference = in_own_process(check)
     print(f"ranks equal those of float64 scores; largest difference of a peer's value: {difference:.1e}\n", flush=True)
@@ -89,7 +88,7 @@ def rows_of_peer(name: str) -> list[dict[str, Any]]:
 
 
 def chunks(size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield where each chunk begins, and its passages, which the next ones overwrite: one chunk is in memory.
+    """Yield where each chunk begins, and its passages. One chunk is in memory: the next one overwrites it.
 
     A larger corpus begins with a smaller one.
     """
@@ -126,7 +125,7 @@ def check() -> float:
     """Return the largest difference of a peer's value from ours at the smallest size; for a process of its own.
 
     Raises:
-        ArithmeticError: ranks are not those of float64 scores, or a peer's value differs by 1e-6 or more.
+        ArithmeticError: ranks are not those of float64 scores, or `check_peer` raises it.
     """
     size, counter = SIZES[0], counter_of()
     for start, passages in chunks(size):
@@ -141,13 +140,8 @@ def check() -> float:
         raise ArithmeticError(f"{(ranks != expected).sum()} of {QUERIES} ranks are not those of float64 scores")
     rankings = Rankings(np.arange(OF_PEERS), ranks[:OF_PEERS], np.ones(OF_PEERS))
     ours = np.stack([parse_measure(name)(rankings) for name in MEASURES], axis=1)
-    exact, largest = with_exact_scores(replace(pool_of(size), passages=unit)), 0.0
-    for peer in CONTENDERS[2:]:
-        theirs = PEERS[peer](exact)()
-        largest = max(largest, float(np.abs(theirs - (ours if theirs.ndim == 2 else ours.mean(axis=0))).max()))
-        if not largest < 1e-6:
-            raise ArithmeticError(f"{peer} differs by {largest:.1e} from exact ranks")
-    return largest
+    exact = with_exact_scores(replace(pool_of(size), passages=unit))
+    return max(check_peer(peer, [exact], [ours]) for peer in CONTENDERS[2:])
 
 
 def counting() -> Contender:
@@ -163,7 +157,7 @@ def multiplying() -> Contender:
 def ours_and_floor(size: int) -> list[dict[str, Any]]:
     """Return the rows of both at one size; for a process of its own."""
     begins = {OURS: counting, FLOOR: multiplying}
-    for start, passages in chunks(CHUNK):  # what is compiled, or made at first use, is there
+    for start, passages in chunks(CHUNK):  # so that all is compiled, or made at first use
         for begin in begins.values():
             begin()(start, passages)
     megabytes = {name: memory_of(begin, size) for name, begin in begins.items()}
@@ -175,7 +169,7 @@ def ours_and_floor(size: int) -> list[dict[str, Any]]:
 
 def memory_of(begin: Callable[[], Contender], size: int) -> float:
     corpus = chunks(size)
-    first = next(corpus)  # a chunk is given
+    first = next(corpus)  # given to the contender, so not counted
     with PeakMemory() as peak:
         contender = begin()
         for start, passages in itertools.chain([first], corpus):
@@ -198,10 +192,7 @@ def seconds_of_a_pass(begins: Mapping[str, Callable[[], Contender]], size: int) 
 
 
 def corpus_of(size: int) -> np.ndarray:
-    corpus = np.empty((size, DIMENSIONS), dtype=np.float32)
-    for start, passages in chunks(size):
-        corpus[start : start + len(passages)] = passages
-    return corpus
+    return np.concatenate([passages.copy() for _, passages in chunks(size)])
 
 
 def pool_of(size: int) -> Pool:
@@ -212,7 +203,7 @@ def pool_of(size: int) -> Pool:
 
 def peer_at(name: str, size: int) -> tuple[float, float]:
     """Return the seconds of a peer for all questions, and MB for those it reports on; for a process of its own."""
-    PEERS[name](pool_of(SIZES[0]))()  # code is in memory
+    PEERS[name](pool_of(SIZES[0]))()  # so that its code is in memory
     report = PEERS[name](pool_of(size))
     times: list[float] = []
     with PeakMemory() as peak:

@@ -2,29 +2,30 @@
 
     python benchmarks/loss.py
 
-Forward and backward, to the gradients by the embeddings; no encoder. B pairs of random embeddings, D = 384 as MiniLM's:
-two views z + a n and z + a n' of normal vectors, whose cosine is about c = 1 / (1 + a^2), while that of rivals is
-normal with variance 1/D. At a temperature t the loss is so about log(1 + (B - 1) exp(1 / (2 D t^2) - c / t)), and c,
-hence a, is solved for the loss wanted: 0.002, as late in training, or 1. Contenders, at t = 0.05:
+A pass goes forward and backward, to the gradients by the embeddings; there is no encoder. It is given B pairs of random
+embeddings, with D = 384 dimensions as MiniLM has. A pair is two views z + a n and z + a n' of normal vectors. Their
+cosine is about c = 1 / (1 + a^2); that of rivals is normal with variance 1/D. At a temperature t the loss is so about
+log(1 + (B - 1) exp(1 / (2 D t^2) - c / t)). This is solved for c, and hence a, to give the loss that is wanted: 0.002,
+as late in training, or 1. These are the contenders, at t = 0.05:
 
 - *plain*: `F.cross_entropy(F.normalize(q) @ F.normalize(p).T / t, arange)`, what everybody writes;
 - *st*: `MultipleNegativesRankingLoss` of sentence-transformers, by its `compute_loss_from_embeddings`;
 - *st cached*: its `CachedMultipleNegativesRankingLoss`, by its `calculate_loss`, in its own mini batches of 32;
 - *ours*: `hybridlib.loss.InfoNCE`, and *ours cached* with the same mini batches of 32.
 
-Columns:
+The table has these columns:
 
-- *seconds*: median of the rounds at both losses, in which all take turns, and of the run whose memory is measured; at
-  B = 32,768 that run alone.
+- *seconds*: the median of the rounds at both losses, in which all take turns, and of the run whose memory is measured;
+  at B = 32,768 the time of that run alone.
 - *memory*: how far the resident memory of a process of its own rises above what it was with the embeddings, in MB
   (10^6 bytes). It holds the gradients.
-- *error*: norm of the difference from float64's gradients over their norm. At B = 32,768 of 1,024 queries only, at the
-  loss of 0.002 only.
+- *error*: the norm of the difference from float64's gradients over their norm. At B = 32,768 it is taken of 1,024
+  queries only, at the loss of 0.002 only.
 
-A contender that would need more memory than there is, or more than a minute, at the largest batch, going by 16
-times what it took at a quarter of it, is left out and the record says so. Losses and gradients are compared before any
-time counts. Linux only; about five minutes on two quiet cores, and 18 GB for *plain* at the largest batch. It prints a
-table and writes `benchmarks/loss.json` and `benchmarks/loss.png`.
+At the largest batch, a contender is expected to take 16 times what it took at a quarter of it. If this is more memory
+than there is, or more than a minute, it is left out and the record says so. Losses and gradients are compared before
+any time counts. It runs on Linux only, takes about five minutes on two quiet cores, and *plain* needs 18 GB at the
+largest batch. It prints a table and writes `benchmarks/loss.json` and `benchmarks/loss.png`.
 """
 
 import math
@@ -32,11 +33,10 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import PeakMemory, draw_lines, in_own_process, in_turn, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, in_turn, keep, machine, memory_bytes, show, versions
 from sentence_transformers.sentence_transformer import losses
 from torch import Tensor
 from torch.nn import functional as F
@@ -80,12 +80,8 @@ def st_cached(queries: Parts, passages: Parts) -> Tensor:
     return loss.calculate_loss([queries, passages], with_backward=True)
 
 
-def ours(queries: Parts, passages: Parts) -> Tensor:
-    return InfoNCE(NO_MODEL, TEMPERATURE).calculate_loss([queries, passages], with_backward=True)
-
-
-def ours_cached(queries: Parts, passages: Parts) -> Tensor:
-    loss = InfoNCE(NO_MODEL, TEMPERATURE, mini_batch_size=MINI_BATCH)
+def ours(queries: Parts, passages: Parts, mini_batch_size: int | None = None) -> Tensor:
+    loss = InfoNCE(NO_MODEL, TEMPERATURE, mini_batch_size=mini_batch_size)
     return loss.calculate_loss([queries, passages], with_backward=True)
 
 
@@ -94,7 +90,7 @@ CONTENDERS: dict[str, Callable[[Parts, Parts], Tensor]] = {
     "st": st,
     "st cached": st_cached,
     "ours": ours,
-    "ours cached": ours_cached,
+    "ours cached": partial(ours, mini_batch_size=MINI_BATCH),
 }
 
 
@@ -126,7 +122,7 @@ def gradients(columns: list[Parts], rows: int | None = None) -> Tensor:
 
 
 def in_double(queries: Tensor, passages: Tensor, rows: int | None = None) -> tuple[float, Tensor]:
-    """Return the mean loss and the gradients in float64, a tile at a time; or those of the first queries alone."""
+    """Return the mean loss and the gradients in float64, a tile at a time, or those of the first queries alone."""
     leaves = [view.double().requires_grad_() for view in (queries, passages)]
     units = [F.normalize(leaf) for leaf in leaves]
     q, p = (unit.detach() for unit in units)
@@ -161,7 +157,7 @@ def checked(name: str, loss: float, found: Tensor, expected: tuple[float, Tensor
 
 def alone(name: str, pairs: int) -> dict[str, Any]:
     """Measure seconds and memory of one run; for a process of its own."""
-    run(name, *embeddings(64, SMALL))  # what is loaded at the first call is not counted
+    run(name, *embeddings(64, SMALL))  # loads what a first call loads, which is not counted
     views = embeddings(pairs, SMALL)
     with PeakMemory() as peak:
         begin = time.perf_counter()
@@ -173,11 +169,6 @@ def alone(name: str, pairs: int) -> dict[str, Any]:
         "loss": float(loss),
         "gradients": gradients(columns, SAMPLE).numpy(),
     }
-
-
-def available_mb() -> float:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("MemAvailable:"))
 
 
 def small_batches(pairs: int) -> list[dict[str, Any]]:
@@ -195,12 +186,7 @@ def small_batches(pairs: int) -> list[dict[str, Any]]:
         by_itself = in_own_process(alone, name, pairs)
         seconds = statistics.median([by_itself["seconds"], *(turn[name] for turn in times)])
         row |= {"seconds": seconds, "memory_mb": by_itself["memory_mb"], "loss": by_itself["loss"]}
-        tell(row)
     return list(rows.values())
-
-
-def tell(row: dict[str, Any]) -> None:
-    print("{pairs:,} {contender}: {seconds:.3g} s, {memory_mb:,.0f} MB, error {error:.1e}".format(**row), flush=True)
 
 
 def large_batch(pairs: int, before: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -211,18 +197,16 @@ def large_batch(pairs: int, before: list[dict[str, Any]]) -> tuple[list[dict[str
     for row in before:
         name, growth = row["contender"], (pairs / row["pairs"]) ** 2
         memory, seconds = growth * row["memory_mb"], growth * row["seconds"]
-        if not name.endswith("cached") and memory > 0.95 * available_mb():
+        if not name.endswith("cached") and memory > 0.95 * memory_bytes("MemAvailable", "/proc/meminfo") / 1e6:
             left_out[name] = f"would need some {memory:,.0f} MB"
         if seconds > LIMIT_OF_SECONDS:
             left_out[name] = f"would take some {seconds:,.0f} s"
         if name in left_out:
-            print(f"{pairs:,} {name}: left out, {left_out[name]}")
             continue
         found = in_own_process(alone, name, pairs)
-        expected = (rows[0]["loss"] if rows else found["loss"], exact)  # float64 did but a sample of the queries
+        expected = (rows[0]["loss"] if rows else found["loss"], exact)  # float64 has the loss of a sample alone
         error = checked(name, found["loss"], torch.from_numpy(found.pop("gradients")), expected)
         rows.append({"pairs": pairs, "contender": name, "error": error} | found)
-        tell(rows[-1])
     return rows, left_out
 
 

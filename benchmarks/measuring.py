@@ -28,7 +28,7 @@ def in_turn(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[st
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
-            gc.collect()  # the garbage of one is not to be another's time
+            gc.collect()  # so that the garbage of one does not take another's time
             begin = time.perf_counter()
             contender()
             seconds[name].append(time.perf_counter() - begin)
@@ -42,7 +42,7 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class PeakMemory:
-    """How far the resident memory of this process rises at most above where it was, in MB (10^6 bytes). Linux only.
+    """The largest rise of this process's resident memory above where it was, in MB (10^6 bytes); on Linux only.
 
     >>> with PeakMemory() as peak:
     ...     block = bytearray(50_000_000)
@@ -54,18 +54,18 @@ class PeakMemory:
 
     def __enter__(self) -> "PeakMemory":
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not there to be taken again, uncounted
+        ctypes.CDLL(None).malloc_trim(0)  # so that memory freed before is not taken again, uncounted
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-        self._before = resident_bytes("VmRSS")
+        self._before = memory_bytes("VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.megabytes = (resident_bytes("VmHWM") - self._before) / 1e6
+        self.megabytes = (memory_bytes("VmHWM") - self._before) / 1e6
 
 
-def resident_bytes(field: str) -> int:
-    """Return a field of /proc/self/status, such as `VmHWM`, the most memory that this process has held."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+def memory_bytes(field: str, file: str = "/proc/self/status") -> int:
+    """Return a field of this process, such as `VmHWM`, the most memory that it has held; or one of /proc/meminfo."""
+    (line,) = (line for line in Path(file).read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 
@@ -127,7 +127,7 @@ def keep(script: str, record: Mapping[str, Any], figure: Any = None) -> None:
 
     Args:
         script: the script's `__file__`.
-        record: what it measured, with the machine and the versions.
+        record: its measurements, with the machine and the versions.
         figure: a matplotlib figure.
     """
     path = Path(script)
@@ -151,7 +151,7 @@ def draw_lines(
     """Draw a panel for each thing that was measured, and in it a line for each contender, on logarithmic axes.
 
     Args:
-        rows: what was measured.
+        rows: the measurements.
         x: the column of the horizontal axis.
         panels: the columns of the vertical axes, and their titles.
         contender: the column that names the contender.
@@ -162,7 +162,7 @@ def draw_lines(
     Returns:
         The figure, with a legend below.
     """
-    from matplotlib import rc_context  # a machine without it measures, too
+    from matplotlib import rc_context  # so that a machine without it can measure, too
     from matplotlib.figure import Figure
 
     looks = COLOURS[: len(labels)], MARKERS[: len(labels)]
@@ -176,4 +176,25 @@ def draw_lines(
                 panel.plot(*zip(*line, strict=True), **look, markersize=5, label=label)
             panel.set(xscale="log", yscale="log", title=title, xlabel=x)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def draw_bars(bars: Mapping[str, tuple[float, str]], ours: str, xlabel: str, title: str) -> Any:
+    """Draw a bar for each contender, with a text at its end; those whose names begin with `ours` stand out."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 0.45 * len(bars) + 1.2))
+        axes = figure.subplots()
+        for place, (name, (value, text)) in enumerate(bars.items()):
+            colour, weight = (COLOURS[0], "bold") if name.startswith(ours) else ("0.72", "normal")
+            axes.barh(place, value, color=colour, height=0.66)
+            axes.text(value, place, f" {text}", va="center", fontsize=9, fontweight=weight)
+        axes.set_yticks(range(len(bars)), list(bars))
+        axes.invert_yaxis()
+        axes.margins(x=0.4)
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlabel=xlabel, title=title)
     return figure

@@ -9,13 +9,13 @@ once made), or random ones with the same counts where the data is absent or `--r
 The floor is the float32 product of all questions with all passages, by numpy or by torch, whichever is faster. The
 peers (`benchmarks/peers.py` has how each is asked) report average precision at full depth, nDCG at 10 and recall at 1,
 10 and 100 in the same 12 pools. They are far too slow for all questions, so each is timed on every 200th, and its time
-multiplied. What that does to it is measured too: *doubling* is how many times as long it takes for the sample as for
-half of it, 2 if its time is proportional to the questions. What it spends once a pool is multiplied as well: of the
-time given, that is the share 2 / doubling - 1.
+multiplied. *Doubling* tells how fair this is: it is how many times as long the sample takes as half of it, and is 2 if
+the time is proportional to the questions. Time that is spent once a pool is multiplied as well; it is the share
+2 / doubling - 1 of the time given.
 
-Contenders take turns; the median of five counts. Nothing is timed before every value that a peer gives for the sample
-agrees with ours to 1e-6, on exact scores (`peers.with_exact_scores`): those of float32 rank near ties either way.
-Two minutes on two cores, once the embeddings are made.
+Contenders take turns; the median of five counts. Before anything is timed, every value that a peer gives for the sample
+must agree with ours to 1e-6. For this it is given exact scores (`peers.with_exact_scores`), because float32 ranks near
+ties either way. It takes two minutes on two cores, once the embeddings are made.
 """
 
 import argparse
@@ -24,22 +24,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from measuring import in_turn, keep, machine, minilm_folder, show, versions
-from peers import MEASURES, PACKAGES, PEERS, Pool, with_exact_scores
+from measuring import draw_bars, in_turn, keep, machine, minilm_folder, show, versions
+from peers import MEASURES, PACKAGES, PEERS, Pool, check_peer, with_exact_scores
 
 import hybridlib as hl
 from hybridlib.encoder.embed import embed_texts
 from hybridlib.evaluation.evaluate import ALL_LANGUAGES
 from hybridlib.paths import project_root, replacing
-from hybridlib.study.report.style import COLOURS, STYLE
 
 ROUNDS = 5
 EVERY = 200
-AGREEMENT = 1e-6
 PRODUCTS = {"numpy": "bare float32 product (numpy)", "torch": "bare float32 product (torch)"}
 RANKS = "exact ranks (relevant_ranks)"
 REPORT = "the whole report (evaluate_embeddings)"
@@ -95,41 +92,31 @@ def pools_of(task: hl.RetrievalTask, queries: np.ndarray, passages: np.ndarray, 
     return pools
 
 
-def first_questions(pool: Pool, count: int) -> Pool:
-    return replace(pool, queries=pool.queries[:count], relevant=pool.relevant[:count])
-
-
 def check_agreement(pools: Mapping[str, Pool], results: pd.DataFrame, ids: pd.Series) -> dict[str, float]:
     """Return the largest difference of each peer's values from ours, over all questions, measures and pools.
 
     Args:
         pools: of the sampled questions, in float64.
-        results: ours, of all questions.
-        ids: of the sampled questions.
+        results: our values of all questions.
+        ids: the ids of the sampled questions.
 
     Raises:
-        ArithmeticError: there is one above `AGREEMENT`.
+        ArithmeticError: one is `peers.AGREEMENT` or more.
     """
     ours = results[results.query_id.isin(ids) & results.measure.isin(MEASURES)]
     table = ours.astype({"passage_language": str, "measure": str}).pivot_table(
         values="value", index="query_id", columns=["passage_language", "measure"], observed=True
     )
-    exact = {name: with_exact_scores(pool) for name, pool in pools.items()}
-    differences = {}
-    for label, peer in PEERS.items():
-        largest = 0.0
-        for name, pool in exact.items():
-            values, theirs = table.loc[ids, name][list(MEASURES)].to_numpy(), peer(pool)()
-            largest = max(largest, np.abs(theirs - (values if theirs.ndim == 2 else values.mean(axis=0))).max())
-        if not largest < AGREEMENT:  # not a number is none either
-            raise ArithmeticError(f"{label} differs by {largest:.1e} from exact ranks; expected less than {AGREEMENT}")
-        differences[label] = float(largest)
-        print(f"{label}: agrees to {largest:.1e}", flush=True)
+    values = [table.loc[ids, name][list(MEASURES)].to_numpy() for name in pools]
+    exact, differences = [with_exact_scores(pool) for pool in pools.values()], {}
+    for peer in PEERS:
+        differences[peer] = check_peer(peer, exact, values)
+        print(f"{peer}: agrees to {differences[peer]:.1e}", flush=True)
     return differences
 
 
 def ours_and_floor(queries: np.ndarray, passages: np.ndarray, task: hl.RetrievalTask) -> dict[str, Callable[[], Any]]:
-    # Into a matrix that is there: a new one would cost as much again, for the pages of memory.
+    # The matrix is there already: a new one would cost as much again, for the pages of memory.
     scores = np.zeros((len(queries), len(passages)), dtype=np.float32)
     q, d, out = (torch.from_numpy(array) for array in (queries, passages, scores))
     return {
@@ -142,11 +129,12 @@ def ours_and_floor(queries: np.ndarray, passages: np.ndarray, task: hl.Retrieval
 
 def peers_on(pools: Mapping[str, Pool], questions: int) -> dict[str, Callable[[], Any]]:
     """Return each peer's reports on all pools, from float32 embeddings, of all the questions and of half of them."""
-    half = {name: first_questions(pool, questions // 2) for name, pool in pools.items()}
-    contenders = {}
+    half, contenders = {}, {}
+    for name, pool in pools.items():
+        half[name] = replace(pool, queries=pool.queries[: questions // 2], relevant=pool.relevant[: questions // 2])
     for peer in PEERS:
         contenders |= {peer: on_all(peer, pools), f"{peer}, half": on_all(peer, half)}
-        contenders[f"{peer}, half"]()  # what is compiled for it is compiled; for the whole sample it has been
+        contenders[f"{peer}, half"]()  # so that all is compiled for half, as it is for the whole sample
     return contenders
 
 
@@ -155,28 +143,19 @@ def on_all(peer: str, pools: Mapping[str, Pool]) -> Callable[[], Any]:
     return lambda: [report() for report in reports]
 
 
-def draw(seconds: Mapping[str, float], subtitle: str) -> plt.Figure:
+def draw(seconds: Mapping[str, float], title: str) -> Any:
     """Draw bars of seconds on a logarithmic scale, the floor as a line, and at each bar how many times ours it is."""
     floor, report = min(seconds[label] for label in PRODUCTS.values()), seconds[REPORT]
-    shown = {"hybridlib: exact ranks": seconds[RANKS], "hybridlib: the whole report": report}
-    shown |= {f"{peer} *": seconds[peer] for peer in sorted(PEERS, key=seconds.__getitem__)}
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(8, 3.4))
-        ours = [name.startswith("hybridlib") for name in shown]
-        colours = [COLOURS[0] if mine else "0.72" for mine in ours]
-        left = floor / 3
-        axes.barh(range(len(shown)), [s - left for s in shown.values()], left=left, color=colours, height=0.68)
-        for row, (mine, value) in enumerate(zip(ours, shown.values(), strict=True)):
-            times = f"{value:.2f} s" if mine else f"{value:,.0f} s, {value / report:,.0f} times ours"
-            axes.text(value * 1.12, row, times, va="center", fontweight="bold" if mine else "normal")
-        axes.axvline(floor, color="black", linestyle="--", linewidth=1)
-        axes.text(floor, -0.62, f"a bare matrix product, {floor:.2f} s ", ha="center", va="bottom", fontsize=9)
-        axes.set(xscale="log", xlim=(left, max(shown.values()) * 20), ylim=(len(shown) - 0.4, -0.6))
-        axes.set_yticks(range(len(shown)), list(shown))
-        axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("seconds (logarithmic)          * timed on every 200th question, and multiplied")
-        axes.set_title(f"{subtitle}\n", fontsize=10)
+    bars = {"hybridlib: exact ranks": (seconds[RANKS], f"{seconds[RANKS]:.2f} s")}
+    bars["hybridlib: the whole report"] = report, f"{report:.2f} s"
+    for peer in sorted(PEERS, key=seconds.__getitem__):
+        bars[f"{peer} *"] = seconds[peer], f"{seconds[peer]:,.0f} s, {seconds[peer] / report:,.0f} times ours"
+    xlabel = "seconds (logarithmic)          * timed on every 200th question, and multiplied"
+    figure = draw_bars(bars, "hybridlib", xlabel, f"{title}\n")
+    (axes,) = figure.axes
+    axes.axvline(floor, color="black", linestyle="--", linewidth=1)
+    axes.text(floor, -0.62, f"a bare matrix product, {floor:.2f} s ", ha="center", va="bottom", fontsize=9)
+    axes.set(xscale="log", xlim=(floor / 3, 20 * max(seconds.values())), ylim=(len(bars) - 0.4, -0.6))
     return figure
 
 

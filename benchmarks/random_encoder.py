@@ -3,6 +3,7 @@
 Needs torch, transformers and sentence-transformers alone, so that it works on a bare machine with a GPU.
 """
 
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,20 +15,15 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaMo
 WORDS = 1000
 
 
-def random_encoder(folder: str, *, layers: int, dimensions: int, vocabulary: int) -> SentenceTransformer:
-    """Make an encoder of a shape, with 12 heads, over words that are numbers, by way of files in a folder.
+def random_encoder(layers: int, dimensions: int, vocabulary: int) -> SentenceTransformer:
+    """Make an encoder of a shape, with 12 heads, over words that are numbers.
 
-    Args:
-        folder: for the files.
-        layers, dimensions: of the transformer.
-        vocabulary: rows of its embeddings, however few of them have a word; AdamW goes through all at every step.
+    `vocabulary` is the rows of its embeddings, however few of them have a word; AdamW goes through all at every step.
     """
     words = {word: number for number, word in enumerate(["<pad>", "<unk>", *map(str, range(WORDS))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", model_max_length=256
-    ).save_pretrained(folder)
+    special = {"pad_token": "<pad>", "unk_token": "<unk>"}
     config = XLMRobertaConfig(
         vocab_size=vocabulary,
         hidden_size=dimensions,
@@ -37,8 +33,10 @@ def random_encoder(folder: str, *, layers: int, dimensions: int, vocabulary: int
         max_position_embeddings=514,
         pad_token_id=0,
     )
-    XLMRobertaModel(config).save_pretrained(folder)
-    return SentenceTransformer(modules=[Transformer(folder), Pooling(dimensions, "mean")])
+    with tempfile.TemporaryDirectory() as folder:
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special, model_max_length=256).save_pretrained(folder)
+        XLMRobertaModel(config).save_pretrained(folder)
+        return SentenceTransformer(modules=[Transformer(folder), Pooling(dimensions, "mean")])
 
 
 def random_lengths(mean: float, texts: int, rng: np.random.Generator) -> np.ndarray:

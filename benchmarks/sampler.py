@@ -2,8 +2,9 @@
 
     python benchmarks/sampler.py
 
-A corpus of random bits (each item exists in each of 14 languages with probability 115/128, 0.9) at ten thousand, one
-million and forty million items; the last is 560 million rows. Linux only; a minute. Columns of the table:
+The corpus is random bits: each item exists in each of 14 languages with probability 115/128, 0.9. It has ten thousand,
+one million and forty million items; the last is 560 million rows. The script runs on Linux only, in a minute. The table
+has these columns:
 
 - *build*: seconds to count the bits and make the sampler (peers: to make the sampler).
 - *first batch*: milliseconds from a new sampler to the batch in the middle of its epoch. This is what resuming costs
@@ -24,7 +25,6 @@ missing rows, deal every pair once an epoch, and the second compares the texts o
 At forty million items they are left out: a table of pairs would have 40 million rows for one language pair of the 182.
 """
 
-import argparse
 import itertools
 import statistics
 import time
@@ -145,16 +145,14 @@ def check(items: int) -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     on, begin = machine(), time.perf_counter()
     check(SIZES[0])
     rows = []
     for items in SIZES:
         for names in [STRATEGIES, *((peer,) for peer in PEERS if items <= LARGEST_TABLE)]:
             rows += in_own_process(measure, items, names)
-    show(
-        ["items", "sampler", "build s", "first batch ms", "pairs/s", "memory MB"], [list(row.values()) for row in rows]
-    )
+    columns = ["items", "sampler", "build s", "first batch ms", "pairs/s", "memory MB"]
+    show(columns, [list(row.values()) for row in rows])
     most = max(row["memory_mb"] for row in rows if row["items"] == SIZES[-1])
     print(f"\nmost memory at {SIZES[-1]:,} items x {len(LANGUAGES)} languages: {most} MB; limit {MEMORY_LIMIT} MB")
     record = {

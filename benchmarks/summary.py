@@ -1,4 +1,4 @@
-"""The README's paragraph on speed, made from what the benchmarks have kept.
+"""The README's paragraph on speed, made from the records of the benchmarks.
 
     python benchmarks/summary.py
 

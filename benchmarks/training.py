@@ -1,4 +1,4 @@
-"""Pairs a second of `fine_tune`, beside sentence-transformers' own trainer, loss and collator.
+"""The pairs a second of `fine_tune`, beside sentence-transformers' own trainer, loss and collator.
 
     python benchmarks/training.py
 
@@ -9,9 +9,9 @@ draws them; the stock `SentenceTransformerTrainer` is given them one by one, in 
 are the same: before any time counts, those of every step must agree, each that of the weights which the steps before
 have left.
 
-The two take turns; a step's time is from one loss to the next, so that starting up does not count, and the median of
-all steps counts. Beside it, the share of the tokens given to the encoder that are padding, also in batches of 64 and
-100 pairs, which are not trained on. Three minutes on two cores. It prints a table and writes
+The two take turns. A step's time is from one loss to the next, so that starting up does not count; the median of
+all steps counts. Beside it is the share of the tokens given to the encoder that are padding, in 20 batches of 32 pairs
+and as many pairs in batches of 64 and 100. It takes three minutes on two cores, prints a table and writes
 `benchmarks/training.json` and `training.png`.
 """
 
@@ -22,20 +22,19 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
 import numpy as np
 import pandas as pd
 import torch
-from measuring import keep, machine, minilm_folder, show, versions
+from measuring import draw_bars, keep, machine, minilm_folder, show, versions
 from random_encoder import random_lengths, random_texts
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback
 
@@ -44,7 +43,6 @@ from hybridlib.data.load import load_corpus
 from hybridlib.encoder.tokens import embed
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
-from hybridlib.study.report.style import COLOURS, STYLE
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.settings import Training
 
@@ -56,45 +54,13 @@ SEED = 0
 TEMPERATURE = 0.05
 LEARNING_RATE = 2e-5
 STRATEGY: dict[str, Any] = {"strategy": "hybrid", "alpha": 0.5}
-# Of float32, through as many steps of AdamW, whose first divide gradients by their own size.
+# The losses are float32 after some steps of AdamW, the first of which divide gradients by their own size.
 AGREEMENT = 1e-4
 GOAL, PADDING_GOAL = 2.0, 0.12
 NAMES = ("stock trainer", "fine_tune")
 
 
-class Noted:
-    """The losses of the steps, the times when they were known, and how many tokens were given, real and in all."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self.losses: list[float] = []
-        self.tokens = self.given = 0
-
-    @contextmanager
-    def of_this(self) -> Iterator[None]:
-        hooks = [register_module_forward_hook(self._loss), register_module_forward_pre_hook(self._features)]
-        yield
-        for hook in hooks:
-            hook.remove()
-
-    def _loss(self, module: torch.nn.Module, given: Any, loss: torch.Tensor) -> None:
-        if isinstance(module, InfoNCE | MultipleNegativesRankingLoss):
-            self.losses.append(loss.item())
-            self.times.append(time.perf_counter())
-
-    def _features(self, module: torch.nn.Module, given: tuple[Any, ...]) -> None:
-        if isinstance(module, SentenceTransformer):
-            mask = given[0]["attention_mask"]
-            self.tokens += int(mask.sum())
-            self.given += mask.numel()
-
-    @property
-    def steps(self) -> list[float]:
-        return [after - before for before, after in itertools.pairwise(self.times)]
-
-    @property
-    def padding(self) -> float:
-        return 1 - self.tokens / self.given
+Steps = list[tuple[float, float]]  # the loss of each step, and the time when it was known
 
 
 def pairs_of(corpus: ParallelCorpus, pairs: int, batches: int) -> pd.DataFrame:
@@ -124,49 +90,45 @@ def train_stock(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: st
 
 
 def train_ours(encoder: SentenceTransformer, corpus: ParallelCorpus, folder: str) -> None:
-    fine_tune(
-        encoder,
-        corpus,
-        Training(
-            **STRATEGY,
-            batch_size=PAIRS,
-            steps=STEPS,
-            temperature=TEMPERATURE,
-            learning_rate=LEARNING_RATE,
-            weight_decay=0.01,
-            seed=SEED,
-        ),
-        progress=False,
-    )
+    settings = Training(
+        **STRATEGY, batch_size=PAIRS, steps=STEPS, temperature=TEMPERATURE, learning_rate=LEARNING_RATE,
+        weight_decay=0.01, seed=SEED,
+    )  # fmt: skip
+    fine_tune(encoder, corpus, settings, progress=False)
 
 
-def noted(train: Callable[..., None], *given: Any) -> Noted:
+def steps_of(train: Callable[..., None], *given: Any) -> Steps:
+    """Train, and note every step."""
+    steps: Steps = []
+
+    def note(module: torch.nn.Module, given: Any, loss: torch.Tensor) -> None:
+        if isinstance(module, InfoNCE | MultipleNegativesRankingLoss):
+            steps.append((loss.item(), time.perf_counter()))
+
     gc.collect()
-    notes = Noted()
-    with tempfile.TemporaryDirectory() as folder, notes.of_this():
+    hook = register_module_forward_hook(note)
+    with tempfile.TemporaryDirectory() as folder:
         train(*given, folder)
-    return notes
+    hook.remove()
+    return steps
 
 
 def shares_of_padding(encoder: SentenceTransformer, corpus: ParallelCorpus, pairs: int) -> list[float]:
     """Return the shares of padding over some batches: that of stock, which pads to the longest text, and ours."""
     batches = 20 * PAIRS // pairs
     drawn = pairs_of(corpus, pairs, batches)
-    notes = Noted(), Noted()
+    stock, ours = [], []
 
     def model(features: dict[str, Any]) -> dict[str, torch.Tensor]:
-        note._features(encoder, (features,))
+        ours.append(features["attention_mask"])
         return {"sentence_embedding": torch.zeros(len(features["input_ids"]), 1)}
 
     for begin in range(0, len(drawn), pairs):
         part = drawn.iloc[begin : begin + pairs]
         columns = [encoder.preprocess(part[name].tolist()) for name in ("query", "passage")]
-        note = notes[0]
-        for column in columns:
-            model(column)
-        note = notes[1]
+        stock += [column["attention_mask"] for column in columns]
         embed(model, columns)  # type: ignore[arg-type]
-    return [note.padding for note in notes]
+    return [1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks) for masks in (stock, ours)]
 
 
 def corpus_of_pairs() -> tuple[ParallelCorpus, str]:
@@ -185,33 +147,26 @@ def corpus_of_pairs() -> tuple[ParallelCorpus, str]:
     return ParallelCorpus.from_frame(both.assign(passage_group=both["item"]), ["de", "en"]), "random words"
 
 
-def check_agreement(notes: Sequence[Noted]) -> float:
+def check_agreement(runs: Sequence[Steps]) -> float:
     """Return the largest relative difference of a step's losses."""
-    first = np.array(notes[0].losses)
-    difference = max(float(np.abs(np.array(note.losses) / first - 1).max()) for note in notes)
-    if len(first) != STEPS or not difference < AGREEMENT:
-        raise AssertionError(f"losses differ by {difference:.1e}: {[note.losses for note in notes]}")
+    losses = [[loss for loss, _ in steps] for steps in runs]
+    difference = max(float(np.abs(np.array(other) / losses[0] - 1).max()) for other in losses)
+    if len(losses[0]) != STEPS or not difference < AGREEMENT:
+        raise AssertionError(f"losses differ by {difference:.1e}: {losses}")
     return difference
 
 
-def figure(seconds: dict[str, float], padding: dict[int, list[float]], title: str) -> Any:
-    import matplotlib.pyplot as plt
+def seconds_of_a_step(runs: Sequence[Steps]) -> float:
+    times = [[known for _, known in steps] for steps in runs]
+    return statistics.median(after - before for run in times for before, after in itertools.pairwise(run))
 
-    with plt.rc_context(STYLE):
-        drawn, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
-        for place, (name, colour) in enumerate(zip(NAMES, COLOURS[1::-1], strict=True)):
-            left.bar_label(left.bar(place, PAIRS / seconds[name], color=colour, width=0.6), fmt="%.1f")
-            at = np.arange(len(padding)) + 0.4 * (place - 0.5)
-            shares = [100 * both[place] for both in padding.values()]
-            right.bar_label(right.bar(at, shares, color=colour, width=0.38, label=name), fmt="%.0f")
-        left.set_xticks(range(2), NAMES)
-        left.set(ylabel="pairs a second", title=title, ymargin=0.15)
-        right.set_xticks(range(len(padding)), [str(pairs) for pairs in padding])
-        right.set(xlabel="pairs in a batch", ylabel="padding, % of tokens", ymargin=0.3)
-        right.legend(loc="upper center", ncols=2)
-        for axis in (left, right):
-            axis.grid(axis="x", visible=False)
-    return drawn
+
+def figure(seconds: dict[str, float], padding: dict[int, list[float]], title: str) -> Any:
+    bars = {}
+    for place, name in enumerate(NAMES):
+        shares = ", ".join(f"{both[place]:.0%}" for both in padding.values())
+        bars[name] = PAIRS / seconds[name], f"{PAIRS / seconds[name]:.1f}, padding {shares}"
+    return draw_bars(bars, NAMES[1], f"pairs a second; padding in batches of {[*padding]} pairs", title)
 
 
 def main() -> None:
@@ -219,14 +174,13 @@ def main() -> None:
     corpus, source = corpus_of_pairs()
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     encoder = SentenceTransformer(minilm_folder(), device="cpu", config_kwargs=off)
-    notes: dict[str, list[Noted]] = {name: [] for name in NAMES}
+    runs: dict[str, list[Steps]] = {name: [] for name in NAMES}
     for _ in range(ROUNDS):
         for name, train in zip(NAMES, (train_stock, train_ours), strict=True):
-            notes[name].append(noted(train, encoder, corpus))
-    difference = check_agreement([note for several in notes.values() for note in several])
-    seconds = {name: statistics.median(step for note in notes[name] for step in note.steps) for name in NAMES}
-    padding = {PAIRS: [notes[name][0].padding for name in NAMES]}
-    padding |= {pairs: shares_of_padding(encoder, corpus, pairs) for pairs in FURTHER_PAIRS}
+            runs[name].append(steps_of(train, encoder, corpus))
+    difference = check_agreement([steps for several in runs.values() for steps in several])
+    seconds = {name: seconds_of_a_step(runs[name]) for name in NAMES}
+    padding = {pairs: shares_of_padding(encoder, corpus, pairs) for pairs in (PAIRS, *FURTHER_PAIRS)}
     columns = ("trainer", "s a step", "pairs/s", *(f"padding, {pairs} pairs" for pairs in padding))
     shares = zip(*padding.values(), strict=True)
     show(columns, [(n, seconds[n], PAIRS / seconds[n], *share) for n, share in zip(NAMES, shares, strict=True)])
@@ -241,7 +195,7 @@ def main() -> None:
         "steps": STEPS,
         "rounds": ROUNDS,
         "largest_relative_difference_of_losses": float(f"{difference:.1e}"),
-        "losses": [round(loss, 5) for loss in notes[NAMES[1]][0].losses],
+        "losses": [round(loss, 5) for loss, _ in runs[NAMES[1]][0]],
         "seconds_a_step": {name: round(value, 3) for name, value in seconds.items()},
         "pairs_per_s": {name: round(PAIRS / value, 2) for name, value in seconds.items()},
         "speed_up": round(speed_up, 2),

@@ -1,4 +1,4 @@
-"""What the benchmarks say of their peers counts only if each is asked for what we compute, and answers it."""
+"""The benchmarks are fair to their peers: each is asked for what we compute, and answers it."""
 
 import importlib
 import importlib.util
@@ -14,14 +14,10 @@ import pytest
 import hybridlib as hl
 from hybridlib.paths import project_root
 
-# A peer and the module that it takes; those of the `bench` extra are tested where they are installed.
-PEERS = {
-    "faiss full depth + pytrec_eval": "pytrec_eval",
-    "sentence-transformers": "sentence_transformers",
-    "ranx": "ranx",
-    "mteb": "mteb",
-    "torchmetrics": "torchmetrics",
-}
+# Each peer needs a module; peers of the `bench` extra are tested where they are installed.
+FAISS = "faiss full depth + pytrec_eval"
+PEERS = {FAISS: "pytrec_eval", "sentence-transformers": "sentence_transformers"}
+PEERS |= {name: name for name in ("ranx", "mteb", "torchmetrics")}
 INSTALLED = [peer for peer, module in PEERS.items() if importlib.util.find_spec(module)]
 SCRIPTS = ("measuring", "peers", "metric", "growth", "sampler")
 
@@ -42,23 +38,21 @@ def task() -> hl.RetrievalTask:
     rng = np.random.default_rng(0)
     sizes = {"en": 13, "sw": 17}
     queries = pd.DataFrame([(f"{code}{n}", code, "", n) for code in sizes for n in range(7)])
-    passages = pd.DataFrame([(f"{code}-{n}", code, "") for code, size in sizes.items() for n in range(size)])
+    queries.columns = ["query_id", "language", "text", "question"]
+    passages = [(f"{code}-{n}", code, "") for code, size in sizes.items() for n in range(size)]
     qrels = [
         (query, f"{code}-{n}", 1)
-        for query in queries[0]
+        for query in queries.query_id
         for code, size in sizes.items()
         for n in rng.choice(size, rng.integers(1, 3), replace=False)
     ]
-    return hl.RetrievalTask(
-        queries.set_axis(["query_id", "language", "text", "question"], axis=1),
-        passages.set_axis(["passage_id", "language", "text"], axis=1),
-        pd.DataFrame(qrels, columns=["query_id", "passage_id", "relevance"]),
-    )
+    passages = pd.DataFrame(passages, columns=["passage_id", "language", "text"])
+    return hl.RetrievalTask(queries, passages, pd.DataFrame(qrels, columns=["query_id", "passage_id", "relevance"]))
 
 
 @pytest.fixture(scope="module")
 def embeddings(task: hl.RetrievalTask) -> tuple[np.ndarray, np.ndarray]:
-    """Random ones, in which every third passage repeats the one before it, or differs by less than float32 can tell."""
+    """Random embeddings: every third passage repeats the one before, or differs by less than float32 can tell."""
     rng = np.random.default_rng(1)
     queries, passages = rng.standard_normal((len(task.queries), 5)), rng.standard_normal((len(task.passages), 5))
     passages[1::3] = passages[0::3]
@@ -95,24 +89,23 @@ def test_a_peer_takes_no_passage_for_irrelevant_because_its_score_is_negative(pe
     assert np.allclose(theirs, exact, rtol=0, atol=1e-7)
 
 
-def test_a_peer_that_is_off_in_one_value_fails_the_benchmark(scripts, task, embeddings, pools, monkeypatch):
-    metric = scripts["metric"]
-
-    def wrong(pool):
-        values = metric.PEERS_BEFORE["faiss full depth + pytrec_eval"](pool)()
-        values[3, 1] += 1e-5
-        return lambda: values
-
-    monkeypatch.setattr(metric, "PEERS_BEFORE", metric.PEERS, raising=False)
-    monkeypatch.setattr(metric, "PEERS", {"wrong": wrong})
-    with pytest.raises(ArithmeticError, match=r"wrong differs by 1\.0e-05 from exact ranks; expected less than 1e-06"):
-        metric.check_agreement(pools, hl.evaluate_embeddings(*embeddings, task), task.queries.query_id)
+@pytest.mark.parametrize(("off", "said"), [(1e-5, "1.0e-05"), (np.nan, "nan")])
+def test_a_peer_that_is_off_in_one_value_fails_the_benchmark(off, said, scripts, pools, monkeypatch):
+    peers = scripts["peers"]
+    exact = [peers.with_exact_scores(pool) for pool in pools.values()]
+    right = [peers.PEERS[FAISS](pool)() for pool in exact]
+    wrong = right[1].copy()
+    wrong[3, 1] += off
+    answers = iter([right[0], wrong, right[2]])
+    monkeypatch.setitem(peers.PEERS, "wrong", lambda pool: lambda: next(answers))
+    with pytest.raises(ArithmeticError, match=f"wrong differs by {said} from exact ranks; expected less than 1e-06"):
+        peers.check_peer("wrong", exact, right)
 
 
 def test_every_peer_is_tested_and_says_what_it_is_installed_as(scripts):
     peers = scripts["peers"]
     assert list(peers.PEERS) == list(peers.PACKAGES) == list(PEERS)
-    assert set(INSTALLED) >= {"faiss full depth + pytrec_eval", "sentence-transformers", "mteb"}  # the `test` extra
+    assert set(INSTALLED) >= {FAISS, "sentence-transformers", "mteb"}  # the `test` extra
 
 
 def test_exact_scores_are_places_in_the_order_of_float64_and_of_the_corpus(scripts, pools):
@@ -162,12 +155,7 @@ def test_memory_that_was_freed_before_is_counted_when_it_is_taken_again(scripts)
     def take():
         return [bytearray(100_000) for _ in range(500)]  # 50 MB in pieces that the allocator keeps for later
 
-    def leave_holes():
-        pieces = take()
-        del pieces[:-1]  # the last one keeps what is below it from going back by itself
-        return pieces
-
-    hole = leave_holes()
+    hole = take()[-1]  # it keeps the others from going back by themselves, which are below it
     with scripts["measuring"].PeakMemory() as peak:
         pieces = take()
     assert 45 < peak.megabytes < 60

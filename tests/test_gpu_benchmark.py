@@ -3,13 +3,13 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,13 +39,10 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 
 @pytest.fixture
-def scripts(monkeypatch) -> Iterator[SimpleNamespace]:
-    """The benchmark's modules; they find each other in their folder."""
+def gpu(monkeypatch) -> ModuleType:
+    """The benchmark, as a module; it finds others in its folder."""
     monkeypatch.syspath_prepend(project_root() / "benchmarks")
-    names = ("measuring", "rows", "gpu_agreement", "gpu")
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    for name in names:
-        del sys.modules[name]
+    return importlib.import_module("gpu")
 
 
 @pytest.fixture
@@ -75,23 +72,19 @@ def test_a_rehearsal_writes_a_row_for_every_contender_and_all_agree(tmp_path):
     assert sum(row["part"] == "loss" for row in found) == 10  # five contenders at two sizes
 
 
-def test_ranks_that_are_wrong_are_found_and_give_exit_code_1(scripts, path, monkeypatch, capsys):
-    part = scripts.rows.Part("agreement", path, True)
+def test_ranks_that_are_wrong_are_found_and_give_exit_code_1(gpu, path, monkeypatch, capsys):
+    part = gpu.Part("agreement", path, True)
     wrong = SimpleNamespace(above=-np.ones((6, 3), dtype=int))
-    monkeypatch.setattr(scripts.gpu_agreement.ranks, "relevant_ranks", lambda *given, **options: wrong)
-    compare = partial(scripts.gpu_agreement.compared, part.device, (3, 12, 8), "float32", "ties", "dot")
-    part.contend("wrong", 12, compare)
-    monkeypatch.setattr(scripts.gpu, "run_all", lambda *given: rows_of(path))
-    assert scripts.gpu.main(["--small", "--output", str(path)]) == 1
+    monkeypatch.setattr(gpu.ranks, "relevant_ranks", lambda *given, **options: wrong)
+    part.contend("wrong", 12, partial(gpu.compared, part.device, (3, 12, 8), "float32", "ties", "dot"))
+    found = rows_of(path)
+    monkeypatch.setattr(gpu, "run_all", lambda *given: found)
+    assert gpu.main(["--small", "--output", str(path)]) == 1
     assert capsys.readouterr().out.endswith("DISAGREES: agreement, wrong, 12\n")
 
 
-def interrupt(error):
-    raise error
-
-
-def test_a_contender_that_fails_or_overruns_leaves_the_figures_of_the_others(scripts, path):
-    part = scripts.rows.Part("loss", path, True)
+def test_a_contender_that_fails_or_overruns_leaves_the_figures_of_the_others(gpu, path):
+    part = gpu.Part("loss", path, True)
     part.limit = 0.2
     part.contend("quick", 10, lambda: part.timed(lambda: time.sleep(0.01))[0])
     part.contend("failing", 10, lambda: 1 / 0)
@@ -100,7 +93,7 @@ def test_a_contender_that_fails_or_overruns_leaves_the_figures_of_the_others(scr
     part.contend("growing", 10, lambda: {"seconds": 0.1})
     part.contend("growing", 20, lambda: pytest.fail("it is skipped"), growth=2)
     with pytest.raises(KeyboardInterrupt):
-        part.contend("last", 10, partial(interrupt, KeyboardInterrupt))
+        part.contend("last", 10, partial(signal.raise_signal, signal.SIGINT))
     quick, failing, *skipped = rows_of(path)
     assert quick["seconds"] >= 0.01 and quick["times"] == 1
     assert failing["error"] == "ZeroDivisionError: division by zero"
@@ -110,30 +103,27 @@ def test_a_contender_that_fails_or_overruns_leaves_the_figures_of_the_others(scr
     ]  # fmt: skip
 
 
-def test_a_part_that_crashes_or_hangs_leaves_its_rows_and_the_other_parts_run(scripts, path, monkeypatch, tmp_path):
-    """A script stands in for the benchmark."""
-    stand_in = tmp_path / "stand_in.py"
-    stand_in.write_text(
-        "import json, os, sys, time\n"
-        "name, path = sys.argv[sys.argv.index('--only') + 1], sys.argv[sys.argv.index('--output') + 1]\n"
-        "record = json.load(open(path))\n"
-        "record['rows'].append({'part': name})\n"
-        "json.dump(record, open(path, 'w'))\n"
-        "{'metric': os.abort, 'encoding': lambda: time.sleep(99), 'loss': dict}[name]()\n"
-    )
-    monkeypatch.setattr(scripts.gpu, "__file__", str(stand_in))
-    monkeypatch.setattr(scripts.gpu, "LIMIT_OF_PART", 3)
-    found = scripts.gpu.run_all(["metric", "encoding", "loss"], path, True)
-    assert [(row["part"], row.get("error")) for row in found] == [
-        ("metric", None),
-        ("metric", "ended with exit code -6"),
-        ("encoding", None),
-        ("encoding", "ended after 3 s"),
-        ("loss", None),
-    ]
+def end_badly(names: list[str], path: Path, small: bool) -> None:
+    """Stand in for the parts, in a process of their own."""
+    if names == ["encoding"]:
+        time.sleep(999)
+    importlib.import_module("gpu").add_row(path, {"part": names[0]})
+    if names == ["metric"]:
+        os.abort()
+
+
+def test_a_part_that_crashes_or_hangs_leaves_its_rows_and_the_other_parts_run(gpu, path, monkeypatch):
+    monkeypatch.setattr(gpu, "run_parts", end_badly)
+    crashed = gpu.run_all([["metric"], ["loss"]], path, True)
+    errors = [(row["part"], row.get("error")) for row in crashed]
+    assert errors == [("metric", None), ("metric", "ended with exit code -6"), ("loss", None)]
+    monkeypatch.setattr(gpu, "LIMIT_OF_PART", 1)
+    hung, *others = gpu.run_all([["encoding"], ["loss"]], path, True)[3:]
+    assert (hung["part"], hung["error"]) == ("encoding", "ended after 1 s")
+    assert {row["part"] for row in others} == {"loss"}  # which may or may not have ended in a second
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-def test_without_cuda_it_says_so_and_exits_with_2(scripts, capsys, tmp_path):
-    assert scripts.gpu.main(["--output", str(tmp_path / "gpu.json")]) == 2
+def test_without_cuda_it_says_so_and_exits_with_2(gpu, capsys, tmp_path):
+    assert gpu.main(["--output", str(tmp_path / "gpu.json")]) == 2
     assert capsys.readouterr().out.startswith("no CUDA device: there is nothing to measure")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from slow_ranks import DEVICE, DTYPES, draw_tensor, slow_inner_products
 
-from hybridlib.metric.cpu_kernels import pair_scores
-from hybridlib.metric.gpu import _INTERPRETED
+from hybridlib.metric.counts import RelevantPairs
+from hybridlib.metric.cpu_kernels import norms_of, pair_scores
+from hybridlib.metric.gpu import _INTERPRETED, GpuCounts
 from hybridlib.metric.gpu_inputs import float16_parts, inner_products
 from hybridlib.metric.gpu_kernels import count_above
 
@@ -41,6 +42,16 @@ def test_numbers_are_split_into_parts_and_filled_up_with_zeros(dimensions, dtype
     low = (scaled - high.astype(float)).astype(np.float32).astype(np.float16)
     np.testing.assert_array_equal(parts, np.hstack([high, low]))
     assert np.abs(high).max() < 40_000  # no part overflows
+
+
+def test_settled_scores_are_those_of_the_cpu_to_the_last_bit():
+    # If one square root in seventy were rounded wrongly, as torch does on a CPU, some of these 500 scores would be off.
+    q, p = (torch.from_numpy(np.random.default_rng(rows).standard_normal((rows, 5))) for rows in (1, 500))
+    zero = np.zeros(1, dtype=int)
+    counts = GpuCounts(RelevantPairs(q, p[:1], zero, zero, zero, languages=1, cosine=True), device=DEVICE)
+    query, row = (torch.zeros(500, dtype=torch.int64, device=DEVICE), torch.arange(500, device=DEVICE))
+    expected = pair_scores(q.numpy(), p.numpy(), norms_of(p.numpy()), query.cpu().numpy(), row.cpu().numpy())
+    assert counts._scores(query, p.to(DEVICE), row).tolist() == expected.tolist()
 
 
 def test_rows_further_than_two_to_the_31_numbers_are_read_rightly():
