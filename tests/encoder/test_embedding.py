@@ -24,6 +24,19 @@ def draw_texts(number, seed=0):
     return [texts[place - place % 10] if place % 10 == 1 else text for place, text in enumerate(texts)]
 
 
+@pytest.fixture
+def bert(tmp_path):
+    return tiny_bert(tmp_path)
+
+
+@pytest.fixture
+def shapes(bert):
+    """The shapes of the batches that the encoder is given."""
+    seen = []
+    bert[0].register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0]["input_ids"].shape)))
+    return seen
+
+
 def stock(encoder, texts, role):
     return (encoder.encode_query if role == "query" else encoder.encode_document)(texts, show_progress_bar=False)
 

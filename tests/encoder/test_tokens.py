@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from tiny_bert import tiny_bert
 
 import hybridlib.encoder.tokens
 from hybridlib.encoder.tokens import TokenCache, cut_into_groups, embed
@@ -13,6 +14,19 @@ from hybridlib.training.starts import load_encoder
 pytestmark = pytest.mark.usefixtures("quickly")
 
 TEXTS = ["a", "a much longer text than the others, of many letters", "who?", "a", "somewhat longer", "no"] * 6 + ["end"]
+
+
+@pytest.fixture
+def bert(tmp_path):
+    return tiny_bert(tmp_path)
+
+
+@pytest.fixture
+def shapes(bert):
+    """The shapes of the batches that the encoder is given."""
+    seen = []
+    bert[0].register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0]["input_ids"].shape)))
+    return seen
 
 
 def assert_same_features(ours, theirs):
@@ -85,12 +99,12 @@ def test_grouped_embeddings_and_gradients_are_those_of_the_whole_batch(bert, num
 def test_groups_hold_texts_of_similar_length_so_little_is_padding(bert, shapes):
     features = bert.preprocess(TEXTS[:36])
     embed(bert, [features])
-    # Lengths are 1, 1, 2, 4, 15 and 51, six of each. Of four groups, the first pads twelve texts of 1 to 2, or else six
-    # of 2 to 4, which is as much.
+    # Lengths are 1, 1, 2, 4, 15 and 51, six of each. Four groups pad least if twelve texts of length 1 are padded to 2,
+    # or six of length 2 to 4, which is as much.
     assert shapes in ([(18, 2), (6, 4), (6, 15), (6, 51)], [(12, 1), (12, 4), (6, 15), (6, 51)])
 
 
-def test_groups_are_of_texts_of_any_column_and_put_back_into_theirs(bert, shapes):
+def test_groups_hold_texts_of_any_column_and_are_put_back_into_theirs(bert, shapes):
     queries, passages = TEXTS[:18], TEXTS[10:28]
     columns = [bert.preprocess(queries), bert.preprocess(passages)]
     expected = [bert(dict(column))["sentence_embedding"] for column in columns]

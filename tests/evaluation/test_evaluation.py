@@ -192,7 +192,7 @@ def test_relevance_may_be_of_any_kind_that_counts(convert):
     pd.testing.assert_frame_equal(evaluate_small(judged), expected)
 
 
-def test_what_was_judged_and_is_not_relevant_changes_no_measure():
+def test_passages_judged_not_relevant_change_no_measure():
     (queries, passages, task), drawn = draw_case(6, 5), np.random.default_rng(6).integers(0, (61, 307), (500, 2))
     known = set(task.qrels[["query_id", "passage_id"]].itertuples(index=False, name=None))
     zeros = [(f"q{q}", f"p{p}", 0) for q, p in drawn if (f"q{q}", f"p{p}") not in known]
@@ -240,10 +240,10 @@ def test_results_say_which_queries_ask_the_same_question(questions):
 
 
 def test_peer_tests_the_languages_of_the_pool_and_is_skipped_where_it_is_undefined():
-    # In all, the order is p3 (de), p2 (en), p1 (en), p5 (de), p4 (de). q1: de against the en between, as in "abba", so
-    # H is 0 and p is 1. q2: p3, p2, p1, "abb": places 1 against 2 and 3, H = 2 (1 + 1/2) / 2 = 1.5 and
-    # p = erfc(sqrt(H / 2)).
-    # q3 has one passage in each language. q4 is the only one in Swahili, and undefined, too.
+    # In all, the order is p3 (de), p2 (en), p1 (en), p5 (de), p4 (de). q1 has its two German passages around its two
+    # English ones, as in "abba", so H is 0 and p is 1. q2 has p3, p2 and p1, "abb": places 1 against 2 and 3, so that
+    # H = 2 (1 + 1/2) / 2 = 1.5 and p = erfc(sqrt(H / 2)). q3 has one passage in each language, so it is undefined, and
+    # so is q4, the only one in Swahili.
     task = small_task(
         "q1 en - \n q2 en - \n q3 en - \n q4 sw -",
         "q1 p1 1 \n q2 p2 1 \n q1 p5 1 \n q1 p3 1 \n q4 p4 1 \n q2 p3 1 \n q1 p2 1"

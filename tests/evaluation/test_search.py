@@ -54,7 +54,7 @@ def exhaustive(encoder, task):
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("k", [1, 7, 96, 97])
-def test_what_is_found_is_what_a_sort_in_float64_puts_first(similarity, k):
+def test_search_finds_the_passages_that_a_sort_in_float64_puts_first(similarity, k):
     encoder, task = draw(k, similarity)
     found = search(encoder, task, k=k)
     scores, order = exhaustive(encoder, task)
@@ -88,7 +88,7 @@ def test_the_best_are_found_although_in_float32_many_others_are_above_them(simil
     assert search(encoder, task, k=1).passage_id.tolist() == [f"p{n}" for n in order[:, 0]]
 
 
-def test_what_is_found_does_not_depend_on_threads_and_torch_keeps_its_own():
+def test_search_does_not_depend_on_threads_and_torch_keeps_its_own():
     encoder, task = draw(6, "dot")
     expected, before = search(encoder, task), torch.get_num_threads()
     try:
@@ -147,7 +147,7 @@ def test_prompts_and_similarity_are_the_encoders_own():
         found = search(word_encoder(prompts=prompts), TASK, "b", k=4)
         assert found.passage_id.tolist() == order.split()
         assert found.score[0] == pytest.approx(score)
-    # Of a with "a", which is the first, and with "a a b", (2/3, 1/3).
+    # The query "a" finds "a" first, and then "a a b", (2/3, 1/3).
     for similarity, score in (("cosine", 2 / 5**0.5), ("dot", 2 / 3)):
         found = search(word_encoder(similarity_fn_name=similarity), TASK, "a", k=2)
         assert found.score.tolist() == pytest.approx([1, score])
@@ -204,7 +204,7 @@ def test_shares_of_languages_by_hand():
     assert shares.index.tolist() == ["de", "en"] and shares.index.name == "query_language"
     assert shares.columns.tolist() == ["de", "en", "sw"] and shares.columns.name == "passage_language"
     np.testing.assert_allclose(shares, [[1 / 2, 1 / 2, 0], [1 / 2, 1 / 4, 1 / 4]])
-    # Of the rows of one query language, there is one row of shares, still with all the task's languages.
+    # The rows of one query language give one row of shares, still with all the task's languages.
     assert language_shares(found[found.query_language == "de"]).to_numpy().tolist() == [[1 / 2, 1 / 2, 0]]
 
 

@@ -12,7 +12,7 @@ from slow_ranks import check_ranks, draw_case
 
 from hybridlib.metric.ranks import RankCounter, relevant_ranks
 
-# Passages 1 and 3 are relevant: their numbers are looked at first.
+# Passages 1 and 3 are relevant: their numbers are checked first.
 ARGUMENTS = {
     "query_embeddings": np.ones((2, 3)),
     "passage_embeddings": np.ones((4, 3)),
@@ -132,7 +132,7 @@ def test_a_counter_refuses_wrong_arguments(argument, value, message):
 
 
 def test_relevant_passages_of_no_pair_are_left_out():
-    # The second is not looked at, nor counted: it would be refused.
+    # The second is neither checked nor counted: it would be refused.
     counter = RankCounter(np.ones((1, 2)), [[1.0, 1.0], [np.nan, 0.0], [0.0, 1.0]], [[0, 2]], [7, 8, 9], languages=1)
     counter.update([[1.0, 1.0]], [0])
     assert counter.above.tolist() == [[1]]

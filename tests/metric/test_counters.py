@@ -48,7 +48,7 @@ def test_the_cpu_counts_several_uneven_tiles_of_full_size_rightly(similarity):
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_of_passages_that_are_all_the_same_the_earlier_ranks_first(similarity):
+def test_the_earlier_of_equal_passages_ranks_first(similarity):
     passages = np.tile([0.1, 0.2, 0.3], (1300, 1))  # more than two blocks of 512
     pairs = np.array([[0, 0], [0, 7], [0, 512], [0, 1299]])
     above = relevant_ranks([[0.3, 0.5, 0.7]], passages, pairs, np.zeros(1300, int), similarity=similarity).above

@@ -56,7 +56,7 @@ def test_a_list_that_would_grow_too_large_is_made_in_halves_down_to_one_tile():
     assert all(capacity <= 20 for tiles, capacity in made if tiles > 1)
 
 
-def test_what_is_listed_is_settled_some_at_a_time():
+def test_listed_scores_are_settled_some_at_a_time():
     with mock.patch.object(gpu, "_SETTLED", 7), spying("inner_products") as made:
         check_ranks(*crowded())
     assert made.call_count > 40
@@ -79,8 +79,8 @@ def test_one_product_or_three_give_the_same_ranks_and_three_list_fewer():
 
 @pytest.mark.parametrize(("spread", "expected"), [(1.0, [1, 1, 1, 1, 1, 1]), (0.0, [1, 1, 3, 3, 3, 3])])
 def test_three_products_are_made_once_many_scores_are_listed(spread, expected):
-    # The first slice is settled when the second is counted already. What is relevant is the query itself: without ties,
-    # it alone is listed, 8 of 8 * 12 scores in a slice at most; else 12 are.
+    # The first slice is settled when the second is counted already. The relevant passage is the query itself. Without
+    # ties, it alone is listed: 8 of 8 * 12 scores in a slice at most. With ties, 12 of each query are.
     q, others, _, _ = draw_case(6, 8, 64, 17, 0)
     p = torch.cat([q, q[:1] * (1 - spread) + spread * others])
     pairs = np.repeat(np.arange(8), 2).reshape(8, 2)

@@ -203,7 +203,7 @@ def test_a_relevant_passage_is_excluded_by_its_position_and_not_by_its_score(sco
 
 
 def test_a_passage_that_is_relevant_to_two_queries_may_be_given_twice():
-    # It is where relevant embeddings are gathered pair by pair.
+    # Relevant embeddings that are gathered pair by pair hold it twice.
     q, p, pairs, language = draw_case(8, 5, 19, 3, 23, languages=1)
     counter = RankCounter(q, p[pairs[:, 1]], np.column_stack([pairs[:, 0], np.arange(23)]), pairs[:, 1], languages=1)
     counter.update(p, language)
