@@ -34,7 +34,7 @@ without_warning = pytest.mark.filterwarnings("error", "ignore::RuntimeWarning:tr
 TILES = [{"BLOCK_Q": q, "BLOCK_P": p, "BLOCK_K": k} for q, p, k in ((16, 16, 16), (32, 16, 32), (16, 64, 16))]
 SIZES_OF_CPU = {"_TILE_QUERIES": [1, 2, 3, 512], "_TILE_PASSAGES": [1, 2, 5, 2048], "_FEW_QUERIES": [1, 256]}
 SIZES_OF_GPU = {
-    **{"TILE": TILES, "_WORTH": [400, 1 << 30]},  # three products are made of the second slice on, and sooner
+    **{"TILE": TILES, "_WORTH": [400, 1 << 30]},  # with the larger, the second slice has three products
     **{"_SPLIT_NUMBERS": [600, 1 << 20], "_WHOLE_NUMBERS": [600, 1 << 20]},
     **{"_LISTED": [9, 64, 1 << 16], "_MOST_LISTED": [20, 100, 1 << 16]},
 }
