@@ -44,34 +44,35 @@ def any_of(sizes):
     return st.fixed_dictionaries({name: st.sampled_from(values) for name, values in sizes.items()})
 
 
-@settings(deadline=None, max_examples=80, derandomize=True)
-@given(
-    shape=st.tuples(
-        st.integers(0, 2**32 - 1),  # the seed
-        st.integers(1, 18),  # queries
-        st.integers(1, 40),  # passages
-        st.sampled_from([1, 3, 13, 16, 17, 32, 33]),  # dimensions; the kernel takes whole blocks as they are
-        st.integers(0, 12),  # pairs
-        st.sampled_from(KINDS),
-        st.tuples(*[st.sampled_from(DTYPES)] * 2) | st.sampled_from(HALVES).map(lambda half: (half, half)),
-        st.integers(1, 4),  # languages
-    ),
-    similarity=st.sampled_from(["cosine", "dot"]),
-    cuts=st.lists(st.integers(0, 40), max_size=2),
-    threads=st.integers(1, 5),
-    sizes_of_cpu=any_of(SIZES_OF_CPU),
-    sizes_of_gpu=any_of(SIZES_OF_GPU),
-)
-def test_ranks_are_those_of_the_slow_count_however_the_work_is_cut(
-    shape, similarity, cuts, threads, sizes_of_cpu, sizes_of_gpu
-):
-    case = draw_case(*shape)
-    edges = np.minimum([0, *sorted(cuts), 40], len(case[1])).tolist()
-    # A cut drawn twice is an empty chunk.
-    chunks = np.random.default_rng(shape[0]).permutation(list(itertools.pairwise(edges)))
-    with mock.patch.multiple(cpu, **sizes_of_cpu), mock.patch.multiple(gpu, **sizes_of_gpu):
-        above = count_in_chunks(*case, chunks, similarity=similarity, threads=threads)
-    np.testing.assert_array_equal(above, slow_ranks(*case, similarity))
+def test_ranks_are_those_of_the_slow_count_however_the_work_is_cut(kernels):
+    @settings(deadline=None, max_examples=60 if kernels else 200, derandomize=True)
+    @given(
+        shape=st.tuples(
+            st.integers(0, 2**32 - 1),  # the seed
+            st.integers(1, 18),  # queries
+            st.integers(1, 40),  # passages
+            st.sampled_from([1, 3, 13, 16, 17, 32, 33]),  # dimensions; the kernel takes whole blocks as they are
+            st.integers(0, 12),  # pairs
+            st.sampled_from(KINDS),
+            st.tuples(*[st.sampled_from(DTYPES)] * 2) | st.sampled_from(HALVES).map(lambda half: (half, half)),
+            st.integers(1, 4),  # languages
+        ),
+        similarity=st.sampled_from(["cosine", "dot"]),
+        cuts=st.lists(st.integers(0, 40), max_size=2),
+        threads=st.integers(1, 5),
+        sizes_of_cpu=any_of(SIZES_OF_CPU),
+        sizes_of_gpu=any_of(SIZES_OF_GPU),
+    )
+    def check(shape, similarity, cuts, threads, sizes_of_cpu, sizes_of_gpu):
+        case = draw_case(*shape)
+        edges = np.minimum([0, *sorted(cuts), 40], len(case[1])).tolist()
+        # A cut drawn twice is an empty chunk.
+        chunks = np.random.default_rng(shape[0]).permutation(list(itertools.pairwise(edges)))
+        with mock.patch.multiple(cpu, **sizes_of_cpu), mock.patch.multiple(gpu, **sizes_of_gpu):
+            above = count_in_chunks(*case, chunks, similarity=similarity, threads=threads)
+        np.testing.assert_array_equal(above, slow_ranks(*case, similarity))
+
+    check()
 
 
 @of_any_similarity
