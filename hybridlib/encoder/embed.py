@@ -1,20 +1,21 @@
-"""Texts to embeddings: those of `encode_query` and `encode_document`, sooner.
+"""Embeddings of texts, equal to those of `encode_query` and `encode_document` but made sooner.
 
 Texts are tokenised a window at a time. A window is sorted by length in tokens and cut into batches of at most so many
-tokens, padding included: so little of a batch is padding, and each is of the size that keeps the device busy, be its
-texts long or short. Where the encoder is on a GPU, a thread tokenises the next windows meanwhile, as tokenizers release
-Python's lock; texts travel to the device and embeddings back a window at a time, and nothing waits for a batch. On a
-CPU the encoder needs every core itself, so nothing is done ahead.
+tokens, padding included. So little of a batch is padding, and each batch is of the size that keeps the device busy,
+whether its texts are long or short. Where the encoder is on a GPU, a thread tokenises the next windows meanwhile, as
+tokenizers release Python's lock. Texts travel to the device and embeddings back a window at a time, and nothing waits
+for a batch. On a CPU the encoder needs every core itself, so nothing is done ahead.
 
 Nothing but the encoder's own is used: its prompts, maximum length, modules and `truncate_dim`. In float32 embeddings
-equal those of sentence-transformers but for rounding, and only rounding depends on the window. Encoders whose features
-are not rows of tokens padded on the right, such as static ones, are asked to encode as ever.
+equal those of sentence-transformers but for rounding, and only rounding depends on the window. Some encoders make no
+rows of tokens padded on the right, such as static ones. They are asked by their own methods.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, TypedDict
 
 import numpy as np
@@ -24,19 +25,22 @@ from sentence_transformers.util import truncate_embeddings
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hybridlib.encoder.tokens import cut_by_size, padded_right, padding_of
-from hybridlib.encoder.windows import Window, in_order, tokenise_ahead
+from hybridlib.encoder.tokens import Tokens, cut_by_size, end_to_end, padded_right, padding_of, texts_of
 
 ROLES = ("query", "document")
 PRECISIONS = ("float32", "bfloat16")
 
-# Padded tokens of a batch: as many as stay in a processor's cache, and more than a GPU is done with before Python has
-# launched the next batch.
+# The most tokens of a batch, padding included. On a CPU they stay in the cache; a GPU is not done with them before
+# Python has launched the next batch.
 _BATCH_TOKENS, _BATCH_TOKENS_OF_GPU = 2048, 32_768
 _WINDOW = 4096  # texts
+_PIECE = 256  # texts tokenised in one call, whose padding is thrown away
 _TOKENISED_AHEAD = {"cuda": 2}  # windows, by the kind of device
 _LAUNCHED_AHEAD = {"cuda": 1}
 _STOCK_BATCH = 512  # texts
+
+Preprocess = Callable[[list[str]], dict[str, Any]]
+Window = tuple[Tokens, np.ndarray]  # the longest text first, and where each was before it was sorted (texts,)
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -61,10 +65,10 @@ def embed_texts(
         encoder: any SentenceTransformer; it is put in evaluation mode, as by its own `encode`.
         texts: of any length, in any order.
         role: `query` or `document`, which says which prompt and method of the encoder to use.
-        batch_tokens: at most so many tokens in a batch, padding included; a longer text is a batch of its own. Unless
-            given, 2,048 on a CPU and 32,768 on a GPU.
-        precision: of the matrix products, `float32` (or whatever the encoder's weights are) or `bfloat16`. Unless
-            given, bfloat16 on a CUDA device that has it, if the weights are float32.
+        batch_tokens: the most tokens in a batch, padding included; a longer text is a batch of its own. Unless given,
+            it is 2,048 on a CPU and 32,768 on a GPU.
+        precision: the type of the matrix products, `float32` (or whatever the encoder's weights are) or `bfloat16`.
+            Unless given, it is bfloat16 on a CUDA device that has it, if the weights are float32.
         progress: show a progress bar.
 
     Returns:
@@ -100,8 +104,8 @@ def embed_chunks(
     """Embed chunks of texts one after the other, each as `embed_texts` does.
 
     On a GPU, chunks are taken from `chunks` some windows before they are embedded, and the device embeds the next
-    window while the caller works on a chunk; so the caller must not tokenise with the encoder meanwhile. Memory is that
-    of some windows and of a chunk.
+    window while the caller works on a chunk. So the caller must not tokenise with the encoder meanwhile. Memory holds
+    some windows and a chunk.
 
     Args:
         encoder, role, batch_tokens, precision: see `embed_texts`.
@@ -115,8 +119,9 @@ def embed_chunks(
     """
     if role not in ROLES:
         raise ValueError(f"role is {role!r}; allowed: {', '.join(ROLES)}")
+    kind = encoder.device.type
     if batch_tokens is None:
-        batch_tokens = _BATCH_TOKENS if encoder.device.type == "cpu" else _BATCH_TOKENS_OF_GPU
+        batch_tokens = _BATCH_TOKENS if kind == "cpu" else _BATCH_TOKENS_OF_GPU
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}; allowed: 1 or more")
     half = precision_of(encoder, precision) == "bfloat16"
@@ -124,10 +129,10 @@ def embed_chunks(
     if not _makes_rows(encoder, preprocess):
         return (_stock(encoder, texts, role) for texts in chunks)
     encoder.eval()
-    lasts: deque[bool] = deque()  # of the windows that are under way, whether each is the last of its chunk
-    windows = tokenise_ahead(preprocess, _cut_into_windows(chunks, lasts), _TOKENISED_AHEAD.get(encoder.device.type, 0))
-    launches = (_launch(encoder, window, role, batch_tokens, half) for window in windows)
-    return _join_windows(in_order(launches, _LAUNCHED_AHEAD.get(encoder.device.type, 0)), lasts)
+    numbers: deque[int] = deque()  # of the windows of each chunk that is under way
+    windows = _tokenise_ahead(preprocess, _cut_into_windows(chunks, numbers), _TOKENISED_AHEAD.get(kind, 0))
+    launches = (_launch(encoder, *window, role, batch_tokens, half) for window in windows)
+    return _join_windows(_in_order(launches, _LAUNCHED_AHEAD.get(kind, 0)), numbers)
 
 
 def precision_of(encoder: SentenceTransformer, precision: str | None) -> str:
@@ -151,50 +156,77 @@ def _prompt(encoder: SentenceTransformer, role: str) -> str | None:
     return encoder.prompts[known[0]] if known else None
 
 
-def _makes_rows(encoder: SentenceTransformer, preprocess: Callable[[list[str]], dict[str, Any]]) -> bool:
+def _makes_rows(encoder: SentenceTransformer, preprocess: Preprocess) -> bool:
     return padded_right(preprocess(["a"])) and getattr(encoder.tokenizer, "padding_side", "right") == "right"
 
 
 def _stock(encoder: SentenceTransformer, texts: Sequence[str], role: str) -> np.ndarray:
     """Embed texts by the encoder's own method. (texts, D)"""
     if not len(texts):
-        return _no_embeddings(encoder)
+        return np.empty((0, encoder.get_embedding_dimension() or 0), dtype=np.float32)
     encode = encoder.encode_query if role == "query" else encoder.encode_document
     rows = encode(list(texts), batch_size=_STOCK_BATCH, show_progress_bar=False, convert_to_numpy=True)
     return np.asarray(rows, dtype=np.float32)
 
 
-def _no_embeddings(encoder: SentenceTransformer) -> np.ndarray:
-    return np.empty((0, encoder.get_embedding_dimension() or 0), dtype=np.float32)
-
-
-def _cut_into_windows(chunks: Iterable[Sequence[str]], lasts: deque[bool]) -> Iterator[list[str]]:
-    """Cut each chunk into windows; an empty chunk gives one empty window."""
+def _cut_into_windows(chunks: Iterable[Sequence[str]], numbers: deque[int]) -> Iterator[list[str]]:
+    """Cut each chunk into windows, and note their number; an empty chunk gives one empty window."""
     for texts in chunks:
-        for begin in range(0, max(1, len(texts)), _WINDOW):
-            lasts.append(begin + _WINDOW >= len(texts))
-            yield list(texts[begin : begin + _WINDOW])
+        begins = range(0, max(1, len(texts)), _WINDOW)
+        numbers.append(len(begins))
+        yield from (list(texts[begin : begin + _WINDOW]) for begin in begins)
 
 
-def _join_windows(windows: Iterable[np.ndarray], lasts: deque[bool]) -> Iterator[np.ndarray]:
+def _join_windows(windows: Iterator[np.ndarray], numbers: deque[int]) -> Iterator[np.ndarray]:
     """Join the embeddings of windows to those of chunks."""
-    rows = []
-    for window in windows:
-        rows.append(window)
-        if lasts.popleft():
-            yield rows[0] if len(rows) == 1 else np.concatenate(rows)
-            rows = []
+    for first in windows:
+        others = [*islice(windows, numbers.popleft() - 1)]
+        yield np.concatenate([first, *others]) if others else first
+
+
+def _in_order(waits: Iterable[Callable[[], Any]], ahead: int) -> Iterator[Any]:
+    """Yield results; taking a wait launches work, calling it waits for the result, and `ahead` are in flight."""
+    waiting: deque[Callable[[], Any]] = deque()
+    for wait in waits:
+        waiting.append(wait)
+        if len(waiting) > ahead:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
+
+
+def _tokenise_ahead(preprocess: Preprocess, windows: Iterable[list[str]], ahead: int) -> Iterator[Window]:
+    """Yield windows as tokens, while a thread tokenises so many ahead; 0 is no thread."""
+    tokenise = partial(_tokenise, preprocess)
+    with ThreadPoolExecutor(1) as thread:
+        launches = (thread.submit(tokenise, texts).result if ahead else partial(tokenise, texts) for texts in windows)
+        yield from _in_order(launches, ahead)
+
+
+def _tokenise(preprocess: Preprocess, texts: list[str]) -> Window:
+    by_characters = np.argsort([-len(text) for text in texts], kind="stable")  # so that little is padded here
+    rows: list[dict[str, np.ndarray]] = []
+    common: dict[str, Any] = {}
+    for begin in range(0, len(texts), _PIECE):
+        tokens = end_to_end(preprocess([texts[place] for place in by_characters[begin : begin + _PIECE]]))
+        assert tokens is not None and tokens.padded
+        rows += texts_of(tokens)
+        common = tokens.common
+    lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)  # (texts,)
+    order = np.argsort(-lengths, kind="stable")
+    values = {name: np.concatenate([rows[place][name] for place in order]) for row in rows[:1] for name in row}
+    return Tokens(values, lengths[order], common, True), by_characters[order]
 
 
 def _launch(
-    encoder: SentenceTransformer, window: Window, role: str, batch_tokens: int, half: bool
+    encoder: SentenceTransformer, tokens: Tokens, place: np.ndarray, role: str, batch_tokens: int, half: bool
 ) -> Callable[[], np.ndarray]:
     """Let the device embed a window, and return a function that waits for the embeddings."""
-    tokens, device, padding = window.tokens, encoder.device, padding_of(encoder)
+    device, padding = encoder.device, padding_of(encoder)
     if not len(tokens.lengths):
-        return partial(_no_embeddings, encoder)
+        return partial(_stock, encoder, [], role)
     values = {name: _send(value, device) for name, value in tokens.values.items()}
-    lengths, back = _send(tokens.lengths, device), _send(np.argsort(window.place), device)  # (texts,), (texts,)
+    lengths, back = _send(tokens.lengths, device), _send(np.argsort(place), device)  # (texts,), (texts,)
     ends = [0, *accumulate(tokens.lengths.tolist())]  # where the tokens of each text begin and end
     parts = []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):

@@ -1,11 +1,11 @@
-"""Texts as tokens: tokenised once, and padded little.
+"""Texts as tokens, which are made once and padded little.
 
-A tokenizer hands a batch of texts on in one of two layouts: as rows that are padded on the right, a text each, or, for
-static encoders, end to end with the offset of each text. Both hold the same tokens, which are kept here end to end.
+A tokenizer lays out a batch of texts in one of two ways. It makes rows that are padded on the right, one for each text;
+or, for static encoders, it puts texts end to end and gives the offset of each. Tokens are kept here end to end.
 
 More than half of the tokens of a batch of texts of mixed length would be padding. So texts are sorted by length and
-embedded in groups. There are two rules of cutting them: `cut_into_groups` for training, where every process must
-make as many groups, and `cut_by_size` for inference, where a group must fit a device.
+embedded in groups, which are cut by one of two rules. `cut_into_groups` is for training, where every process must
+make as many groups. `cut_by_size` is for inference, where a group must fit a device.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,15 +17,15 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Groups of a batch, and texts of a group at least, on average. More groups would pad little less and make products too
-# small to fill the cores, of which a GPU has many more.
+# The most groups of a batch, and the fewest texts of a group on average. More groups would pad little less, and their
+# products would be too small to fill the cores, of which a GPU has many more.
 _GROUPS = 16
 _GROUP_TEXTS = 8
 _GROUP_TEXTS_OF_GPU = 100
-# At how many places a batch may be cut, so that finding the best ones takes a millisecond however large it is.
+# The number of places where a batch may be cut, so that the best are found in a millisecond however large it is.
 _PLACES = 256
-# Texts whose tokens are kept, about 60 MB of short ones: enough for what is trained on over and over, and no more of a
-# corpus of millions, of which few texts come twice.
+# The most texts whose tokens are kept, about 60 MB if they are short. Training sets come over and over, and fit. Of a
+# corpus of millions few texts come twice, and no more need be kept.
 _KEPT = 100_000
 
 
@@ -39,14 +39,14 @@ class Tokens(NamedTuple):
 
 
 class TokenCache:
-    """Does what an encoder's `preprocess` does, but tokenises each text once in its life.
+    """A stand-in for an encoder's `preprocess` that tokenises each text once in its life.
 
     The tokens of the first 100,000 texts are kept, 4 bytes a token. Features of any other layout than the two that this
     module knows are made anew each time. Copies of an encoder share its cache, as it holds facts about the tokenizer.
 
     Args:
         preprocess: the encoder's own, which is used as it is now.
-        padding: what stands in place of tokens that are not there, by the name of the feature; 0 in all others.
+        padding: the number that stands for padding, by the name of the feature; other features have 0.
     """
 
     def __init__(self, preprocess: Callable[..., dict[str, Any]], padding: Mapping[str, int] | None = None) -> None:
@@ -125,14 +125,15 @@ def _with_offsets(values: Mapping[str, np.ndarray], lengths: np.ndarray) -> dict
 def embed(model: nn.Module, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
     """Embed the columns of a batch in groups of similar length, each of texts of any column.
 
-    What is in a batch is the sampler's to say, so a batch is not changed: its embeddings are put back together for the
-    loss. How many groups there are follows from the number of texts and the kind of device alone, since processes that
-    train together must call the model equally often.
+    The sampler says what is in a batch, so a batch is not changed: its embeddings are put back together for the loss.
+    The number of groups follows from the number of texts and the kind of device alone, because processes that train
+    together must call the model equally often.
 
     Args:
-        model: gives `sentence_embedding` of features.
-        columns: features of as many texts each. Those of few texts, or that are not rows padded on the right, are
-            embedded whole; those that differ in more than their rows, as in the length of a prompt, apart.
+        model: gives `sentence_embedding` for features.
+        columns: features of as many texts each. Columns of few texts, or that are not rows padded on the right, are
+            embedded whole. Columns that differ in more than their rows, as in the length of a prompt, are embedded
+            apart.
 
     Returns:
         The embeddings of each column, in the order of its texts. (B, D) each
@@ -163,7 +164,7 @@ def is_by_token(value: Any, mask: Tensor) -> bool:
 
 
 def padding_of(encoder: SentenceTransformer) -> dict[str, int]:
-    """Return what stands in place of tokens that are not there, by the name of the feature; 0 in all others."""
+    """Return the number that stands for padding, by the name of the feature; other features have 0."""
     return {"input_ids": int(getattr(encoder.tokenizer, "pad_token_id", None) or 0)}
 
 
@@ -215,9 +216,9 @@ def _stack(columns: list[dict[str, Any]]) -> dict[str, Any]:
 def cut_into_groups(lengths: np.ndarray, groups: int) -> list[int]:
     """Return where to cut texts that are sorted by length into so many groups that the fewest tokens are padding.
 
-    By dynamic programming: the best cut into one group more ends in a best cut of the texts before its last group. On
-    batches of XQuAD-R, groups of equal size have 5 to 22 % more tokens, padding included, and `cut_by_size` with the
-    least size that gives so many groups 2 to 6 %.
+    It is dynamic programming: the best cut into one group more begins with a best cut of the texts before its last
+    group. On batches of XQuAD-R, groups of equal size have 5 to 22 % more tokens, padding included. `cut_by_size` with
+    the least size that gives so many groups has 2 to 6 % more.
 
     >>> cut_into_groups(np.array([1, 1, 2, 9, 9, 10]), 2)  # 2 + 2 tokens are padding
     [3, 6]
@@ -238,11 +239,11 @@ def cut_into_groups(lengths: np.ndarray, groups: int) -> list[int]:
 
 
 def cut_by_size(lengths: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Yield where groups of at most so many tokens, padding included, begin and end; a longer text is one of its own.
+    """Yield where groups of at most so many tokens, padding included, begin and end; a longer text is a group alone.
 
     Args:
         lengths: of texts that are sorted, the longest first. (texts,)
-        most: tokens of a group.
+        most: the most tokens of a group.
 
     >>> list(cut_by_size(np.array([9, 4, 4, 3, 1, 0]), 8))
     [(0, 1), (1, 3), (3, 5), (5, 6)]

@@ -1,1 +1,1 @@
-"""An encoder and a task become a table of results."""
+"""The evaluation of an encoder on a task, which gives a table of results."""

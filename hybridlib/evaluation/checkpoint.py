@@ -1,4 +1,4 @@
-"""Checkpoints of an evaluation: the counts so far, kept in a folder, so that a kill costs seconds and not days.
+"""Checkpoints of an evaluation: a folder keeps the counts so far, so that a kill costs seconds and not days.
 
 Every process writes a file of its own, `counts-<number>.npz`, with the chunks of passages that it has counted and their
 counts. A later evaluation reads all of these files, however many processes wrote them, and counts the remaining chunks
@@ -21,7 +21,7 @@ from hybridlib.data.passages import Passages
 from hybridlib.data.task import RetrievalTask
 from hybridlib.paths import replacing
 
-# A checkpoint is written after a chunk, but not more often than this. So a kill costs this and a chunk.
+# A checkpoint is written after a chunk, but not more often than every so many seconds. A kill costs these and a chunk.
 SECONDS = 10.0
 
 Record = dict[str, Any]
@@ -36,7 +36,7 @@ def records_of_folders(
     checkpoint: Path | None,
     embeddings: Path | None,
 ) -> dict[Path, Record]:
-    """Return, for the record file of each folder, what the counts or the embeddings in that folder depend on.
+    """Return the record that each folder's file must hold: what the counts or the embeddings in it depend on.
 
     Measures are not recorded, because they are functions of the counts.
     """
@@ -121,13 +121,13 @@ class Checkpoint:
         self.counted[chunks] = True
 
     def save(self, chunks: list[int], above: np.ndarray, *, rank: int, last: bool) -> None:
-        """Write what this process has counted since the start, if the last time is long enough ago or it is done.
+        """Write all that this process has counted, if it wrote long enough ago or is done.
 
         Args:
             chunks: counted by this process.
             above: their counts. (N, L)
             rank: number of this process, from 0.
-            last: whether nothing will follow.
+            last: whether this process is done.
         """
         if self._folder is None or not (last or time.monotonic() - self._written >= SECONDS):
             return

@@ -1,4 +1,4 @@
-"""Evaluation: an encoder and a task become one tidy table of results, for all settings at once.
+"""The evaluation of an encoder on a task, which gives one tidy table of results for all settings at once.
 
 The settings of a query in one language are:
 
@@ -71,9 +71,9 @@ def evaluate(
         `rank_distance` and `peer` exist in that setting only, and `peer` is NaN where it is undefined.
 
     Raises:
-        ValueError: the encoder's similarity is another one, there is no such measure, or none in the settings of the
-            task, an embedding is not finite, `batch_tokens` or `chunk_size` is below 1, there is no such precision, or
-            a folder is of another evaluation.
+        ValueError: the encoder's similarity is another one, there is no such measure, no measure exists in the settings
+            of the task, an embedding is not finite, `batch_tokens` or `chunk_size` is below 1, there is no such
+            precision, or a folder is of another evaluation.
     """
     similarity_of(encoder)
     parsed = _parse_measures(measures)  # encoding takes long, so a wrong name is found before

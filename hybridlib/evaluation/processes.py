@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-# Processes wait so long for the slowest of them.
+# The time that processes wait for the slowest of them.
 _PATIENCE = timedelta(days=7)
 
 

@@ -1,7 +1,7 @@
-"""Search: what a user would see. The passages of all languages are one pool, as in the multilingual setting.
+"""Exact search for the passages nearest to a query, in one pool of all languages, as in the multilingual setting.
 
-The search is exact, with the ranks of `hybridlib.metric.ranks`: faiss finds the passages whose float32 score could be
-among the best k, these are scored in float64, and of equal scores the earlier passage of the task comes first.
+It ranks as `hybridlib.metric.ranks` does: faiss finds the passages whose float32 score could be among the best k, these
+are scored in float64, and of equal scores the earlier passage of the task comes first.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def search(
     Returns:
         k rows for every query: `query` (its number, from 0), `rank` (from 1), `passage_id`, `language`, `score` (the
         encoder's similarity) and `text`. For queries of the task, `query_id` and `query_language` stand instead of
-        `query`, and `relevant` says whether the passage is judged so.
+        `query`, and `relevant` says whether the passage is judged relevant.
 
     Raises:
         ValueError: the encoder's similarity is another one, `k` is out of range, there is no query or one of them is
@@ -117,10 +117,10 @@ def _nearest(queries: np.ndarray, passages: np.ndarray, k: int, cosine: bool) ->
 def language_shares(found: pd.DataFrame) -> pd.DataFrame:
     """Return the share of each language among the passages found, for the queries of each language.
 
-    An encoder without language bias finds all languages alike, where each has as many relevant passages.
+    Where each language has as many relevant passages, an encoder without language bias finds all languages alike.
 
     Args:
-        found: what a search for queries of a task has found, or some rows of it.
+        found: some rows that `search` returned for queries of a task, or all of them.
 
     Returns:
         A row for every query language in `found` and a column for every language of the task; rows sum to 1.

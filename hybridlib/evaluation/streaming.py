@@ -1,7 +1,7 @@
-"""Ranks in a corpus of any size: embed a chunk of passages, count, forget.
+"""Ranks in a corpus of any size: a chunk of passages is embedded, counted and forgotten.
 
-Chunks begin at fixed places, so that a chunk's embeddings are the same wherever and whenever they are made: after a
-kill, or in one of several processes, which take chunks in turn and add up their counts.
+Chunks begin at fixed places, so that a chunk's embeddings are the same wherever and whenever they are made. They may be
+made after a kill, or in one of several processes, which take chunks in turn and add up their counts.
 
 The texts of relevant passages are embedded first and once. Where one of them comes again in the corpus, its embedding
 is taken from there. So equal texts are tied exactly, whichever chunks and processes they are in.
@@ -101,11 +101,11 @@ def _chunks(task: RetrievalTask, numbers: list[int], chunk_size: int) -> Iterato
 
 
 class _PassageEmbedder:
-    """Embeds passages chunk by chunk, and before all others the texts of the relevant ones.
+    """An embedder of passages, chunk by chunk; before all others it embeds the texts of the relevant ones.
 
     Args:
-        encoder: what embeds.
-        task: whose passages are embedded.
+        encoder: the encoder.
+        task: the task that has the passages.
         folder: keeps the embeddings of chunks; those that it has are not made again.
         options: as in `hybridlib.encoder.embed.embed_texts`.
 
@@ -162,7 +162,7 @@ class _PassageEmbedder:
 def _counter(
     encoder: SentenceTransformer, task: RetrievalTask, embedder: _PassageEmbedder, threads: int, options: EmbedOptions
 ) -> RankCounter:
-    """Embed the queries, and make a counter that has seen no chunk yet."""
+    """Embed the queries, and return a counter that has seen no chunk yet."""
     return RankCounter(
         embed_texts(encoder, task.queries.text.tolist(), role="query", **options),
         embedder.relevant,

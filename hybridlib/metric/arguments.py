@@ -12,7 +12,7 @@ _SMALLEST, _LARGEST = 1e-140, 1e140
 def checked_tensor(embeddings: Embeddings, name: str, *, width: int | None = None) -> torch.Tensor:
     """Return embeddings as a C-ordered tensor on their own device; 8-bit floats become float32, exactly.
 
-    The numbers are not looked at: `check_magnitudes` does that.
+    The numbers themselves are checked by `check_magnitudes`.
 
     Args:
         embeddings: (R, D)

@@ -1,4 +1,4 @@
-"""Bounds of how far a fast score can be off. What lies within is settled in float64, so no rank depends on speed.
+"""Bounds of how far a fast score can be off. Scores within a bound are settled in float64, so ranks stay exact.
 
 All bounds are for two vectors of norm at most 1, whose sum of |q_i p_i| is at most 1 by Cauchy and Schwarz. A sum of n
 rounded terms is off by at most gamma(n, u) = n u / (1 - n u) of it, in any order (Higham, Accuracy and Stability of
@@ -29,8 +29,8 @@ def tensor_core_bound(dimensions: int, *, products: int, rounded: bool) -> float
 
     *The inputs.* Half-precision embeddings are taken as they are. Others are `rounded`: they are scaled by 2^15, so
     that nothing that matters underflows, and written as high + low, both float16. High is off by 2^-11 at most. The two
-    together are off by 2^-22 (rounding by way of float32 adds a 2^-12th of that), or by 2^-40 of the vector's norm
-    where they underflow.
+    together are off by 2^-22 (rounding by way of float32 adds a 2^-12th of that). Where they underflow, they are off by
+    2^-40 of the vector's norm.
 
     - One product, high times high, is off by 2 * 2^-11 + 2^-22.
     - Three products add low times high and high times low. They are off by 3 * 2^-22: low times low, and what both

@@ -23,7 +23,7 @@ class Counts(Protocol):
 
     @property
     def above(self) -> np.ndarray:
-        """The counts so far, in the order of the pairs; a copy that later additions do not change. (N, L)"""
+        """Return the counts so far, in the order of the pairs, as a copy that does not change later. (N, L)"""
 
     def add(self, embeddings: torch.Tensor, languages: np.ndarray, start: int) -> None:
         """Count consecutive passages of the corpus.

@@ -31,7 +31,7 @@ _ORDINARY = (1e-130, 1e130)
 
 
 class CpuCounts(Counts):
-    """`Counts` by `threads` worker threads, or one for each core unless given."""
+    """The `Counts` of a CPU, made by `threads` worker threads; one for each core unless given."""
 
     def __init__(self, pairs: RelevantPairs, *, threads: int | None = None) -> None:
         self._threads, self._cosine = threads or os.cpu_count() or 1, pairs.cosine

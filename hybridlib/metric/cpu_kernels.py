@@ -152,7 +152,7 @@ def _count_beyond(row, lowest, highest):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def order_within(first, values):  # type: ignore[no-untyped-def]
-    """Return the order by value within each segment, whose edges are `first`. (S + 1,), (N,) -> (N,)"""
+    """Return the order by value within each segment; `first` holds the edges. (S + 1,), (N,) -> (N,)"""
     order = np.empty(len(values), dtype=np.int64)
     for segment in range(len(first) - 1):
         left, right = first[segment], first[segment + 1]

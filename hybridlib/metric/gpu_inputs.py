@@ -32,8 +32,8 @@ def score_band(
 
     Args:
         threshold: float64 score of the relevant passage. (N,)
-        unit: what the threshold is divided by to be that of unit vectors. (N,)
-        gain: what the kernel's scores are in units of those of unit vectors. (N,)
+        unit: the number by which the threshold is divided to be a score of unit vectors. (N,)
+        gain: the number by which the kernel multiplies a score of unit vectors. (N,)
         bound: the most a score of unit vectors is off.
 
     Returns:

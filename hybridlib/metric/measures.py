@@ -37,12 +37,12 @@ class Rankings:
 
     @cached_property
     def relevant(self) -> np.ndarray:
-        """Relevant passages in each ranking. (R,)"""
+        """Return the number of relevant passages in each ranking. (R,)"""
         return np.bincount(self.ranking)
 
     @cached_property
     def place(self) -> np.ndarray:
-        """Place of each relevant passage among the relevant ones of its ranking, from 1. (N,)"""
+        """Return the place of each relevant passage among the relevant ones of its ranking, from 1. (N,)"""
         first = np.cumsum(self.relevant) - self.relevant
         return np.arange(len(self.ranking)) - first[self.ranking] + 1
 
@@ -109,9 +109,9 @@ def peer(rankings: Rankings, k: int | None = None, *, weights: Mapping[float, fl
     passages in the level, above some that were retrieved. The two agree where the passages of a level lie at even
     distances within the cutoff.
 
-    Undefined tests: with one language only, or nothing retrieved, p is 1, as theirs is. Where several languages have
-    one passage each, the statistic is N - 1 whatever the order, so the test says nothing: such a level takes no part,
-    and a ranking without another level is NaN. In a task that is parallel throughout, such as XQuAD-R, all are.
+    Some tests are undefined. With one language only, or nothing retrieved, p is 1, as theirs is. Where each of several
+    languages has one passage, the statistic is N - 1 whatever the order, so the test says nothing. Such a level takes
+    no part, and a ranking without another level is NaN. In a task that is parallel throughout, like XQuAD-R, all are.
 
     Args:
         rankings: rankings with the language of each passage.

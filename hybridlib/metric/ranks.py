@@ -5,18 +5,18 @@ rank above the relevant one. Nothing else is ever computed from scores: each set
 counts, and each measure is a function of ranks (`hybridlib.metric.measures`). Counts add over chunks of passages,
 processes and machines, and the score matrix is never held.
 
-Which score. Embeddings are taken as they are given and compared in float64. Dimension d of the inner product is added
+*The score.* Embeddings are taken as they are given and compared in float64. Dimension d of the inner product is added
 to partial sum d % 32, and neighbouring sums are added until one is left. For the cosine, it is divided by the norm of
 the passage, whose square is summed in the same way; the norm of the query changes no rank. This fixes the last bit, so
 ranks do not depend on device, tile size, chunks or the number of threads. A zero vector has score 0.
 
-How it is fast. Scores are first computed quickly, a tile at a time: in float32 on a CPU (`hybridlib.metric.cpu`), on
+*Speed.* Scores are first computed quickly, a tile at a time: in float32 on a CPU (`hybridlib.metric.cpu`), on
 tensor cores on a GPU (`hybridlib.metric.gpu`). Such a score differs from the float64 one by at most a proven bound
 (`hybridlib.metric.bounds`). The scores within this bound of the relevant passage's score are its band. A passage
 outside the band is settled by a comparison; the few inside are scored in float64.
 
-Ties. Of equal scores, the earlier passage of the corpus ranks first. A relevant passage is never compared with itself:
-it is excluded by its position, not by its score.
+*Ties.* Of equal scores, the earlier passage of the corpus ranks first. A relevant passage is never compared with
+itself: it is excluded by its position, not by its score.
 """
 
 from bisect import bisect
@@ -75,7 +75,7 @@ def relevant_ranks(
         passage_languages: language of each passage, numbered from 0. (P,)
         similarity: `cosine` or `dot`.
         threads: worker threads on a CPU; all cores unless given. The ranks do not depend on it.
-        device: where to count; see `RankCounter`. The ranks do not depend on it.
+        device: the device that counts; see `RankCounter`. The ranks do not depend on it.
 
     Returns:
         Ranks, in the order of `pairs`; memory O(N L + Q D + P D).
@@ -119,7 +119,7 @@ class RankCounter:
         languages: how many passage languages there are.
         similarity: `cosine` or `dot`.
         threads: worker threads on a CPU; all cores unless given.
-        device: where to count; the device of the queries unless given. An NVIDIA GPU counts if it is of compute
+        device: the device that counts; that of the queries unless given. An NVIDIA GPU counts if it is of compute
             capability 8 or 9 (Ampere to Hopper) and Triton is installed. For any other device the CPU counts.
 
     Raises:
@@ -181,7 +181,7 @@ class RankCounter:
 
     @property
     def above(self) -> np.ndarray:
-        """Passages counted so far that rank above the relevant one, in the order of the pairs. (N, L)"""
+        """Return how many passages counted so far rank above the relevant one, in the order of the pairs. (N, L)"""
         sorted_by_query = self._counts.above
         above = np.empty_like(sorted_by_query)
         above[self._order] = sorted_by_query
@@ -214,7 +214,7 @@ class RankCounter:
         self._counted.insert(place, (start, start + len(passages)))
 
     def _place_of(self, start: int, stop: int) -> int:
-        """Return the place of a chunk among those counted; refuse passages counted before, which no rank would show."""
+        """Return the place of a chunk among those counted; refuse passages counted before, which would count twice."""
         at = bisect(self._counted, (start, stop))
         for first, last in self._counted[max(at - 1, 0) : at + 1]:  # chunks are disjoint: no other can overlap
             if start < last and first < stop:
@@ -239,7 +239,7 @@ def _distinct(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _counts_on(device: torch.device, pairs: RelevantPairs, threads: int | None) -> Counts:
-    """Return what counts on a device. Each import waits until it is needed: a machine may lack numba or Triton."""
+    """Return the counts of a device. Each import waits until it is needed: a machine may lack numba or Triton."""
     if has_kernels(device):
         from hybridlib.metric.gpu import GpuCounts
 

@@ -1,18 +1,14 @@
 """Embeddings are those of the encoder's own methods, however they are cut, and made with as little padding."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from tiny_bert import tiny_bert
 
 import hybridlib.encoder.embed
-import hybridlib.encoder.windows
 from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of
 from hybridlib.training.starts import load_encoder
 
@@ -21,41 +17,39 @@ pytestmark = pytest.mark.usefixtures("quickly")
 LETTERS = np.array(list("abcdefghij klmnop"))
 
 
-def draw_texts(number: int, seed: int = 0) -> list[str]:
-    """Of 1 to 90 letters, some more than the 64 tokens that the encoder reads; every tenth comes twice."""
+def draw_texts(number, seed=0):
+    """Draw texts of 1 to 90 letters, some more than the 64 that the encoder reads; every tenth comes twice."""
     rng = np.random.default_rng(seed)
     texts = ["a" + "".join(rng.choice(LETTERS, rng.integers(0, 90))) for _ in range(number)]
     return [texts[place - place % 10] if place % 10 == 1 else text for place, text in enumerate(texts)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bert")
+@pytest.fixture
+def bert(tmp_path):
+    return tiny_bert(tmp_path)
 
 
 @pytest.fixture
-def bert(folder: Path) -> SentenceTransformer:
-    return tiny_bert(folder)
-
-
-@pytest.fixture
-def shapes(bert: SentenceTransformer) -> list[tuple[int, ...]]:
-    """Of the batches that the encoder is given."""
-    seen: list[tuple[int, ...]] = []
+def shapes(bert):
+    """The shapes of the batches that the encoder is given."""
+    seen = []
     bert[0].register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0]["input_ids"].shape)))
     return seen
 
 
-def stock(encoder: SentenceTransformer, texts: list[str], role: str) -> np.ndarray:
+def stock(encoder, texts, role):
     return (encoder.encode_query if role == "query" else encoder.encode_document)(texts, show_progress_bar=False)
 
 
-def assert_equal(ours: np.ndarray, theirs: np.ndarray) -> None:
+def cosines(ours, theirs):
+    return (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+
+def assert_equal(ours, theirs):
     # Components are of the order of 1, and float32 sums of 16 to 64 terms of it are exact to some 1e-6.
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
-    cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
-    assert cosine.min() > 1 - 1e-6
+    assert cosines(ours, theirs).min() > 1 - 1e-6
 
 
 PROMPTS = {
@@ -70,9 +64,7 @@ PROMPTS = {
 @pytest.mark.parametrize("role", ["query", "document"])
 @pytest.mark.parametrize("prompts", PROMPTS)
 @pytest.mark.parametrize("include_prompt", [True, False])
-def test_embeddings_are_those_of_the_encoders_own_method(
-    bert: SentenceTransformer, role: str, prompts: str, include_prompt: bool
-) -> None:
+def test_embeddings_are_those_of_the_encoders_own_method(bert, role, prompts, include_prompt):
     bert.prompts = {name: prompt for name, prompt in PROMPTS[prompts].items() if prompt is not None}
     bert.default_prompt_name = "other" if prompts == "default" else None
     bert.set_pooling_include_prompt(include_prompt)
@@ -80,7 +72,7 @@ def test_embeddings_are_those_of_the_encoders_own_method(
     assert_equal(embed_texts(bert, texts, role=role, batch_tokens=300), stock(bert, texts, role))
 
 
-def test_truncated_and_normalised_embeddings_are_the_encoders_own(bert: SentenceTransformer) -> None:
+def test_truncated_and_normalised_embeddings_are_the_encoders_own(bert):
     bert.append(Normalize())
     bert.truncate_dim = 5
     texts = draw_texts(23)
@@ -91,18 +83,14 @@ def test_truncated_and_normalised_embeddings_are_the_encoders_own(bert: Sentence
 
 @pytest.mark.parametrize("batch_tokens", [1, 7, 64, 1000, None])
 @pytest.mark.parametrize("window", [1, 10, 41])
-def test_embeddings_do_not_depend_on_windows_and_batches(
-    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, batch_tokens: int | None, window: int
-) -> None:
+def test_embeddings_do_not_depend_on_windows_and_batches(bert, monkeypatch, batch_tokens, window):
     monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", window)
-    monkeypatch.setattr(hybridlib.encoder.windows, "_PIECE", 7)
+    monkeypatch.setattr(hybridlib.encoder.embed, "_PIECE", 7)
     texts = draw_texts(41)
     assert_equal(embed_texts(bert, texts, batch_tokens=batch_tokens), stock(bert, texts, "document"))
 
 
-def test_a_batch_has_at_most_so_many_tokens_of_which_few_are_padding(
-    bert: SentenceTransformer, shapes: list[tuple[int, ...]]
-) -> None:
+def test_a_batch_has_at_most_so_many_tokens_of_which_few_are_padding(bert, shapes):
     texts = draw_texts(400)
     embed_texts(bert, texts, batch_tokens=640)
     assert sum(texts for texts, _ in shapes) == 400
@@ -116,7 +104,7 @@ def test_a_batch_has_at_most_so_many_tokens_of_which_few_are_padding(
     assert all(rows == 1 or rows * width <= 3 for rows, width in shapes)
 
 
-def test_one_text_a_text_without_tokens_and_no_text_are_embedded(bert: SentenceTransformer) -> None:
+def test_one_text_a_text_without_tokens_and_no_text_are_embedded(bert):
     assert_equal(embed_texts(bert, ["who?"]), stock(bert, ["who?"], "document"))
     assert embed_texts(bert, []).shape == (0, 16)
     ours = embed_texts(bert, ["who?", "", "a"])  # the encoder's tokenizer adds no token of its own
@@ -125,20 +113,18 @@ def test_one_text_a_text_without_tokens_and_no_text_are_embedded(bert: SentenceT
 
 
 @pytest.fixture(params=[0, 1, 2])
-def ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def ahead(request, monkeypatch):
     """Windows that a thread tokenises ahead, as on a GPU."""
     monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
     monkeypatch.setitem(hybridlib.encoder.embed._TOKENISED_AHEAD, "cpu", request.param)
     return request.param
 
 
-def test_texts_are_tokenised_the_same_in_a_thread_that_ends_with_its_work(
-    bert: SentenceTransformer, ahead: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_are_tokenised_the_same_in_a_thread_that_ends_with_its_work(bert, ahead, monkeypatch):
     texts, here, threads = draw_texts(41), threading.current_thread(), set()
     original = bert.preprocess
 
-    def spy(inputs: list[str], **options: object) -> dict:
+    def spy(inputs, **options):
         threads.add(threading.current_thread())
         return original(inputs, **options)
 
@@ -149,16 +135,16 @@ def test_texts_are_tokenised_the_same_in_a_thread_that_ends_with_its_work(
     assert np.array_equal(embed_texts(bert, texts), ours)
 
 
-def test_what_fails_while_it_is_tokenised_fails_here(bert: SentenceTransformer, ahead: int) -> None:
+def test_an_error_of_the_tokenizer_is_raised_here(bert, ahead):
     with pytest.raises(TypeError, match="object of type 'int' has no len"):
-        embed_texts(bert, [*draw_texts(41), 7])  # type: ignore[list-item]
+        embed_texts(bert, [*draw_texts(41), 7])
 
 
-def test_chunks_are_embedded_one_by_one_each_as_if_alone(bert: SentenceTransformer, ahead: int) -> None:
+def test_chunks_are_embedded_one_by_one_each_as_if_alone(bert, ahead):
     chunks = [draw_texts(size, seed=size) for size in (23, 0, 10, 1, 0)]
     taken = []
 
-    def each() -> Iterator[list[str]]:
+    def each():
         for chunk in chunks:
             taken.append(len(chunk))
             yield chunk
@@ -172,7 +158,7 @@ def test_chunks_are_embedded_one_by_one_each_as_if_alone(bert: SentenceTransform
         assert np.array_equal(rows, embed_texts(bert, chunk))
 
 
-def test_a_static_encoder_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_static_encoder_is_asked_itself(monkeypatch):
     static, texts = load_encoder("static"), [*draw_texts(41), ""]
     assert np.array_equal(embed_texts(static, texts), stock(static, texts, "document"))
     monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", 10)
@@ -180,34 +166,33 @@ def test_a_static_encoder_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert embed_texts(static, []).shape == (0, 128)
 
 
-def test_an_encoder_that_pads_on_the_left_is_asked_itself(bert: SentenceTransformer) -> None:
+def test_an_encoder_that_pads_on_the_left_is_asked_itself(bert):
     texts = draw_texts(41)
     bert.tokenizer.padding_side = "left"
     theirs = bert.encode_document(texts, batch_size=512, show_progress_bar=False)  # depends on the batch
     assert np.array_equal(embed_texts(bert, texts), theirs)
 
 
-def test_padding_is_the_tokenizers_own(bert: SentenceTransformer) -> None:
-    seen: list[torch.Tensor] = []
+def test_padding_is_the_tokenizers_own(bert):
+    seen = []
     bert[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]["input_ids"]))
     bert.tokenizer.pad_token = "z"  # XLM-R derives positions from it
     embed_texts(bert, ["a", "bcd"])
     assert seen[0][1, 1:].tolist() == [bert.tokenizer.convert_tokens_to_ids("z")] * 2
 
 
-def test_bfloat16_is_as_near_as_it_promises_and_is_not_float32(bert: SentenceTransformer) -> None:
+def test_bfloat16_is_as_near_as_it_promises_and_is_not_float32(bert):
     texts = draw_texts(41)
     ours, theirs = embed_texts(bert, texts, precision="bfloat16"), stock(bert, texts, "document")
     assert ours.dtype == np.float32 and not np.array_equal(ours, theirs)
-    cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
-    assert cosine.min() > 0.9999
+    assert cosines(ours, theirs).min() > 0.9999
 
 
-def test_on_the_cpu_precision_is_float32_unless_asked(bert: SentenceTransformer) -> None:
+def test_on_the_cpu_precision_is_float32_unless_asked(bert):
     assert precision_of(bert, None) == "float32" and precision_of(bert, "bfloat16") == "bfloat16"
 
 
-def test_progress_is_shown_where_it_is_asked_for(bert: SentenceTransformer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_where_it_is_asked_for(bert, capfd):
     embed_texts(bert, draw_texts(3))
     assert capfd.readouterr() == ("", "")
     embed_texts(bert, draw_texts(3), progress=True)
@@ -222,7 +207,7 @@ def test_progress_is_shown_where_it_is_asked_for(bert: SentenceTransformer, capf
         ({"precision": "float16"}, "precision is 'float16'; allowed: float32, bfloat16"),
     ],
 )
-def test_an_argument_out_of_range_is_refused(bert: SentenceTransformer, options: dict, message: str) -> None:
+def test_an_argument_out_of_range_is_refused(bert, options, message):
     with pytest.raises(ValueError, match=message):
         embed_texts(bert, ["a"], **options)
 
@@ -230,9 +215,8 @@ def test_an_argument_out_of_range_is_refused(bert: SentenceTransformer, options:
 if torch.cuda.is_available():
 
     @pytest.mark.parametrize("precision", ["float32", None])
-    def test_on_cuda_embeddings_are_those_of_the_cpu(folder: Path, precision: str | None) -> None:
+    def test_on_cuda_embeddings_are_those_of_the_cpu(tmp_path, precision):
         texts = draw_texts(9001)
-        here, there = tiny_bert(folder), tiny_bert(folder).to("cuda")
+        here, there = tiny_bert(tmp_path), tiny_bert(tmp_path).to("cuda")
         ours, theirs = embed_texts(there, texts, precision=precision), stock(here, texts, "document")
-        cosine = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
-        assert cosine.min() > (0.9999 if precision is None else 1 - 1e-5)
+        assert cosines(ours, theirs).min() > (0.9999 if precision is None else 1 - 1e-5)

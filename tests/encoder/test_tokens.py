@@ -1,14 +1,10 @@
 """Texts are tokenised once and padded little, and nothing else about a batch changes."""
 
 import itertools
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
 from tiny_bert import tiny_bert
 
 import hybridlib.encoder.tokens
@@ -21,11 +17,19 @@ TEXTS = ["a", "a much longer text than the others, of many letters", "who?", "a"
 
 
 @pytest.fixture
-def bert(tmp_path: Path) -> SentenceTransformer:
+def bert(tmp_path):
     return tiny_bert(tmp_path)
 
 
-def assert_same_features(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+@pytest.fixture
+def shapes(bert):
+    """The shapes of the batches that the encoder is given."""
+    seen = []
+    bert[0].register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0]["input_ids"].shape)))
+    return seen
+
+
+def assert_same_features(ours, theirs):
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         if isinstance(value, torch.Tensor):
@@ -36,25 +40,23 @@ def assert_same_features(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("prompt", [None, "ask: "])
-def test_features_are_those_of_the_encoder(bert: SentenceTransformer, prompt: str | None) -> None:
+def test_features_are_those_of_the_encoder(bert, prompt):
     once = TokenCache.of_encoder(bert)
     for texts in (TEXTS, TEXTS[2:3], TEXTS[::-1]):  # anew, remembered, and in another order and width
         assert_same_features(once(texts, prompt=prompt), bert.preprocess(texts, prompt=prompt))
 
 
-def test_padding_is_the_tokenizers_own(bert: SentenceTransformer) -> None:
+def test_padding_is_the_tokenizers_own(bert):
     bert.tokenizer.pad_token = "z"  # XLM-R derives positions from it
     features = TokenCache.of_encoder(bert)(["a", "bcd"])
     assert features["input_ids"][0, 1:].tolist() == [bert.tokenizer.convert_tokens_to_ids("z")] * 2
 
 
-def test_each_text_is_tokenised_once_for_each_prompt(
-    bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[str | None, tuple[str, ...]]] = []
+def test_each_text_is_tokenised_once_for_each_prompt(bert, monkeypatch):
+    seen = []
     original = bert.preprocess
 
-    def spy(inputs: list[str], prompt: str | None = None, **options: Any) -> dict[str, Any]:
+    def spy(inputs, prompt=None, **options):
         seen.append((prompt, tuple(inputs)))
         return original(inputs, prompt=prompt, **options)
 
@@ -65,16 +67,16 @@ def test_each_text_is_tokenised_once_for_each_prompt(
     assert seen == [(None, ("a", "b")), (None, ("c",)), ("x", ("a",))]
 
 
-def test_a_static_encoder_that_has_a_cache_is_given_no_other() -> None:
+def test_a_static_encoder_that_has_a_cache_is_given_no_other():
     static = load_encoder("static")
     once = TokenCache.of_encoder(static)
     assert not isinstance(once, TokenCache) and isinstance(static[0].preprocess, TokenCache)
     assert_same_features(once(TEXTS), static.preprocess(TEXTS))
 
 
-def test_no_more_texts_are_kept_than_the_bound(bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_texts_are_kept_than_the_bound(bert, monkeypatch):
     monkeypatch.setattr(hybridlib.encoder.tokens, "_KEPT", 3)
-    asked: list[str] = []
+    asked = []
     once = TokenCache(lambda texts, **options: asked.extend(texts) or bert.preprocess(texts))
     for texts in (["a", "bc"], ["d", "efg"], ["a", "d"], ["d", "a"]):  # the second pair is beyond, the last "d" is kept
         assert_same_features(once(texts), bert.preprocess(texts))
@@ -82,8 +84,8 @@ def test_no_more_texts_are_kept_than_the_bound(bert: SentenceTransformer, monkey
 
 
 @pytest.mark.parametrize("number", [1, 15, 16, 37])  # too few for groups, odd, even
-def test_grouped_embeddings_and_gradients_are_those_of_the_whole_batch(bert: SentenceTransformer, number: int) -> None:
-    def embed_and_differentiate(grouped: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def test_grouped_embeddings_and_gradients_are_those_of_the_whole_batch(bert, number):
+    def embed_and_differentiate(grouped):
         bert.zero_grad()
         features = bert.preprocess(TEXTS[:number])
         whole = embed(bert, [features])[0] if grouped else bert(features)["sentence_embedding"]
@@ -94,46 +96,41 @@ def test_grouped_embeddings_and_gradients_are_those_of_the_whole_batch(bert: Sen
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)  # sums of up to 700 float32 terms
 
 
-def test_groups_hold_texts_of_similar_length_so_little_is_padding(bert: SentenceTransformer) -> None:
-    shapes: list[tuple[int, ...]] = []
-    bert[0].register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0]["input_ids"].shape)))
+def test_groups_hold_texts_of_similar_length_so_little_is_padding(bert, shapes):
     features = bert.preprocess(TEXTS[:36])
     embed(bert, [features])
-    # Lengths are 1, 1, 2, 4, 15 and 51, six of each. Of four groups, the first pads twelve texts of 1 to 2, or else six
-    # of 2 to 4, which is as much.
+    # Lengths are 1, 1, 2, 4, 15 and 51, six of each. Four groups pad least if twelve texts of length 1 are padded to 2,
+    # or six of length 2 to 4, which is as much.
     assert shapes in ([(18, 2), (6, 4), (6, 15), (6, 51)], [(12, 1), (12, 4), (6, 15), (6, 51)])
 
 
-def test_groups_are_of_texts_of_any_column_and_put_back_into_theirs(bert: SentenceTransformer) -> None:
-    shapes: list[tuple[int, ...]] = []
+def test_groups_hold_texts_of_any_column_and_are_put_back_into_theirs(bert, shapes):
     queries, passages = TEXTS[:18], TEXTS[10:28]
     columns = [bert.preprocess(queries), bert.preprocess(passages)]
     expected = [bert(dict(column))["sentence_embedding"] for column in columns]
-    bert[0].register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0]["input_ids"].shape)))
+    shapes.clear()
     for ours, theirs in zip(embed(bert, columns), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # rounding
     assert len(shapes) == 4 and sum(number for number, _ in shapes) == 36  # and not four groups for each column
 
 
 @pytest.mark.parametrize("change", [{"prompt_length": 2}, {"modality": "other"}, {"prompt_length": torch.tensor([2])}])
-def test_columns_that_differ_in_more_than_their_texts_are_embedded_apart(
-    bert: SentenceTransformer, change: dict[str, Any]
-) -> None:
+def test_columns_that_differ_in_more_than_their_texts_are_embedded_apart(bert, change):
     (name, value), seen = *change.items(), []
     one, other = bert.preprocess(TEXTS[:32]), bert.preprocess(TEXTS[:32]) | change
 
-    def model(features: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def model(features):
         seen.append((len(features["input_ids"]), features.get(name) is value))
         return {"sentence_embedding": torch.zeros(len(features["input_ids"]), 1)}
 
-    embed(model, [one, other])  # type: ignore[arg-type]
+    embed(model, [one, other])
     for changed in (False, True):
         sizes = [size for size, is_changed in seen if is_changed is changed]
         assert len(sizes) == 4 and sum(sizes) == 32
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_batch_is_cut_where_the_fewest_tokens_are_padding(seed: int) -> None:
+def test_a_batch_is_cut_where_the_fewest_tokens_are_padding(seed):
     lengths = np.sort(np.random.default_rng(seed).integers(0, 12, 9))
     for groups in (1, 2, 3, 9):
         ends = cut_into_groups(lengths, groups)
@@ -142,7 +139,7 @@ def test_a_batch_is_cut_where_the_fewest_tokens_are_padding(seed: int) -> None:
         assert padded(lengths, ends) == min(padded(lengths, other) for other in tried)
 
 
-def test_a_large_batch_is_cut_into_as_many_groups_at_fewer_places() -> None:
+def test_a_large_batch_is_cut_into_as_many_groups_at_fewer_places():
     lengths = np.sort(np.random.default_rng(0).integers(1, 200, 5000))
     ends = cut_into_groups(lengths, 16)
     assert len(set(ends)) == 16 and ends[-1] == 5000
@@ -150,14 +147,12 @@ def test_a_large_batch_is_cut_into_as_many_groups_at_fewer_places() -> None:
     assert padded(lengths, ends) / lengths.sum() < 1.07
 
 
-def padded(lengths: np.ndarray, ends: Sequence[int]) -> int:
-    """Tokens of groups that end there, padding included."""
+def padded(lengths, ends):
+    """Count the tokens of groups that end there, padding included."""
     return sum((end - begin) * max(1, lengths[end - 1]) for begin, end in zip([0, *ends], ends, strict=False))
 
 
-def test_texts_padded_on_the_left_are_embedded_whole(bert: SentenceTransformer) -> None:
-    shapes: list[tuple[int, ...]] = []
-    bert[0].register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0]["input_ids"].shape)))
+def test_texts_padded_on_the_left_are_embedded_whole(bert, shapes):
     bert.tokenizer.padding_side = "left"
     features = TokenCache.of_encoder(bert)(TEXTS[:36])
     assert_same_features(features, bert.preprocess(TEXTS[:36]))

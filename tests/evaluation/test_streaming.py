@@ -7,18 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
 from tiny_bert import tiny_bert
-from word_encoder import word_encoder
+from word_encoder import WORDS, draw_task, word_encoder
 
 import hybridlib.encoder.embed
 import hybridlib.evaluation.checkpoint
@@ -29,48 +26,28 @@ from hybridlib.evaluation.evaluate import evaluate, evaluate_embeddings
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
-WORDS = "a b c d e f g".split()  # noqa: SIM905 (one line)
+TASK = draw_task()
 
 
-def random_encoder(seed: int = 0, **options: Any) -> SentenceTransformer:
-    """Random vectors of the words; embeddings do not depend on the batch by a single bit."""
+def random_encoder(seed=0, **options):
+    """Make an encoder of random vectors, whose embeddings do not depend on the batch by a single bit."""
     vectors = np.random.default_rng(seed).standard_normal((len(WORDS), 5))
     return word_encoder(dict(zip(WORDS, vectors, strict=True)), **options)
 
 
-def draw_task(passages: int = 211, seed: int = 0) -> RetrievalTask:
-    """Texts of one to three of seven words, so that many are equal; three languages, in no order."""
-    rng = np.random.default_rng(seed)
-
-    def texts(number: int) -> list[str]:
-        return [" ".join(rng.choice(WORDS, rng.integers(1, 4))) for _ in range(number)]
-
-    def table(name: str, number: int) -> pd.DataFrame:
-        ids = [f"{name[0]}{i}" for i in range(number)]
-        return pd.DataFrame({f"{name}_id": ids, "language": rng.choice(["de", "en", "sw"], number)}).assign(
-            text=texts(number)
-        )
-
-    pairs = [(f"q{q}", f"p{p}") for q in range(29) for p in rng.choice(passages, rng.integers(1, 5), replace=False)]
-    qrels = pd.DataFrame(pairs, columns=["query_id", "passage_id"]).assign(relevance=1)
-    return RetrievalTask(table("query", 29), table("passage", passages), qrels)
-
-
-def on_disk(task: RetrievalTask, folder: Path) -> RetrievalTask:
-    """The same task, its passages memory-mapped."""
-    assert isinstance(task.passages, pd.DataFrame)
+def on_disk(folder):
+    """Return the task with its passages memory-mapped."""
     path = folder / "passages"
     if not path.exists():
-        datasets.Dataset.from_pandas(task.passages).save_to_disk(path)
-    return RetrievalTask(task.queries, datasets.load_from_disk(path), task.qrels)
+        datasets.Dataset.from_pandas(TASK.passages).save_to_disk(path)
+    return RetrievalTask(TASK.queries, datasets.load_from_disk(path), TASK.qrels)
 
 
-def all_at_once(encoder: SentenceTransformer, task: RetrievalTask) -> pd.DataFrame:
-    """The oracle: every passage embedded, in one piece."""
+def all_at_once(encoder, task=TASK):
+    """Evaluate all passages embedded in one piece: the oracle."""
     passages = rows_of(task.passages, slice(None)).text.tolist()
-    return evaluate_embeddings(
-        encoder.encode_query(task.queries.text.tolist()), encoder.encode_document(passages), task
-    )
+    queries = encoder.encode_query(task.queries.text.tolist())
+    return evaluate_embeddings(queries, encoder.encode_document(passages), task)
 
 
 class Stopped(Exception):
@@ -78,13 +55,13 @@ class Stopped(Exception):
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
-    """Notes the texts of every call to encode passages; after some calls, the next one is stopped."""
+def encoded(monkeypatch):
+    """A function that notes the texts of every call to encode passages; after some calls, the next one is stopped."""
 
-    def watch(encoder: SentenceTransformer, calls: int | None = None) -> list[list[str]]:
+    def watch(encoder, calls=None):
         encode, noted = encoder.encode_document, []
 
-        def note(texts: list[str], **options: Any) -> np.ndarray:
+        def note(texts, **options):
             if len(noted) == calls:
                 raise Stopped
             noted.append(texts)
@@ -99,32 +76,30 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 105, 210, 211, 212])
 @pytest.mark.parametrize("mapped", [False, True])
-def test_results_do_not_depend_on_chunks(tmp_path: Path, chunk_size: int, mapped: bool) -> None:
-    encoder, task = random_encoder(), draw_task()
-    expected = all_at_once(encoder, task)
-    task = on_disk(task, tmp_path) if mapped else task
-    pd.testing.assert_frame_equal(evaluate(encoder, task, chunk_size=chunk_size), expected)
+def test_results_do_not_depend_on_chunks(tmp_path, chunk_size, mapped):
+    task = on_disk(tmp_path) if mapped else TASK
+    results = evaluate(random_encoder(), task, chunk_size=chunk_size)
+    pd.testing.assert_frame_equal(results, all_at_once(random_encoder()))
 
 
-def test_a_chunk_is_all_that_is_encoded_at_a_time_and_no_relevant_text_is_encoded_twice(encoded: Callable) -> None:
-    encoder, task = random_encoder(), draw_task()
+def test_a_chunk_is_all_that_is_encoded_at_a_time_and_no_relevant_text_is_encoded_twice(encoded):
+    encoder = random_encoder()
     calls = encoded(encoder)
-    evaluate(encoder, task, chunk_size=13)
-    relevant = set(task.passages.text.to_numpy()[task.pairs[:, 1]])
+    evaluate(encoder, TASK, chunk_size=13)
+    relevant = set(TASK.passages.text.to_numpy()[TASK.pairs[:, 1]])
     first, *chunks = calls
     assert set(first) == relevant and len(first) == len(relevant)
     assert not any(set(chunk) & relevant for chunk in chunks)
     assert all(len(chunk) == len(set(chunk)) <= 13 for chunk in chunks)
-    assert {text for call in calls for text in call} == set(task.passages.text)
+    assert {text for call in calls for text in call} == set(TASK.passages.text)
 
 
-def test_texts_that_are_equal_are_tied_even_if_the_encoder_is_not_so_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = random_encoder()
-    encode, rng = encoder.encode_document, np.random.default_rng(0)
+def test_texts_that_are_equal_are_tied_even_if_the_encoder_is_not_so_exact(monkeypatch):
+    encoder, rng = random_encoder(), np.random.default_rng(0)
+    encode = encoder.encode_document
 
-    def noisy(texts: list[str], **options: Any) -> np.ndarray:
-        made = encode(texts, **options)
-        return made + 1e-4 * rng.standard_normal(made.shape)
+    def noisy(texts, **options):
+        return encode(texts, **options) + 1e-4 * rng.standard_normal((len(texts), 5))
 
     monkeypatch.setattr(encoder, "encode_document", noisy)
     # Ten equal passages, a chunk each; of equal scores the earlier is first, so the i-th is at rank i.
@@ -135,46 +110,40 @@ def test_texts_that_are_equal_are_tied_even_if_the_encoder_is_not_so_exact(monke
     assert results[results.setting == "monolingual"].value.tolist() == pytest.approx([1 / i for i in range(1, 11)])
 
 
-def test_a_chunk_of_no_passage_is_refused() -> None:
-    with pytest.raises(ValueError, match="chunk_size is 0; allowed: 1 or more"):
-        evaluate(random_encoder(), draw_task(), chunk_size=0)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"chunk_size": 0}, "chunk_size is 0; allowed: 1 or more"),
         ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
         ({"precision": "half"}, "precision is 'half'; allowed: float32, bfloat16"),
     ],
 )
-def test_wrong_options_of_the_embedding_are_refused(options: dict[str, Any], message: str) -> None:
+def test_an_option_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        evaluate(random_encoder(), draw_task(), **options)
+        evaluate(random_encoder(), TASK, **options)
 
 
 @pytest.mark.parametrize("chunk_size", [13, 211])
 @pytest.mark.parametrize(("batch_tokens", "window"), [(30, 4096), (None, 20)])
 def test_ranks_of_a_transformer_are_exactly_those_of_its_embeddings_which_depend_on_batches_by_rounding_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_size: int, batch_tokens: int | None, window: int
-) -> None:
-    encoder, task = tiny_bert(tmp_path / "bert"), draw_task()
-    assert isinstance(task.passages, pd.DataFrame)
+    tmp_path, monkeypatch, chunk_size, batch_tokens, window
+):
+    encoder, asked = tiny_bert(tmp_path / "bert"), TASK.queries.text.tolist()
     monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", window)
-    results = evaluate(encoder, task, chunk_size=chunk_size, batch_tokens=batch_tokens, embeddings=tmp_path / "kept")
+    results = evaluate(encoder, TASK, chunk_size=chunk_size, batch_tokens=batch_tokens, embeddings=tmp_path / "kept")
     kept = np.concatenate([np.load(path) for path in sorted((tmp_path / "kept").glob("*.npy"))])
-    queries = embed_texts(encoder, task.queries.text.tolist(), role="query", batch_tokens=batch_tokens)
-    pd.testing.assert_frame_equal(results, evaluate_embeddings(queries, kept, task))
+    queries = embed_texts(encoder, asked, role="query", batch_tokens=batch_tokens)
+    pd.testing.assert_frame_equal(results, evaluate_embeddings(queries, kept, TASK))
     # Numbers of the size of 1, after sums of 32 terms or fewer in float32, a dozen of them on one another.
-    expected = encoder.encode_document(task.passages.text.tolist())
-    np.testing.assert_allclose(kept, expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(queries, encoder.encode_query(task.queries.text.tolist()), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(kept, encoder.encode_document(TASK.passages.text.tolist()), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(queries, encoder.encode_query(asked), rtol=0, atol=1e-5)
 
 
-def test_progress_counts_passages_and_is_shown_where_it_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_counts_passages_and_is_shown_where_it_is_asked_for(capfd):
     for progress in (False, None):  # None: no terminal is here
-        evaluate(random_encoder(), draw_task(), progress=progress, chunk_size=50)
+        evaluate(random_encoder(), TASK, progress=progress, chunk_size=50)
         assert capfd.readouterr() == ("", "")
-    evaluate(random_encoder(), draw_task(), progress=True, chunk_size=50)
+    evaluate(random_encoder(), TASK, progress=True, chunk_size=50)
     shown = capfd.readouterr().err
     assert "211/211" in shown and "passage/s" in shown
 
@@ -183,115 +152,106 @@ def test_progress_counts_passages_and_is_shown_where_it_is_asked_for(capfd: pyte
 
 
 @pytest.mark.parametrize("calls", [1, 2, 5])
-def test_what_was_stopped_goes_on_at_the_chunk_it_was_in(
-    tmp_path: Path, encoded: Callable, capfd: pytest.CaptureFixture[str], calls: int
-) -> None:
-    task, options = on_disk(draw_task(), tmp_path), {"chunk_size": 30, "checkpoint": tmp_path / "checkpoint"}
-    stopped = random_encoder()
+def test_what_was_stopped_goes_on_at_the_chunk_it_was_in(tmp_path, encoded, capfd, calls):
+    options = {"chunk_size": 33, "checkpoint": tmp_path / "checkpoint"}
+    stopped, encoder = random_encoder(), random_encoder()
     encoded(stopped, calls)
     with pytest.raises(Stopped):
-        evaluate(stopped, task, **options)
-    encoder = random_encoder()
+        evaluate(stopped, on_disk(tmp_path), **options)
     again = encoded(encoder)
-    results = evaluate(encoder, on_disk(draw_task(), tmp_path), progress=True, **options)
-    pd.testing.assert_frame_equal(results, all_at_once(random_encoder(), task))
-    # A call for the relevant texts and one for each of eight chunks, less those that were counted before.
-    assert len(again) == 1 + 8 - (calls - 1)
-    assert re.search(rf"\b{30 * (calls - 1)}(\.0+)?/211", capfd.readouterr().err)  # tqdm writes 0.00, 30.0 and 120
+    results = evaluate(encoder, on_disk(tmp_path), progress=True, **options)
+    pd.testing.assert_frame_equal(results, all_at_once(random_encoder()))
+    # A call for the relevant texts and one for each of seven chunks, less those that were counted before.
+    assert len(again) == 1 + 7 - (calls - 1)
+    assert re.search(rf"\b{33 * (calls - 1)}(\.0+)?/211", capfd.readouterr().err)  # tqdm writes 0.00, 33.0 and 132
 
 
-def test_of_a_finished_evaluation_counts_are_read_for_any_measure(tmp_path: Path, encoded: Callable) -> None:
-    encoder, task = random_encoder(), draw_task()
-    evaluate(encoder, task, measures=["map"], checkpoint=tmp_path)
+def test_the_counts_of_a_finished_evaluation_are_read_for_any_measure(tmp_path, encoded):
+    encoder = random_encoder()
+    evaluate(encoder, TASK, measures=["map"], checkpoint=tmp_path)
     encoded(encoder, 0)
-    results = evaluate(encoder, task, measures=["rr@10"], checkpoint=str(tmp_path))
-    pd.testing.assert_frame_equal(results, evaluate(random_encoder(), task, measures=["rr@10"]))
+    results = evaluate(encoder, TASK, measures=["rr@10"], checkpoint=str(tmp_path))
+    pd.testing.assert_frame_equal(results, evaluate(random_encoder(), TASK, measures=["rr@10"]))
 
 
-def test_a_checkpoint_is_not_written_after_every_chunk_but_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_is_not_written_after_every_chunk_but_at_the_end(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(np, "savez", lambda path, **arrays: written.append(arrays["chunks"].tolist()) or path.touch())
-    evaluate(random_encoder(), draw_task(), chunk_size=50, checkpoint=tmp_path / "ten seconds")
+    evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path / "ten seconds")
     assert written == [[0, 1, 2, 3, 4]]
     written.clear()
     monkeypatch.setattr(hybridlib.evaluation.checkpoint, "SECONDS", 0)
-    evaluate(random_encoder(), draw_task(), chunk_size=100, checkpoint=tmp_path / "none")
+    evaluate(random_encoder(), TASK, chunk_size=100, checkpoint=tmp_path / "none")
     assert written == [[0], [0, 1], [0, 1, 2]]
 
 
-TASK = draw_task()
-OTHERS: dict[str, tuple[SentenceTransformer, RetrievalTask, int]] = {
-    "encoder": (random_encoder(1), TASK, 50),
-    "prompts": (random_encoder(prompts={"document": "a "}), TASK, 50),
-    "similarity": (random_encoder(similarity_fn_name="dot"), TASK, 50),
-    "truncate_dim": (random_encoder(truncate_dim=3), TASK, 50),
-    "chunk_size": (random_encoder(), TASK, 51),
-    "passages": (random_encoder(), RetrievalTask(TASK.queries, TASK.passages.iloc[::-1], TASK.qrels), 50),  # type: ignore[union-attr]
-    "queries": (random_encoder(), RetrievalTask(TASK.queries.assign(text="a"), TASK.passages, TASK.qrels), 50),
-    "qrels": (random_encoder(), RetrievalTask(TASK.queries, TASK.passages, TASK.qrels[1:]), 50),
+OTHERS = {
+    "encoder": {"encoder": random_encoder(1)},
+    "prompts": {"encoder": random_encoder(prompts={"document": "a "})},
+    "similarity": {"encoder": random_encoder(similarity_fn_name="dot")},
+    "truncate_dim": {"encoder": random_encoder(truncate_dim=3)},
+    "chunk_size": {"chunk_size": 51},
+    "passages": {"task": RetrievalTask(TASK.queries, TASK.passages.iloc[::-1], TASK.qrels)},
+    "queries": {"task": RetrievalTask(TASK.queries.assign(text="a"), TASK.passages, TASK.qrels)},
+    "qrels": {"task": RetrievalTask(TASK.queries, TASK.passages, TASK.qrels[1:])},
 }
 
 
 @pytest.mark.parametrize("different", OTHERS)
-def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_path: Path, different: str) -> None:
-    evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
-    encoder, task, chunk_size = OTHERS[different]
+def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_path, different):
+    given = {"encoder": random_encoder(), "task": TASK, "chunk_size": 50, "checkpoint": tmp_path}
+    evaluate(**given)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(
-        ValueError, match=rf"was made from something else: {different} is [^;]+ there and [^;]+ here\. Na"
-    ):
-        evaluate(encoder, task, chunk_size=chunk_size, checkpoint=tmp_path)
+    message = rf"was made from something else: {different} is [^;]+ there and [^;]+ here\. Na"
+    with pytest.raises(ValueError, match=message):
+        evaluate(**given | OTHERS[different])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_checkpoint_and_embeddings_of_another_precision_are_refused(tmp_path: Path) -> None:
-    bert = tiny_bert(tmp_path / "bert")
-    for name in ("checkpoint", "embeddings"):
-        evaluate(bert, TASK, precision="float32", **{name: tmp_path / name})  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="precision is float32 there and bfloat16 here"):
-            evaluate(bert, TASK, precision="bfloat16", **{name: tmp_path / name})  # type: ignore[arg-type]
-        evaluate(bert, TASK, **{name: tmp_path / name})  # type: ignore[arg-type]  # on a CPU, the same
+@pytest.mark.parametrize("name", ["checkpoint", "embeddings"])
+def test_a_checkpoint_and_embeddings_of_another_precision_are_refused(tmp_path, name):
+    bert, folder = tiny_bert(tmp_path / "bert"), {name: tmp_path / name}
+    evaluate(bert, TASK, precision="float32", **folder)
+    with pytest.raises(ValueError, match="precision is float32 there and bfloat16 here"):
+        evaluate(bert, TASK, precision="bfloat16", **folder)
+    evaluate(bert, TASK, **folder)  # on a CPU, the same
 
 
-def test_a_dataset_of_other_rows_is_another_evaluation(tmp_path: Path) -> None:
-    task = on_disk(draw_task(), tmp_path)
+def test_a_dataset_of_other_rows_is_another_evaluation(tmp_path):
+    task = on_disk(tmp_path)
     evaluate(random_encoder(), task, checkpoint=tmp_path / "checkpoint")
-    assert isinstance(task.passages, datasets.Dataset)
     turned = RetrievalTask(task.queries, task.passages.select(range(210, -1, -1)), task.qrels)
     with pytest.raises(ValueError, match=r"passages is \w+ \(211 rows\) there and \w+ \(211 rows\) here"):
         evaluate(random_encoder(), turned, checkpoint=tmp_path / "checkpoint")
 
 
-def test_a_chunk_that_was_counted_twice_is_found(tmp_path: Path) -> None:
+def test_a_chunk_that_was_counted_twice_is_found(tmp_path):
     evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
     shutil.copy(tmp_path / "counts-00000.npz", tmp_path / "counts-00007.npz")
     with pytest.raises(ValueError, match=r"counts-00007\.npz: chunk 0 is in another file of the folder, too"):
         evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
 
 
-def test_a_file_of_counts_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_counts_that_cannot_be_read_is_refused(tmp_path):
     evaluate(random_encoder(), TASK, checkpoint=tmp_path)
     path = tmp_path / "counts-00000.npz"
     path.write_bytes(path.read_bytes()[:-99])
     with pytest.raises(ValueError, match=r"counts-00000\.npz cannot be read \(.+\); delete it to count its chunks"):
         evaluate(random_encoder(), TASK, checkpoint=tmp_path)
     path.unlink()
-    pd.testing.assert_frame_equal(
-        evaluate(random_encoder(), TASK, checkpoint=tmp_path), all_at_once(random_encoder(), TASK)
-    )
+    results = evaluate(random_encoder(), TASK, checkpoint=tmp_path)
+    pd.testing.assert_frame_equal(results, all_at_once(random_encoder()))
 
 
 # Embeddings.
 
 
-def test_embeddings_that_were_kept_serve_other_queries(tmp_path: Path, encoded: Callable) -> None:
+def test_embeddings_that_were_kept_serve_other_queries(tmp_path, encoded):
     options = {"chunk_size": 100, "embeddings": tmp_path}
     evaluate(random_encoder(), TASK, **options)
     kept = np.concatenate([np.load(tmp_path / f"chunk-{chunk:06}.npy") for chunk in range(3)])
     assert kept.dtype == np.float32
-    np.testing.assert_array_equal(kept, random_encoder().encode_document(TASK.passages["text"].tolist()))
+    np.testing.assert_array_equal(kept, random_encoder().encode_document(TASK.passages.text.tolist()))
     other = RetrievalTask(TASK.queries.assign(text=TASK.queries.text.iloc[::-1].tolist()), TASK.passages, TASK.qrels)
     encoder = random_encoder()
     calls = encoded(encoder)
@@ -300,7 +260,7 @@ def test_embeddings_that_were_kept_serve_other_queries(tmp_path: Path, encoded: 
     pd.testing.assert_frame_equal(results, all_at_once(random_encoder(), other))
 
 
-def test_embeddings_of_other_passages_or_of_another_shape_are_refused(tmp_path: Path) -> None:
+def test_embeddings_of_other_passages_or_of_another_shape_are_refused(tmp_path):
     evaluate(random_encoder(), TASK, embeddings=tmp_path)
     with pytest.raises(ValueError, match="was made from something else: encoder is"):
         evaluate(random_encoder(1), TASK, embeddings=tmp_path)
@@ -309,7 +269,7 @@ def test_embeddings_of_other_passages_or_of_another_shape_are_refused(tmp_path: 
         evaluate(random_encoder(), TASK, embeddings=tmp_path)
 
 
-def test_checkpoint_and_embeddings_may_share_a_folder(tmp_path: Path) -> None:
+def test_checkpoint_and_embeddings_may_share_a_folder(tmp_path):
     evaluate(random_encoder(), TASK, checkpoint=tmp_path, embeddings=tmp_path)
     said = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("evaluation", "embeddings")}
     assert set(said["evaluation"]) - set(said["embeddings"]) == {"similarity", "queries", "qrels"}
@@ -318,22 +278,20 @@ def test_checkpoint_and_embeddings_may_share_a_folder(tmp_path: Path) -> None:
 # Processes.
 
 
-def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+def launch(folder, *arguments):
     """Run this file in two processes."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.run(
-        [*torchrun, __file__, str(folder), *arguments],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    command = [*torchrun, __file__, str(folder), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed(tmp_path_factory):
     """The folder of an evaluation by two processes that were killed in the middle, and gone on by two others."""
     folder = tmp_path_factory.mktemp("processes")
-    on_disk(draw_task(), folder)
+    on_disk(folder)
     assert launch(folder, "kill").returncode != 0
     shutil.copytree(folder / "checkpoint", folder / "checkpoint of the dead")
     done = launch(folder)
@@ -342,30 +300,27 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_processes_give_the_results_of_one_on_each_and_so_do_those_that_go_on_after_a_kill(
-    killed: Path, tmp_path: Path
-) -> None:
-    expected = evaluate(tiny_bert(tmp_path), on_disk(draw_task(), killed), chunk_size=20)
+def test_two_processes_give_the_results_of_one_on_each_and_so_do_those_that_go_on_after_a_kill(killed, tmp_path):
+    expected = evaluate(tiny_bert(tmp_path), on_disk(killed), chunk_size=20)
     expected.to_parquet(tmp_path / "expected.parquet")
-    for name in ("resumed", "whole"):
-        for rank in range(2):
-            assert (killed / f"{name}-{rank}.parquet").read_bytes() == (tmp_path / "expected.parquet").read_bytes()
+    for path in [killed / f"{name}-{rank}.parquet" for name in ("resumed", "whole") for rank in range(2)]:
+        assert path.read_bytes() == (tmp_path / "expected.parquet").read_bytes()
 
 
-def test_one_process_goes_on_where_two_were_killed(killed: Path, tmp_path: Path) -> None:
+def test_one_process_goes_on_where_two_were_killed(killed, tmp_path):
     parts = {path.name: np.load(path)["chunks"].tolist() for path in sorted(killed.glob("*dead/counts-*.npz"))}
     assert parts["counts-00000.npz"] == [0, 2]  # the first of two processes was killed in its third chunk, 4
     counted = sum(len(chunks) for chunks in parts.values())
     encoder, calls = tiny_bert(tmp_path / "bert"), []
     encoder.register_forward_pre_hook(lambda module, given, named: calls.append(named["task"]), with_kwargs=True)
     checkpoint = shutil.copytree(killed / "checkpoint of the dead", tmp_path / "checkpoint")
-    results = evaluate(encoder, on_disk(draw_task(), killed), chunk_size=20, checkpoint=checkpoint)
+    results = evaluate(encoder, on_disk(killed), chunk_size=20, checkpoint=checkpoint)
     assert calls.count("document") == 1 + 11 - counted  # 211 passages are 11 chunks
     results.to_parquet(tmp_path / "results.parquet")
     assert (tmp_path / "results.parquet").read_bytes() == (killed / "resumed-0.parquet").read_bytes()
 
 
-def test_processes_that_go_on_share_what_is_left_and_only_the_first_shows_progress(killed: Path) -> None:
+def test_processes_that_go_on_share_what_is_left_and_only_the_first_shows_progress(killed):
     parts = [np.load(path)["chunks"].tolist() for path in sorted((killed / "checkpoint").glob("counts-*.npz"))]
     assert sorted(chunk for part in parts for chunk in part) == list(range(11))
     fresh = parts[len(list((killed / "checkpoint of the dead").glob("counts-*.npz"))) :]
@@ -380,12 +335,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
     hybridlib.evaluation.checkpoint.SECONDS = 0
-    bert, task = tiny_bert(folder / f"bert-{rank}"), on_disk(draw_task(), folder)
-    calls: list[str] = []
+    bert, task, calls = tiny_bert(folder / f"bert-{rank}"), on_disk(folder), []
 
-    def killing(module: SentenceTransformer, given: tuple, named: dict[str, Any]) -> None:
+    def killing(module, given, named):
         calls.append(named["task"])
-        # Of relevant texts, and in chunks 0, 2 and 4, each of which is a batch.
+        # The calls are for the relevant texts, and for chunks 0, 2 and 4, each of which is a batch.
         if sys.argv[2:] == ["kill"] and rank == 0 and calls.count("document") == 4:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,14 +1,11 @@
 """Fixtures of the tests of the metric."""
 
-from unittest import mock
-
 import pytest
+from slow_ranks import counting
 
-from hybridlib.metric import gpu
 
-
-@pytest.fixture(autouse=True, scope="module")
-def small_tiles():
-    """Small tiles, which Triton's interpreter is quick with."""
-    with mock.patch.object(gpu, "TILE", {"BLOCK_Q": 16, "BLOCK_P": 16, "BLOCK_K": 16}):
-        yield
+@pytest.fixture(scope="module", params=[False, True], ids=["cpu", "kernels"])
+def kernels(request):
+    """Count on the CPU, and then with the kernels; says whether with them."""
+    with counting(kernels=request.param):
+        yield request.param

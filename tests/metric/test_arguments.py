@@ -1,15 +1,18 @@
 """Arguments of the counters: the forms that are taken, and the errors of wrong ones."""
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from slow_ranks import check_ranks, draw_case
 
 from hybridlib.metric.ranks import RankCounter, relevant_ranks
 
-# Passages 1 and 3 are relevant: their numbers are looked at first.
+# Passages 1 and 3 are relevant: their numbers are checked first.
 ARGUMENTS = {
     "query_embeddings": np.ones((2, 3)),
     "passage_embeddings": np.ones((4, 3)),
@@ -53,7 +56,8 @@ def test_embeddings_of_any_floating_type_and_layout_are_taken(convert):
 def test_read_only_embeddings_of_a_memory_map_are_taken(tmp_path):
     q, p, pairs, language = draw_case(5, 4, 23, 3, 9)
     np.save(tmp_path / "passages.npy", p)
-    check_ranks(q, np.load(tmp_path / "passages.npy", mmap_mode="r"), pairs, language)
+    ranks = relevant_ranks(q, np.load(tmp_path / "passages.npy", mmap_mode="r"), pairs, language)
+    np.testing.assert_array_equal(ranks.above, check_ranks(q, p, pairs, language))
 
 
 def test_neither_embeddings_nor_pairs_are_changed():
@@ -128,7 +132,7 @@ def test_a_counter_refuses_wrong_arguments(argument, value, message):
 
 
 def test_relevant_passages_of_no_pair_are_left_out():
-    # The second is not looked at, nor counted: it would be refused.
+    # The second is neither checked nor counted: it would be refused.
     counter = RankCounter(np.ones((1, 2)), [[1.0, 1.0], [np.nan, 0.0], [0.0, 1.0]], [[0, 2]], [7, 8, 9], languages=1)
     counter.update([[1.0, 1.0]], [0])
     assert counter.above.tolist() == [[1]]
@@ -138,12 +142,7 @@ def test_relevant_passages_of_no_pair_are_left_out():
 @pytest.mark.parametrize(
     ("passages", "languages", "start", "message"),
     [
-        (
-            np.ones((2, 4)),
-            [0, 0],
-            0,
-            r"passage_embeddings has 4 dimensions, query_embeddings has 3; they must be",
-        ),
+        (np.ones((2, 4)), [0, 0], 0, r"passage_embeddings has 4 dimensions, query_embeddings has 3; they must"),
         (np.full((2, 3), np.inf), [0, 0], 0, r"passage_embeddings: row 0 holds inf"),
         (np.ones((2, 3)), [0], 0, r"passage_languages has shape \(1,\); expected \(2,\)"),
         (np.ones((2, 3)), [0, 2], 0, r"passage_languages span 0 to 2; allowed: 0 to 1"),
@@ -157,3 +156,16 @@ def test_a_chunk_that_is_refused_leaves_the_counter_as_it_was(passages, language
     assert counter.above.tolist() == [[0, 0]]
     counter.update(np.ones((2, 3)), [0, 1])
     assert counter.above.tolist() == [[1, 1]]
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), max_size=12))
+def test_exactly_the_chunks_that_hold_a_counted_passage_are_refused(chunks):
+    counter, counted = RankCounter(np.ones((1, 1)), np.ones((1, 1)), [[0, 0]], [99], languages=1), set()
+    for start, rows in chunks:
+        chunk = set(range(start, start + rows))
+        overlap = rf"passages {start} to {start + rows - 1} overlap \d+ to \d+, counted before"
+        with pytest.raises(ValueError, match=overlap) if chunk & counted else nullcontext():
+            counter.update(np.ones((rows, 1)), np.zeros(rows, int), start=start)
+            counted |= chunk
+    assert counter.above.tolist() == [[len(counted)]]  # all are tied with the relevant passage and earlier

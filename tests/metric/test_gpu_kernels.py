@@ -1,4 +1,4 @@
-"""The kernels of the GPU by themselves: their numbers, and what they are compiled to."""
+"""The kernels of the GPU by themselves: their numbers, and the programs that they are compiled to."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from slow_ranks import DEVICE, DTYPES, draw_tensor, slow_inner_products
+from slow_ranks import DEVICE, DTYPES, draw_tensor, slow_sums
 
 from hybridlib.metric.counts import RelevantPairs
 from hybridlib.metric.cpu_kernels import norms_of, pair_scores
@@ -25,7 +25,7 @@ def test_inner_products_are_those_of_the_cpu_to_the_last_bit(dimensions, dtypes)
     ours = inner_products(*(x.to(DEVICE) for x in (q, p, left, right))).cpu().numpy()
     theirs = pair_scores(q.double().numpy(), p.double().numpy(), np.ones(23), left.numpy(), right.numpy())
     np.testing.assert_array_equal(ours.view(np.int64), theirs.view(np.int64))
-    slow = slow_inner_products(q.double(), p.double())[left, right]
+    slow = slow_sums((q.double()[left] * p.double()[right]).numpy())
     np.testing.assert_array_equal(ours.view(np.int64), slow.view(np.int64))
 
 
@@ -55,7 +55,7 @@ def test_settled_scores_are_those_of_the_cpu_to_the_last_bit():
 
 
 def test_rows_further_than_two_to_the_31_numbers_are_read_rightly():
-    # Memory that is not touched is not taken. Of the last five rows, the scores are 0 to 4.
+    # Memory that is not touched is not taken. The last five rows have the scores 0 to 4.
     rows, first = torch.empty(2**27 + 5, 16, dtype=torch.float16, device=DEVICE), 2**27
     rows[first:] = torch.arange(5)[:, None] / 16
     table = [torch.tensor(values, device=DEVICE) for values in ([[first, first + 5, 0]], [0, 1], [1])]
@@ -73,7 +73,7 @@ def test_rows_further_than_two_to_the_31_numbers_are_read_rightly():
     assert inner_products(one, rows, zero, last).tolist() == [4.0]
 
 
-# What kernels are compiled to. There need be no GPU; no memory is asked for that the smallest GPU does not have.
+# Kernels are compiled here without a GPU. They must not ask for memory that the smallest GPU does not have.
 
 COMPILE = """
 import sys, triton
@@ -112,7 +112,7 @@ print(made.asm["ptx"].count("fma.rn.f64"), made.asm["ptx"].count("mul.rn.f64"), 
 
 @pytest.fixture(scope="module")
 def compilers(tmp_path_factory):
-    """Started together. Without the interpreter, which would be compiled in place of the kernels."""
+    """Processes that compile, without the interpreter, which would be compiled in place of the kernels."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
     command = [sys.executable, "-c", COMPILE]

@@ -1,14 +1,30 @@
-"""What the kernels take as it is or split, and the list of scores that are settled in float64."""
+"""Inputs that the kernels take as they are or split, and the list of scores that are settled in float64."""
 
+from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from slow_ranks import draw_case, draw_tensor, slow_ranks
-from with_kernels import HALVES, check_on_gpu, gpu_counter, spying
+from slow_ranks import HALVES, check_ranks, counting, draw_case, draw_tensor, slow_ranks
 
 from hybridlib.metric import gpu
+from hybridlib.metric.gpu import GpuCounts
+from hybridlib.metric.ranks import RankCounter
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernels():
+    with counting(kernels=True):
+        yield
+
+
+@contextmanager
+def spying(name):
+    """Watch the calls of a method of GpuCounts, or of a function of its module."""
+    owner = GpuCounts if hasattr(GpuCounts, name) else gpu
+    with mock.patch.object(owner, name, autospec=True, side_effect=getattr(owner, name)) as spy:
+        yield spy
 
 
 def crowded():
@@ -25,7 +41,7 @@ def launches(spy):
 
 def test_a_list_that_overflows_grows():
     with mock.patch.object(gpu, "_LISTED", 100), spying("_launch") as launched:
-        check_on_gpu(*crowded())
+        check_ranks(*crowded())
     *first, (tiles, capacity) = launches(launched)  # zero vectors make it begin anew, with float64 norms
     assert {*first, (tiles, 100)} == {(8, 100)}
     assert capacity > 150
@@ -33,16 +49,16 @@ def test_a_list_that_overflows_grows():
 
 def test_a_list_that_would_grow_too_large_is_made_in_halves_down_to_one_tile():
     with mock.patch.multiple(gpu, _LISTED=10, _MOST_LISTED=20), spying("_launch") as launched:
-        check_on_gpu(*crowded())
+        check_ranks(*crowded())
     made = launches(launched)
     assert {tiles for tiles, _ in made} == {8, 4, 2, 1}
     assert any(tiles == 1 and capacity > 20 for tiles, capacity in made)  # cannot be halved, so it grows all the same
     assert all(capacity <= 20 for tiles, capacity in made if tiles > 1)
 
 
-def test_what_is_listed_is_settled_some_at_a_time():
+def test_listed_scores_are_settled_some_at_a_time():
     with mock.patch.object(gpu, "_SETTLED", 7), spying("inner_products") as made:
-        check_on_gpu(*crowded())
+        check_ranks(*crowded())
     assert made.call_count > 40
 
 
@@ -52,7 +68,7 @@ def test_one_product_or_three_give_the_same_ranks_and_three_list_fewer():
     p, pairs, language = p[:1] + 2e-3 * p, np.column_stack([np.arange(16), np.arange(16)]), np.arange(60) % 2
     listed = {}
     for products in (1, 3):
-        counter = gpu_counter(q, p, pairs, np.arange(60), languages=2)
+        counter = RankCounter(q, p, pairs, np.arange(60), languages=2)
         counter._counts.products = products
         with spying("_settled") as settled:
             counter.update(p, language)
@@ -63,28 +79,21 @@ def test_one_product_or_three_give_the_same_ranks_and_three_list_fewer():
 
 @pytest.mark.parametrize(("spread", "expected"), [(1.0, [1, 1, 1, 1, 1, 1]), (0.0, [1, 1, 3, 3, 3, 3])])
 def test_three_products_are_made_once_many_scores_are_listed(spread, expected):
-    # The first slice is settled when the second is counted already. What is relevant is the query itself: without ties,
-    # it alone is listed, 8 of 8 * 12 scores in a slice at most; else 12 are.
+    # The first slice is settled when the second is counted already. The relevant passage is the query itself. Without
+    # ties, it alone is listed: 8 of 8 * 12 scores in a slice at most. With ties, 12 of each query are.
     q, others, _, _ = draw_case(6, 8, 64, 17, 0)
     p = torch.cat([q, q[:1] * (1 - spread) + spread * others])
     pairs = np.repeat(np.arange(8), 2).reshape(8, 2)
     with mock.patch.multiple(gpu, _SPLIT_NUMBERS=12 * 17, _WORTH=10), spying("_launch") as launched:
-        check_on_gpu(q, p, pairs, np.zeros(72, int))
+        check_ranks(q, p, pairs, np.zeros(72, int))
     assert [call.args[2].products for call in launched.call_args_list] == expected
-
-
-@pytest.mark.parametrize("similarity", ["cosine", "dot"])
-@pytest.mark.parametrize("dtype", HALVES)
-def test_half_precision_goes_to_the_kernel_as_it_is(dtype, similarity):
-    with spying("float16_parts") as split:
-        check_on_gpu(*draw_case(7, 19, 70, 32, 23, dtype=dtype), similarity)
-    assert not split.called
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize(
     ("dtype", "other", "dimensions", "factor", "splits"),
     [
+        *((half, half, 32, 1.0, 0) for half in HALVES),
         (torch.float16, torch.float16, 32, 0.0, 2),  # once the queries, and once the slice that holds the passage
         *((torch.bfloat16, torch.bfloat16, 32, factor, 2) for factor in (0.0, 1e-30, 1e30)),
         (torch.float16, torch.float16, 33, 1.0, 4),  # once the queries, and each of three slices
@@ -92,8 +101,10 @@ def test_half_precision_goes_to_the_kernel_as_it_is(dtype, similarity):
         (torch.bfloat16, torch.float32, 32, 1.0, 4),
     ],
 )
-def test_half_precision_is_split_where_the_kernel_cannot_take_it(dtype, other, dimensions, factor, splits, similarity):
-    q, _, pairs, language = draw_case(8, 9, 70, dimensions, 23, dtype=dtype)
+def test_half_precision_is_split_only_where_the_kernel_cannot_take_it(
+    dtype, other, dimensions, factor, splits, similarity
+):
+    q, _, pairs, language = draw_case(8, 9, 70, dimensions, 23, dtypes=(dtype, dtype))
     p = draw_tensor(np.random.default_rng(8), 70, dimensions, "normal", other)
     p[40] *= factor
     pairs[3] = 1, 40
@@ -103,14 +114,14 @@ def test_half_precision_is_split_where_the_kernel_cannot_take_it(dtype, other, d
         spying("float16_parts") as split,
         spying("_count_unordinary") as unordinary,
     ):
-        check_on_gpu(q, p, pairs, language, similarity)
+        check_ranks(q, p, pairs, language, similarity)
     assert (split.call_count, unordinary.call_count) == (splits, int(factor != 1))
 
 
 def test_queries_of_no_ordinary_norm_are_split():
-    q, p, pairs, language = draw_case(9, 5, 30, 16, 23, dtype=torch.bfloat16)
+    q, p, pairs, language = draw_case(9, 5, 30, 16, 23, dtypes=HALVES[1:] * 2)
     q[2] *= 1e-25
     q[3] = 0  # whose norm counts as 1
     with spying("float16_parts") as split:
-        check_on_gpu(q, p, pairs, language)
+        check_ranks(q, p, pairs, language)
     assert split.call_count == 2

@@ -17,12 +17,13 @@ def in_languages(*lists):
 
 
 def one_level(languages, ranks=None):
-    """One ranking of passages of gain 1, in the order of their languages' letters."""
-    return in_languages([(rank, ord(code), 1) for rank, code in zip(ranks or range(1, 99), languages, strict=False)])
+    """Make one ranking of passages of gain 1, in the order of their languages' letters."""
+    ranks = ranks or range(1, 1 + len(languages))
+    return in_languages([(rank, ord(code), 1) for rank, code in zip(ranks, languages, strict=True)])
 
 
 def slow_peer(rows, k, weights):
-    """Level by level, with scipy, which ranks the ranks anew; all beyond the cutoff are given one and so tied."""
+    """Test level by level with scipy, which ranks the ranks anew; all beyond the cutoff are given one, so are tied."""
     total = weighted = 0
     for level in {gain for _, _, gain in rows}:
         groups = {}
@@ -38,7 +39,7 @@ def slow_peer(rows, k, weights):
 
 
 def authors_p(samples, k):
-    """The authors' test: of ranks in the whole list; what is beyond the cutoff is tied behind N ranks."""
+    """Test as the authors do: they take ranks in the whole list, and tie what is beyond the cutoff behind N ranks."""
     size = sum(map(len, samples))
     beyond = sum(rank > k for ranks in samples for rank in ranks)
     samples = [[rank if rank <= k else size + (beyond + 1) / 2 for rank in ranks] for ranks in samples]
@@ -63,16 +64,29 @@ def test_peer_is_scipys_test_of_every_ranking_and_level(lists, k, weights):
     np.testing.assert_allclose(values, expected, rtol=1e-9)
 
 
-def test_peer_by_hand():
-    # Places 1, 2 against 3, 4: means 1.5 and 3.5 about 2.5, so H = 3 (2 + 2) / (2.25 + 0.25 + 0.25 + 2.25) = 2.4. For
-    # two languages, P(chi-squared with one degree of freedom > H) = erfc(sqrt(H / 2)).
-    assert peer(one_level("aabb")) == pytest.approx([math.erfc(math.sqrt(1.2))])
-    # Of ranks 1, 7, 9 and 30, the last two are beyond a cutoff of 8 and share the place 3.5, so that the sum in the
-    # denominator is 2.25 + 0.25 + 1 + 1, and H = 3 x 4 / 4.5 = 8 / 3.
-    assert parse_measure("peer@8")(one_level("aabb", [1, 7, 9, 30])) == pytest.approx([math.erfc(math.sqrt(4 / 3))])
-    # Three languages, places (1, 4), 2, 3: all means are 2.5 or half a rank off, H = 3 (0 + 0.25 + 0.25) / 5 = 0.3.
-    # With two degrees of freedom the probability is exp(-H / 2).
-    assert peer(one_level("abca")) == pytest.approx([math.exp(-0.15)])
+@pytest.mark.parametrize(
+    ("languages", "ranks", "cutoffs", "expected"),
+    [
+        # Places 1, 2 against 3, 4: means 1.5 and 3.5 about 2.5, so H = 3 (2 + 2) / (2.25 + 0.25 + 0.25 + 2.25) = 2.4.
+        # For two languages, P(chi-squared with one degree of freedom > H) = erfc(sqrt(H / 2)).
+        ("aabb", None, ["peer"], math.erfc(math.sqrt(1.2))),
+        # The last two are beyond a cutoff of 8 and share the place 3.5, so that the sum in the denominator is
+        # 2.25 + 0.25 + 1 + 1, and H = 3 x 4 / 4.5 = 8 / 3.
+        ("aabb", [1, 7, 9, 30], ["peer@8"], math.erfc(math.sqrt(4 / 3))),
+        # Three languages, places (1, 4), 2, 3: all means are 2.5 or half a rank off, H = 3 (0 + 0.25 + 0.25) / 5 = 0.3.
+        # With two degrees of freedom the probability is exp(-H / 2).
+        ("abca", None, ["peer"], math.exp(-0.15)),
+        # It is 1 for one language and where nothing is retrieved.
+        ("aaa", None, ["peer"], 1),
+        ("a", None, ["peer"], 1),
+        ("aab", [5, 6, 7], ["peer@4"], 1),
+        # With one passage in each language it is undefined, whatever is retrieved.
+        ("cab", [2, 3, 4], ["peer", "peer@1", "peer@2"], math.nan),
+    ],
+)
+def test_peer_by_hand(languages, ranks, cutoffs, expected):
+    for name in cutoffs:
+        assert parse_measure(name)(one_level(languages, ranks)) == pytest.approx([expected], nan_ok=True)
 
 
 def test_a_fairer_ranking_has_more_peer():
@@ -96,19 +110,6 @@ def test_peer_takes_places_among_the_relevant_where_the_authors_take_ranks():
     assert ours == pytest.approx(peer(one_level("aabb")))
     # Ranks 10, 11 | 12, 5 about 9.5: between 2 x 1 + 2 x 1, in all 0.25 + 2.25 + 6.25 + 20.25 = 29: H = 12 / 29.
     assert theirs == pytest.approx(math.erfc(math.sqrt(6 / 29)))
-
-
-def test_peer_of_one_language_or_of_nothing_retrieved_is_one():
-    assert peer(one_level("aaa")).tolist() == [1]
-    assert peer(one_level("a")).tolist() == [1]
-    assert peer(one_level("aab", [5, 6, 7]), 4).tolist() == [1]
-
-
-def test_peer_of_one_passage_in_each_language_is_undefined_whatever_is_retrieved():
-    for k in (None, 1, 2):
-        assert np.isnan(peer(one_level("cab", [2, 3, 4]), k)).all()
-    # Among others it changes nothing for them.
-    assert peer(in_languages([(1, 0, 1), (2, 1, 1)], [(3, 0, 1)])).tolist() == pytest.approx([np.nan, 1], nan_ok=True)
 
 
 def test_peer_weighs_the_levels_that_say_something():
