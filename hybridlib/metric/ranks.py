@@ -154,7 +154,7 @@ class RankCounter:
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; allowed: 1 or more")
         queries = checked_tensor(query_embeddings, "query_embeddings")
-        self._width, self._languages = queries.shape[1], languages
+        self._width, self._languages = queries.shape[1], int(languages)
         relevant = checked_tensor(relevant_embeddings, self._relevant_name, width=self._width)
         self._pairs = checked_pairs(pairs, len(queries), len(relevant))
         self._positions = checked_positions(relevant_positions, len(relevant))
@@ -172,7 +172,7 @@ class RankCounter:
                 query[order],
                 row[order],
                 self._positions[used][row[order]],
-                languages,
+                self._languages,
                 cosine=similarity == "cosine",
             ),
             threads,
