@@ -111,15 +111,7 @@ def _occurrences(texts: np.ndarray) -> tuple[sparse.csr_array, np.ndarray]:
 
 
 def _link(ours: sparse.csr_array, theirs: sparse.csr_array, least_dice: float) -> pd.DataFrame:
-    """Link the words of two languages one to one, from the strongest association down.
-
-    Args:
-        ours, theirs: which words occur in which text. (T, W), (T, V)
-        least_dice: the least association of two linked words.
-
-    Returns:
-        `one` and `other`, the numbers of two linked words, and `dice`.
-    """
+    """Link the words of two languages, by number, one to one from the strongest association down. (T, W), (T, V)"""
     both = (ours.T @ theirs).tocoo()
     dice = 2 * both.data / (ours.sum(axis=0)[both.row] + theirs.sum(axis=0)[both.col])
     pairs = pd.DataFrame({"one": both.row, "other": both.col, "dice": dice})

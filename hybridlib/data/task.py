@@ -144,9 +144,9 @@ class RetrievalTask:
         judged, whole = np.unique(self.judged[:, 1]), len(self.passages)
         kept, said = judged, self.pool
         if pool != "judged":
-            others = [np.setdiff1d(positions_in(self.passages, [code]), judged) for code in self.languages]
             drawn = [
-                draw(of, int(pool), [seed, *code.encode()]) for code, of in zip(self.languages, others, strict=True)
+                draw(np.setdiff1d(positions_in(self.passages, [code]), judged), int(pool), [seed, *code.encode()])
+                for code in self.languages
             ]
             kept = np.sort(np.concatenate([judged, *drawn]))
         if len(kept) < whole:

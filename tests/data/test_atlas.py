@@ -1,4 +1,4 @@
-"""The embedded corpus: what it states is true, what it says is well formed, and questions give nothing away."""
+"""Tests of the embedded corpus: facts are true, texts are well formed, and questions give nothing away."""
 
 import hashlib
 import os
@@ -31,8 +31,8 @@ from hybridlib.data.atlas.facts import (
 )
 
 FRAMES = Path(atlas.__file__).parent / "frames"
-# Questions and passages of a relation may share these and nothing else: function words, cut to what `pieces` compares,
-# and a few that only begin alike (النا, auto, esta, tien, comm, wana, and all of the Thai ones).
+# Questions and passages of a relation may share these and nothing else. They are function words, cut to what `pieces`
+# compares, and a few words that only begin alike (النا, auto, esta, tien, comm, wana, and all of the Thai ones).
 SHARED = {
     "ar": "النا بهذه على في من هذا",
     "bn": "এই বা",
@@ -65,7 +65,7 @@ def facts() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def texts(facts: pd.DataFrame) -> pd.DataFrame:
-    """The texts of all facts with the names that they are about."""
+    """Write the texts of all facts, with the names that they are about."""
     table, names = atlas_texts(facts).merge(facts, on="fact"), atlas_names().stack()
     for column in ("entity", "answer"):
         table[f"{column}_name"] = names.loc[pd.MultiIndex.from_frame(table[[column, "language"]])].to_numpy()
@@ -93,7 +93,7 @@ def near(count: int | pd.Series, draws: int, share: float) -> bool:
 
 
 def hidden(text: str) -> set[str]:
-    """Collect characters that are not seen, but for the joiner in the spelling of Bengali, Persian and Telugu."""
+    """Collect the invisible characters, except the joiner in the spelling of Bengali, Persian and Telugu."""
     return {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn")} - {"\u200c"}
 
 
@@ -103,7 +103,7 @@ def words(text: str) -> list[str]:
 
 
 def pieces(text: str, language: str) -> set[str]:
-    """What is compared: stems, taken as the first four letters (two syllables in Korean), or runs of characters."""
+    """Collect what is compared: the first four letters of words (two syllables in Korean), or runs of characters."""
     size = {"zh": 2, "ja": 2, "th": 4}.get(language)
     if size is None:
         return {word[: 2 if language == "ko" else 4] for word in words(text)}
@@ -114,11 +114,6 @@ def without(text: str, *names: str) -> str:
     for name in sorted(names, key=len, reverse=True):
         text = text.replace(name, " ")
     return text
-
-
-def bytes_of(seed: int) -> str:
-    table = atlas_facts(seed)
-    return hashlib.sha256((table.to_csv() + atlas_texts(table, seed).to_csv()).encode()).hexdigest()
 
 
 # --- size and shape
@@ -154,7 +149,9 @@ print(hashlib.sha256((table.to_csv() + atlas.atlas_texts(table, 3).to_csv()).enc
 """
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == bytes_of(3)
+    table = atlas_facts(3)
+    expected = hashlib.sha256((table.to_csv() + atlas_texts(table, 3).to_csv()).encode()).hexdigest()
+    assert done.stdout.strip() == expected
 
 
 def test_the_seed_chooses_the_split_and_the_frames_but_not_the_facts(facts, texts):
@@ -218,7 +215,7 @@ def test_the_language_of_a_territory_is_spoken_by_more_people_than_every_other_o
         }
         own = share.pop(answer.partition(":")[2])
         assert all(own > other for other in share.values()), territory
-    # In the Sudan as many people speak English as speak Arabic, says CLDR.
+    # CLDR says that as many people speak English as Arabic in the Sudan.
     assert "territory:SD" not in stated
     assert "territory:KE" in stated
 
@@ -232,7 +229,7 @@ def test_names_are_what_babel_says():
         locale = Locale.parse(language)
         for key, name in names[language].items():
             kind, _, code = str(key).partition(":")
-            if kind == "city":  # which Babel takes from the zone where CLDR does not name it; soft hyphens are left out
+            if kind == "city":  # Babel reads it from the zone where CLDR does not name it; soft hyphens are left out
                 known = get_timezone_location(code, locale=locale, return_city=True).replace("\u00ad", "")
             else:
                 plural = {"territory": "territories", "currency": "currencies"}.get(kind, f"{kind}s")
@@ -279,12 +276,12 @@ def test_entity_and_relation_of_a_held_out_fact_occur_in_training_but_never_toge
     assert set(held_out.relation) <= set(training.relation)
     seen = set(zip(training.relation, training.entity, strict=True))
     assert not seen & set(zip(held_out.relation, held_out.entity, strict=True))
-    # An entity gives a fact to one split only, so validation says nothing about the test's entities either.
+    # An entity gives a fact to one held-out split only, so validation tells nothing about the entities of the test.
     assert held_out.entity.is_unique
 
 
 def test_held_out_splits_have_their_shares(facts):
-    # Of the entities with two facts, each gives one to the test split with probability 0.4, to validation with 0.15.
+    # Each entity with two facts gives one to the test split with probability 0.4 and to validation with 0.15.
     pairs = (facts.entity.value_counts() == 2).sum()
     assert near((facts.split == "test").sum(), pairs, 0.4)
     assert near((facts.split == "validation").sum(), pairs, 0.15)
@@ -331,8 +328,7 @@ def test_texts_are_frames_filled_in_and_drawn_evenly_for_every_fact_and_language
     numbers = texts.assign(number=numbers_of_frames(texts, kind)).pivot(
         index="fact", columns="language", values="number"
     )
-    # Which frame a fact has in one language is independent of which it has in another: nine combinations, one in nine
-    # each.
+    # The frames of a fact in two languages are independent, so each of the nine combinations has one fact in nine.
     pairs = numbers.value_counts(["en", "th"])
     assert len(pairs) == 9 and near(pairs, len(numbers), 1 / 9)
 
@@ -346,15 +342,15 @@ def test_no_question_contains_the_name_of_its_answer_unless_the_name_of_its_enti
     for row in texts[["language", "query", "entity_name", "answer_name"]].itertuples(index=False):
         question = without(row.query, row.entity_name).casefold()
         pattern = re.escape(row.answer_name.casefold())
-        if row.language not in ("zh", "ja", "th"):  # where there are spaces, whole words count: Yi (Γι) is in για
+        if row.language not in ("zh", "ja", "th"):  # elsewhere whole words count: Yi (Γι) is in για
             pattern = rf"(?<!\w){pattern}(?!\w)"
         assert not re.search(pattern, question), row
 
 
 def test_questions_and_passages_share_little_beyond_the_entity(texts):
-    # The mean share of a question's stems (or runs of characters) that are in its passage, too. What holds is 0
-    # (Chinese) to 0.10 (Persian), function words all of it; the bound is a fifth above. One content word that all
-    # frames of one relation of six share, in questions of seven words, adds 1 / 42; the test of frames names the word.
+    # This is the mean share of a question's pieces that its passage holds, too. It is 0 (Chinese) to 0.10 (Persian),
+    # all of it function words; the bound is a fifth above. If all frames of one relation of six had a content word
+    # in common, questions of seven words would add 1 / 42; the test of frames names such a word.
     for language, of_language in texts.groupby("language"):
         shares = []
         for row in of_language.iloc[::3].itertuples():
@@ -377,9 +373,9 @@ def test_every_fact_is_told_in_one_to_three_ways_in_every_language(facts, paraph
     assert ways.index.tolist() == [(fact, code) for fact in facts.fact for code in LANGUAGES]
     assert paraphrases.index.tolist() == list(range(len(paraphrases)))
     assert {tuple(numbers) for numbers in ways} == {(0,), (0, 1), (0, 1, 2)}
-    # One, two and three in a third of the cases each.
+    # A third of the cases each are told in one, two and three ways.
     assert near(ways.map(len).value_counts(), len(ways), 1 / 3)
-    # As many are drawn for each language apart: of 21 draws, that all are one number is 3 in 3^21.
+    # The number is drawn for each language apart. All 21 draws of a fact are equal with probability 3 / 3^21.
     assert (ways.map(len).groupby("fact").nunique() > 1).all()
 
 
@@ -395,5 +391,5 @@ def test_the_ways_to_tell_a_fact_are_different_frames_filled_in_with_its_names(t
 def test_paraphrases_depend_on_the_seed_and_not_on_the_split(facts, paraphrases):
     pd.testing.assert_frame_equal(atlas_paraphrases(facts.assign(split="train")), paraphrases)
     sizes = [table.groupby(["fact", "language"]).size() for table in (atlas_paraphrases(facts, 1), paraphrases)]
-    # How many there are is independent of the other seed: alike in a third of the cases.
+    # The numbers of ways under two seeds are independent, so they are equal in a third of the cases.
     assert near((sizes[0] == sizes[1]).sum(), len(sizes[0]), 1 / 3)

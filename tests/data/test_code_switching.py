@@ -1,4 +1,4 @@
-"""Lexicons hold translations, and switched texts are the old ones but for words that were translated."""
+"""Tests of lexicons, and of texts in which words are replaced by translations."""
 
 from collections import Counter
 from itertools import product
@@ -14,7 +14,7 @@ from hybridlib.data.corpus import ParallelCorpus
 
 
 def corpus_of(**texts: list[tuple[str, str]]) -> ParallelCorpus:
-    """A corpus of question and passage of every item, language by language; empty where an item is missing."""
+    """Make a corpus of a question and a passage of every item, by language; both are empty where an item is missing."""
     rows = [
         {"item": f"i{n}", "language": code, "query": query, "passage": passage, "passage_group": n}
         for code, pairs in texts.items()
@@ -53,7 +53,7 @@ def test_words_are_runs_of_a_script_between_spaces_and_punctuation(text, words):
 
 
 def lexicon_by_counting(texts: list[str], others: list[str], least: float) -> set[tuple[str, str, float]]:
-    """The oracle: every word against every other, in sets of texts; then the strongest first."""
+    """Count the texts of every pair of words, and link the strongest first. This is the slow oracle of `lexicon`."""
 
     def places(some: list[str]) -> dict[str, set[int]]:
         found: dict[str, set[int]] = {}
@@ -80,7 +80,7 @@ def test_the_lexicon_is_what_counting_every_pair_of_words_gives(seed, least):
     generator = np.random.default_rng(seed)
 
     def pairs(letters: str) -> list[tuple[str, str]]:
-        # A word is missing or there by the item, so words of both languages meet in some texts.
+        # Each word is in some texts and not in others, so words of both languages meet in some.
         texts = [[" ".join(w for w in letters if generator.random() < 0.4) or "x" for _ in range(2)] for _ in range(13)]
         return [(question, passage) for question, passage in texts]
 
@@ -96,7 +96,7 @@ def test_the_lexicon_is_what_counting_every_pair_of_words_gives(seed, least):
 
 
 def test_a_word_and_its_translation_are_associated_by_the_dice_coefficient():
-    # "money" is in 3 texts, "geld" in 2 of these: 2 * 2 / (3 + 2). "a" and "b" meet once, which is not enough.
+    # "money" is in 3 texts, and "geld" is in 2 of these: 2 * 2 / (3 + 2) = 0.8. "a" and "b" meet only once.
     english = [("money", "money"), ("a", "money")]
     german = [("geld", "geld"), ("b", "c")]
     table = lexicon(corpus_of(en=english, de=german))
@@ -140,7 +140,8 @@ def test_names_of_the_embedded_corpus_are_translated_as_unicode_does(atlas):
     assert [found["kenya", code] for code in ("de", "ja", "hi", "ar")] == ["kenia", "ケニア", "केन्या", "كينيا"]
     assert [found["nairobi", code] for code in ("ru", "ko")] == ["найроби", "나이로비"]
     assert [found["dollar", code] for code in ("es", "sw", "te")] == ["dólar", "dola", "డాలర్"]
-    # Names of one word in both languages. What else is found is mostly inflected, such as the Korean "of Zambia".
+    # These are the names of one word in both languages. Most wrong translations are inflected, such as the Korean "of
+    # Zambia".
     right = [
         found[english.lower(), code] == name.lower()
         for row in atlas_names().to_dict("records")
@@ -194,7 +195,7 @@ def test_share_is_the_probability_that_a_word_is_replaced_and_languages_are_draw
     table = code_switch(corpus, share=share).table
     words = Counter(word for column in ("query", "passage") for one in table[column] for word in one.split())
     assert set(words) <= {"money", "geld", "fedha"}
-    # 4,000 words: within four standard deviations, sqrt(4000 p (1 - p)); exact at 0 and 1.
+    # The bound is four standard deviations of 4,000 draws, sqrt(4000 p (1 - p)). It is exact at 0 and 1.
     assert abs(words["money"] - 4000 * (1 - share)) <= 4 * (4000 * share * (1 - share)) ** 0.5
     assert abs(words["geld"] - words["fedha"]) <= 4 * (4000 * share) ** 0.5
 

@@ -1,4 +1,4 @@
-"""Training data: the grid of items by languages, thinning, and what the named corpora hold."""
+"""Tests of training data: the grid of items by languages, thinning, composing, joining, and the named corpora."""
 
 import json
 import math
@@ -21,7 +21,7 @@ COLUMNS = ["item", "language", "query", "passage", "passage_group", "domain", "d
 
 
 def rows_of(*present: tuple[object, str], **columns: object) -> pd.DataFrame:
-    """A row for each (item, language), with texts that tell which."""
+    """Make a row for each (item, language); its texts name both."""
     frame = pd.DataFrame(present, columns=["item", "language"])
     name = frame["item"].astype(str) + frame.language
     frame = frame.assign(query="q" + name, passage="p" + name, passage_group=frame["item"], domain="d", dataset="s")
@@ -29,6 +29,7 @@ def rows_of(*present: tuple[object, str], **columns: object) -> pd.DataFrame:
 
 
 def full(items: int, *languages: str) -> ParallelCorpus:
+    """Make a corpus in which no item is missing."""
     return ParallelCorpus.from_frame(rows_of(*[(i, code) for i in range(items) for code in languages]), languages)
 
 
@@ -45,7 +46,7 @@ def present(corpus: ParallelCorpus) -> dict[str, set[int]]:
 @given(st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from(["en", "de", "fr", "fi"])), unique=True))
 def test_the_grid_holds_exactly_the_rows_it_was_built_from_item_by_item_and_language_by_language(cells):
     languages = ("fi", "de", "en")  # rows in French are left out
-    items = list(dict.fromkeys(item for item, code in cells if code in languages))  # in their order of appearance
+    items = list(dict.fromkeys(item for item, code in cells if code in languages))  # in order of appearance
     assume(items)
     groups = list(dict.fromkeys(ord(item) % 3 for item in items))
     frame = rows_of(*cells, passage_group=[f"group {ord(item) % 3}" for item, _ in cells])
@@ -119,7 +120,7 @@ def test_thinning_empties_question_and_passage_and_changes_nothing_else():
 def test_thinning_does_not_bring_missing_items_back():
     corpus = ParallelCorpus.from_frame(rows_of((0, "en"), (1, "en"), (2, "sw"), (2, "en")), ["en", "sw"])
     assert present(corpus.thin({"sw": 1.0}))["sw"] == {2}
-    kept = present(full(3, "sw").thin({"sw": 0.5}))["sw"]  # the items that thinning lets stay: 2 of 3
+    kept = present(full(3, "sw").thin({"sw": 0.5}))["sw"]  # thinning keeps 2 of 3 items
     assert present(corpus.thin({"sw": 0.5}))["sw"] == {2} & kept
 
 
@@ -151,14 +152,15 @@ def test_the_share_of_the_other_languages_is_as_if_each_were_named():
 
 
 def mixed(*languages: str, dataset: str = "s") -> ParallelCorpus:
-    """29 items in turn of three domains: 10 of a, 10 of b, 9 of c. Pairs of items share a group. Item 2 is missing in
-    the last of several languages."""
+    """Make 29 items, whose domains are a, b and c in turn: 10 of a, 10 of b, 9 of c. Pairs of items share a group. Item
+    2 is missing in the last of several languages."""
     there = [(i, code) for i in range(29) for code in languages if (i, code) != (2, languages[-1]) or not languages[1:]]
     frame = rows_of(*there, domain=["abc"[i % 3] for i, _ in there], dataset=dataset)
     return ParallelCorpus.from_frame(frame.assign(passage_group=frame["item"] // 2), languages)
 
 
 def queries_of(corpus: ParallelCorpus) -> set[str]:
+    """Collect the questions that exist."""
     return set(corpus.table["query"]) - {""}
 
 
@@ -170,14 +172,14 @@ def test_composing_keeps_so_many_items_of_each_domain_and_none_of_the_others(ite
     counts = table[table.language == "en"].domain.value_counts().to_dict()
     assert counts == {name: number for name, number in items.items() if number}
     assert len(part) == sum(items.values()) and part.languages == ("en", "sw")
-    # What is kept is whole and in its old order, and the missing stay missing; items and groups are numbered anew.
+    # Items that are kept are whole and in their old order, missing texts stay missing, and numbers begin at 0 again.
     old = corpus.table.to_pandas()
     kept = old[old["item"].isin(old["item"][old["query"].isin(table["query"][table["query"] != ""])])]
     texts = ["language", "query", "passage", "domain", "dataset"]
     assert table[texts].to_numpy().tolist() == kept[texts].to_numpy().tolist()
     assert table["item"].tolist() == [n for n in range(len(part)) for _ in ("en", "sw")]
     assert table.passage_group.tolist() == pd.factorize(kept.passage_group)[0].tolist()
-    assert len(corpus) == 29  # as it was
+    assert len(corpus) == 29  # the corpus itself does not change
 
 
 @settings(deadline=None, max_examples=10, derandomize=True)
@@ -189,7 +191,7 @@ def test_the_items_of_a_smaller_number_are_among_those_of_a_larger(numbers, seed
     small = dict(zip("abc", numbers[:3], strict=True))
     large = {name: max(small[name], more) for name, more in zip("abc", numbers[3:], strict=True)}
     assert queries_of(corpus.compose(small, seed)) <= queries_of(corpus.compose(large, seed))
-    # Domains are chosen from apart: what is kept of one does not depend on the numbers of the others.
+    # The items that are kept of one domain do not depend on the numbers of the others.
     alone = [corpus.compose({name: number}, seed) for name, number in small.items() if number]
     assert queries_of(corpus.compose(small, seed)) == set().union(*map(queries_of, alone))
 
@@ -245,7 +247,7 @@ def test_a_negative_comes_and_goes_with_its_row():
     for made in (corpus, corpus.thin({"sw": 0.4}), corpus.compose({"b": 4})):
         for row in made.table:
             assert row["negative"] == ("n" + row["query"] if row["query"] else "")
-    assert sum(text == "" for text in corpus.table["negative"]) == 1  # the missing item
+    assert sum(text == "" for text in corpus.table["negative"]) == 1  # of the missing item
     assert corpus.thin({"sw": 0.4}).sizes().to_dict()["sw"] < 8
 
 
@@ -254,7 +256,7 @@ def test_a_negative_comes_and_goes_with_its_row():
 
 @pytest.fixture
 def pieces(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Pieces of at most seven rows, and the folder of tables."""
+    """Make pieces of at most seven rows, and return the folder of tables."""
     monkeypatch.setattr("hybridlib.data.grid.ROWS_AT_ONCE", 7)
     return cache
 
@@ -297,7 +299,7 @@ def test_what_is_made_of_a_mapped_table_is_made_once(pieces, tmp_path, monkeypat
     monkeypatch.setattr("hybridlib.data.table._write", lambda *_: pytest.fail("made again"))
     assert mapped.thin({"sw": 0.5}).table.to_dict() == first.to_dict()
     assert list(pieces.glob("*.arrow")) == [made]
-    # Another share, seed, way or table is another file.
+    # Another share, another seed, composing, or another table makes another file.
     others = [lambda: mapped.thin({"sw": 0.4}), lambda: mapped.thin({"sw": 0.5}, 1), lambda: mapped.compose({"a": 5})]
     others.append(lambda: on_disk(mixed("sw", "en"), tmp_path / "other").thin({"sw": 0.5}))
     for make in others:
@@ -324,7 +326,7 @@ def test_joined_corpora_keep_their_texts_and_have_items_and_groups_of_their_own(
     joined = ParallelCorpus.joined(parts, ["sw", "th", "en"])
     assert bool(joined.table.cache_files) == mapping
     assert joined.languages == ("sw", "th", "en")
-    # The plain way is a frame of all rows, in which the dataset's name tells items and groups apart.
+    # The oracle is a frame of all rows, in which the dataset's name tells items and groups apart.
     frame = pd.concat([part.table.to_pandas() for part in parts]).query("passage != ''")
     for name in ("item", "passage_group"):
         frame[name] = frame["dataset"] + frame[name].astype(str)
@@ -406,7 +408,7 @@ def test_atlas_names_are_question_and_passage_alike_and_share_a_group_where_they
     table = corpus.table.to_pandas()
     assert table["query"].tolist() == table["passage"].tolist() == atlas_names().to_numpy().ravel().tolist()
     assert (table.groupby(["language", table["passage"].str.casefold()]).passage_group.nunique() == 1).all()
-    # Most names are alone, so groups are many and small: Luxembourg is city, territory and language.
+    # Most names are unlike all others, so groups are many and small. Luxembourg is city, territory and language.
     assert table.groupby("passage_group")["item"].nunique().max() <= 5
     assert table.passage_group.nunique() > 1000
 
@@ -443,9 +445,9 @@ def test_arguments_that_name_nothing_are_refused(arguments, message):
 
 @pytest.fixture
 def tiny(publish) -> LareqaData:
-    """Two languages, four articles. In article A, questions 1 and 2 share a sentence in English only, 2 and 4 in German
-    only. Question 3 has sentences of its own. So 1, 2 and 4 are a group."""
-    sentences = {  # language: article: the questions that each sentence answers
+    """Publish four articles in two languages. In article A, questions 1 and 2 share a sentence in English only, and 2
+    and 4 in German only. Question 3 has sentences of its own. So 1, 2 and 4 are a group."""
+    sentences = {  # by language and article: the questions that each sentence answers
         "en": {"A": ["12", "3", "4"], "B": ["5"], "C": ["6"], "D": ["7"]},
         "de": {"A": ["1", "24", "3"], "B": ["5"], "C": ["6"], "D": ["7"]},
     }
@@ -470,7 +472,7 @@ def tiny(publish) -> LareqaData:
 
 @pytest.fixture(params=["made", "real"])
 def xquad_r(request) -> LareqaData:
-    """The made files, then the published ones."""
+    """Read the made files first, then the published ones."""
     if request.param == "made":
         return request.getfixturevalue("tiny")
     request.getfixturevalue("real_data")
@@ -509,9 +511,9 @@ def test_no_text_of_a_held_out_article_of_xquad_r_is_trained_on(xquad_r, seed):
     assert not set(train["query"]) & set(held_out.queries.text)
     assert not set(train["passage"]) & set(held_out.passages.text)
     assert set(test["query"]) == set(held_out.queries.text) and set(test["passage"]) <= set(held_out.passages.text)
-    articles = split_articles(xquad_r, seed)["test"]  # not the same for both seeds
+    articles = split_articles(xquad_r, seed)["test"]  # another one for each seed
     assert set(held_out.queries.text) == set(xquad_r.queries.text[xquad_r.queries.article.isin(articles)])
-    # Without a split, the task is the benchmark as published, and no question lies in neither part.
+    # Without a split, the task is the benchmark as published. Every question lies in one of the parts.
     whole = load_task("xquad-r")
     assert len(train) + len(test) == len(train) + len(held_out.queries) == len(whole.queries)
     assert set(load_task("xquad-r", "train", seed=seed).queries.text) == set(train["query"])

@@ -1,4 +1,4 @@
-"""Evaluation data: what a task refuses, its derived arrays, and the named tasks."""
+"""Tests of evaluation data: the arrays of a task, the tables that it refuses, pools, and the named tasks."""
 
 from operator import itemgetter
 
@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from test_atlas import near
 
 import hybridlib.data.load
 from hybridlib.data.atlas.facts import LANGUAGES, atlas_facts, atlas_paraphrases, atlas_texts
@@ -30,6 +31,7 @@ ATLAS_TASKS = ["atlas", "atlas-paraphrased", "atlas-partial"]
 
 
 def again(table: pd.DataFrame, row: int) -> pd.DataFrame:
+    """Repeat a row at the end of a table."""
     return pd.concat([table, table.iloc[[row]]])
 
 
@@ -104,7 +106,7 @@ def test_ids_may_be_numbers(task):
         ({"passages": PASSAGES.replace("p2", "p4")}, "passage_id p4 comes twice"),  # in different ones
         ({"qrels": QRELS.replace("q3", "q9")}, "qrels names the query_id q9, which does not exist"),
         ({"passages": PASSAGES.replace("p3", "p9")}, "qrels names the passage_id p3, which does not exist"),
-        # What was judged and found not relevant must exist as well.
+        # A passage that was judged and found not relevant must exist as well.
         (
             {"qrels": QRELS.assign(relevance=[1, 0, 2, 0]).replace("p4", "p9")},
             "qrels names the passage_id p9, which does not exist",
@@ -141,13 +143,13 @@ def test_restricting_keeps_queries_passages_and_pairs_of_the_languages(task, lan
     ids = {*queries.query_id, *passages.passage_id}
     kept = [row for row in QRELS.to_numpy().tolist() if ids.issuperset(row[:2])]
     assert part.languages == sorted(languages)
-    # In German and English q2 stays, without a relevant passage: its only one is Finnish.
+    # In German and English q2 stays, though its only relevant passage is Finnish.
     assert part.queries.query_id.tolist() == queries.query_id.tolist()
     assert part.queries.question.tolist() == [{"q2": 7, "q1": 8, "q3": 9}[one] for one in queries.query_id]
     assert list(part.passages["passage_id"]) == passages.passage_id.tolist()
     assert part.qrels.to_numpy().tolist() == kept
     assert [[part.queries.query_id[q], passages.passage_id.iloc[p]] for q, p in part.pairs] == [row[:2] for row in kept]
-    # A mapped table stays mapped, and a pool of it is in memory.
+    # A mapped table stays mapped; a pool of it is in memory.
     assert isinstance(part.passages, type(task().passages))
     judged = passages[passages.passage_id.isin([row[1] for row in kept])].reset_index(drop=True)
     pd.testing.assert_frame_equal(part.with_pool("judged").passages, judged)
@@ -184,7 +186,7 @@ def test_what_was_judged_and_is_not_relevant_is_no_pair(task):
 
 
 def corpus_of(size):
-    """A task of one query and of many passages, of which 10 is relevant, and 3 and 17 are judged and not."""
+    """Make a task of one query and many passages. Passage 10 is relevant; 3 and 17 are judged and not relevant."""
     passages = pd.DataFrame({"passage_id": range(size), "language": "en", "text": "-"})
     queries = pd.DataFrame({"query_id": ["q"], "language": ["en"], "text": ["-"]})
     return RetrievalTask(
@@ -211,7 +213,8 @@ def test_a_pool_of_a_number_adds_so_many_others():
 
 
 def test_every_other_passage_is_as_likely_to_be_drawn():
-    # 20 of 37, 500 times: each 270 times on average, with a standard deviation of sqrt(500 * 20/37 * 17/37) = 11.
+    # Of 37, 20 are drawn 500 times. So each is drawn 500 * 20/37 = 270 times on average, with a standard deviation of
+    # sqrt(500 * 20/37 * 17/37) = 11.2.
     counts = np.zeros(40)
     for seed in range(500):
         counts[corpus_of(40).with_pool(20, seed).passages.passage_id] += 1
@@ -288,10 +291,10 @@ def test_an_atlas_task_asks_the_facts_of_the_split_in_a_pool_of_all_facts(name, 
     if name == "atlas-paraphrased":
         keys = told.language + ":" + told.fact + ":" + told.number.astype(str)
         passages = [list(row) for row in zip(keys, told.language, told.passage, told.fact, strict=True)]
-    if name == "atlas-partial":  # which texts exist is tested below
+    if name == "atlas-partial":  # the next tests say which texts exist
         there = set(made.passages.passage_id)
         queries, passages = ([row for row in rows if row[0] in there] for rows in (queries, passages))
-    # Language by language, and in each the facts in order: sorting is stable.
+    # The rows come language by language, and in each the facts in order, since sorting is stable.
     queries = sorted((row for row in queries if row[3] in asked), key=itemgetter(1))
     assert made.queries.to_numpy().tolist() == queries
     assert made.passages.to_numpy().tolist() == [row[:3] for row in sorted(passages, key=itemgetter(1))]
@@ -320,14 +323,12 @@ def test_a_fact_of_the_partial_atlas_exists_in_english_and_one_to_three_other_la
     exists = passages.language.groupby(passages.passage_id.str.partition(":")[2]).agg(set)
     assert set(exists.index) == set(atlas_facts(2).fact)
     assert all("en" in codes for codes in exists)
-    # One, two or three others for a third of the facts each, n = 1,022; four standard deviations of the binomial.
-    n, others = len(exists), exists.map(len).value_counts()
-    assert set(others.index) == {2, 3, 4}
-    assert all(abs(count - n / 3) < 4 * (n * 2 / 9) ** 0.5 for count in others)
-    # So a language other than English has one fact in ten: two of twenty languages, on average.
+    # A third of the facts each have one, two and three others.
+    others = exists.map(len).value_counts()
+    assert set(others.index) == {2, 3, 4} and near(others, len(exists), 1 / 3)
+    # A fact has two of the twenty other languages on average, so each of these has one fact in ten.
     sizes = passages.language.value_counts().drop("en")
-    assert set(sizes.index) == set(LANGUAGES) - {"en"}
-    assert all(abs(size - n / 10) < 4 * (n * 0.1 * 0.9) ** 0.5 for size in sizes)
+    assert set(sizes.index) == set(LANGUAGES) - {"en"} and near(sizes, len(exists), 0.1)
 
 
 def test_which_languages_a_fact_exists_in_is_chosen_by_the_seed_and_not_by_the_split():
@@ -341,7 +342,7 @@ def test_every_test_question_of_an_atlas_task_has_the_domain_of_its_fact(name):
     asked = load_task(name, seed=2).queries.question
     assert domains.index.is_unique and set(domains.index) == set(asked)
     assert domains.to_dict() == atlas_facts(2).set_index("fact").domain[domains.index].to_dict()
-    assert set(domains.index) != set(question_domains(name).index)  # of another split
+    assert set(domains.index) != set(question_domains(name).index)  # another seed asks other facts
 
 
 @pytest.mark.parametrize("name", ["xquad-r", "beir"])
@@ -355,7 +356,7 @@ def test_a_task_without_domains_is_refused(name):
 
 
 def held_out() -> ParallelCorpus:
-    """Three items in two languages: the second only in English, the third another question on the first passage."""
+    """Make three items. Only the first exists in two languages; the third asks for its English passage, too."""
     rows = [("a", "en", "q1", "p1"), ("a", "sw", "s1", "t1"), ("b", "en", "q2", "p2"), ("c", "en", "q3", "p1")]
     frame = pd.DataFrame(rows, columns=["item", "language", "query", "passage"])
     frame = frame.assign(passage_group=frame["passage"].map({"p1": 0, "t1": 0, "p2": 1}), domain="web", dataset="tiny")
