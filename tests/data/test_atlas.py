@@ -323,14 +323,14 @@ def test_question_and_passage_frames_of_a_relation_share_function_words_only(lan
 # --- texts
 
 
-@pytest.mark.parametrize("kind", ["questions", "passages"])
-def test_texts_are_frames_filled_in_and_drawn_evenly_for_every_fact_and_language_apart(texts, kind):
-    numbers = texts.assign(number=numbers_of_frames(texts, kind)).pivot(
-        index="fact", columns="language", values="number"
-    )
-    # The frames of a fact in two languages are independent, so each of the nine combinations has one fact in nine.
-    pairs = numbers.value_counts(["en", "th"])
-    assert len(pairs) == 9 and near(pairs, len(numbers), 1 / 9)
+def test_texts_are_frames_filled_in_and_every_text_is_drawn_apart(texts):
+    numbers = {kind: numbers_of_frames(texts, kind) for kind in ("questions", "passages")}
+    table = texts[["fact", "language"]].assign(**numbers).pivot(index="fact", columns="language")
+    # The frames of two texts of a fact are independent, so each of the nine combinations has one fact in nine.
+    en, th, passage = ("questions", "en"), ("questions", "th"), ("passages", "en")
+    for pair in ([en, th], [en, passage], [th, passage]):
+        counts = table.value_counts(pair)
+        assert len(counts) == 9 and near(counts, len(table), 1 / 9)
 
 
 @pytest.mark.parametrize("kind", ["query", "passage"])
