@@ -479,13 +479,18 @@ def xquad_r(request) -> LareqaData:
     return read_xquad_r()
 
 
-def test_questions_that_share_a_sentence_in_one_language_only_share_a_group(tiny, monkeypatch):
-    monkeypatch.setattr(
-        "hybridlib.data.sources.lareqa.split_articles", lambda data, seed: {"train": ["A", "B"], "test": []}
-    )
-    table = load_corpus("xquad-r").table
-    group = dict(zip(table["query"], table["passage_group"], strict=True))
-    assert group == {f"question {n} {code}": {"3": 1, "5": 2}.get(n, 0) for n in "12345" for code in ("de", "en")}
+def test_questions_that_share_a_sentence_in_one_language_only_share_a_group(tiny):
+    table = load_corpus("xquad-r").table.to_pandas()
+    groups = table.groupby("passage_group")["query"].agg(set).tolist()
+    # Seed 0 holds out article C with question 6.
+    assert groups == [{f"question {n} {code}" for n in some for code in ("de", "en")} for some in ("124", "3", "5", "7")]
+
+
+def test_the_task_xquad_r_has_paragraphs_to_add_and_no_split_for_validation(tiny):
+    expected = read_xquad_r(paragraphs=True).passages[["passage_id", "language", "text"]]
+    pd.testing.assert_frame_equal(load_task("xquad-r", paragraphs=True).passages, expected)
+    with pytest.raises(ValueError, match="split is 'validation'; allowed: train, test"):
+        load_task("xquad-r", "validation")
 
 
 def test_rows_of_xquad_r_are_a_question_and_its_answer_in_the_language_of_the_row(xquad_r):
