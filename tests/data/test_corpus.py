@@ -481,9 +481,9 @@ def xquad_r(request) -> LareqaData:
 
 def test_questions_that_share_a_sentence_in_one_language_only_share_a_group(tiny):
     table = load_corpus("xquad-r").table.to_pandas()
-    groups = table.groupby("passage_group")["query"].agg(set).tolist()
+    found = table.groupby("passage_group")["query"].agg(set).tolist()
     # Seed 0 holds out article C with question 6.
-    assert groups == [{f"question {n} {code}" for n in some for code in ("de", "en")} for some in ("124", "3", "5", "7")]
+    assert found == [{f"question {n} {code}" for n in some for code in ("de", "en")} for some in ("124", "3", "5", "7")]
 
 
 def test_the_task_xquad_r_has_paragraphs_to_add_and_no_split_for_validation(tiny):
