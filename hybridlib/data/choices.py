@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def check_split(split: str, allowed: Sequence[str]) -> str:
-    """Return the split; refuse one that does not exist."""
+    """Return the split, or refuse one that does not exist."""
     if split not in allowed:
         raise ValueError(f"split is {split!r}; allowed: {', '.join(allowed)}")
     return split
@@ -15,8 +15,8 @@ def check_languages(languages: Sequence[str] | None, allowed: Sequence[str], nam
 
     Args:
         languages: the codes; None chooses all.
-        allowed: what there is to choose from.
-        name: the task or corpus that has these languages, for messages.
+        allowed: the codes to choose from.
+        name: the task or corpus that has these languages; messages name it.
 
     Raises:
         ValueError: there is no such language, one is named twice, or none is named.

@@ -1,14 +1,15 @@
 """Code-switched training pairs: English texts in which some words are in other languages.
 
 Litschko et al. (ACL Findings 2023, "Boosting Zero-shot Cross-lingual Retrieval by Training on Artificially
-Code-Switched Data", arXiv 2305.05295) replace each word of English questions and passages, with a probability, by its
-translation into a language drawn at random. Their lexicons come from aligned word embeddings or from titles of
-Wikipedia; here one is induced from the parallel text at hand, so nothing is downloaded, and a word is replaced only if
-that text tells what it means.
+Code-Switched Data", arXiv 2305.05295) replace words of English questions and passages, each with a fixed probability.
+A word gives way to its translation into a language that is drawn at random. Their lexicons come from aligned word
+embeddings or from titles of Wikipedia. Here the lexicon is induced from the parallel text of the corpus, so nothing is
+downloaded. A word is replaced only if that text tells what it means.
 
-Words are lower-cased runs of letters, marks and digits; where the script changes among hiragana, katakana and Chinese
-characters a word ends. In Chinese and Thai, written without spaces, whole clauses are words then. These hardly come
-twice, and what does is mostly a name between punctuation marks, so the rule finds less in these languages, not worse.
+A word is a lower-cased run of letters, marks and digits. It also ends where the script changes among hiragana, katakana
+and Chinese characters. Chinese and Thai are written without spaces, so there a whole clause is a word. A clause hardly
+ever comes twice; one that does is mostly a name between punctuation marks. So the rule finds fewer translations in
+these languages, but no worse ones.
 """
 
 import re
@@ -19,18 +20,18 @@ from scipy import sparse
 
 from hybridlib.data.corpus import ParallelCorpus
 
-# Everything that is neither space nor punctuation is part of a word. (`\w` would end words at the vowel signs of Hindi,
-# Bengali, Telugu and Thai; the zero-width joiners, 200c and 200d, are in the middle of Persian and Telugu words.)
+# Everything that is neither space nor punctuation is part of a word. `\w` would end words at the vowel signs of Hindi,
+# Bengali, Telugu and Thai. The zero-width joiners, 200c and 200d, stand in the middle of Persian and Telugu words.
 _BREAKS = r"\s!-/:-@\[-`{-¿×÷\u2000-\u200b\u200e-\u206f،؛؟٪۔।॥\u3000-\u3004\u3008-\u3020\u3030・！-／：-＠［-｀｛-･"
 _WORD = re.compile(rf"[ぁ-ゟ]+|[ァ-ヺー-ヿ]+|[々㐀-鿿]+|[^{_BREAKS}ぁ-ヿ々㐀-鿿]+")
-_LEAST_TEXTS = 2  # two words that meet once may be any two
+_LEAST_TEXTS = 2  # two words that meet only once may do so by chance
 
 
 def lexicon(corpus: ParallelCorpus, *, source: str = "en", least_dice: float = 0.5) -> pd.DataFrame:
     """Induce translations of the words of a language from parallel text.
 
-    Words are associated by the Dice coefficient of the texts that they occur in, 2 |both| / (|one| + |other|), over the
-    questions and the passages that exist in both languages. Of the pairs of words, the most strongly associated are
+    The texts are the questions and the passages that exist in both languages. The association of two words is the Dice
+    coefficient of the texts that they occur in, 2 |both| / (|one| + |other|). The most strongly associated words are
     linked first, and no word is linked twice in a language (competitive linking: Melamed 2000, "Models of Translational
     Equivalence among Words"). Ties are linked in the order of the words in the text.
 
@@ -67,16 +68,16 @@ def lexicon(corpus: ParallelCorpus, *, source: str = "en", least_dice: float = 0
 
 
 def code_switch(corpus: ParallelCorpus, *, share: float = 0.5, seed: int = 0) -> ParallelCorpus:
-    """Take the English part of a corpus, with words replaced by translations; strategy `en-en` trains on it.
+    """Replace words of the English part of a corpus by translations; strategy `en-en` trains on the result.
 
     Args:
         corpus: parallel text with English and other languages.
-        share: the probability that a word is replaced, 0 to 1; the source takes 0.5. Each occurrence is drawn by
-            itself, and so is its language, among those for which `lexicon` knows the word; other words stay.
+        share: the probability that a word is replaced, 0 to 1; the paper takes 0.5. Each occurrence of a word is drawn
+            apart. Its language is drawn among those for which `lexicon` knows the word; other words stay.
         seed: another seed draws other replacements.
 
     Returns:
-        A corpus of the one language `en`, of the items that exist in English.
+        A corpus of the one language `en`; it holds the items that exist in English.
 
     Raises:
         ValueError: share is no probability, the corpus lacks English, or has no other language.
@@ -101,7 +102,7 @@ def code_switch(corpus: ParallelCorpus, *, share: float = 0.5, seed: int = 0) ->
 
 
 def _occurrences(texts: np.ndarray) -> tuple[sparse.csr_array, np.ndarray]:
-    """Tell which words occur in which text, and list the words as they come first. (T, W), (W,)"""
+    """Tell which words occur in which text, and list the words in their order of appearance. (T, W), (W,)"""
     # Lower-cased, the Turkish dotted capital I leaves its dot behind.
     of_text = [list(dict.fromkeys(_WORD.findall(text.lower().replace("i\u0307", "i")))) for text in texts]
     number, words = pd.factorize(np.array([word for some in of_text for word in some], dtype=object))

@@ -1,4 +1,4 @@
-"""Training data: items that exist, question and passage, in several languages."""
+"""Training data: items in several languages, each a question and its passage."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from hybridlib.sampler.permutation import permute
 
 @dataclass(frozen=True)
 class ParallelCorpus:
-    """Parallel questions and passages: items by languages; an item may be missing in some.
+    """Parallel questions and passages: a grid of items by languages; an item may be missing in some languages.
 
     Attributes:
-        table: a row for every item and language, item by item, languages in the same order for each. Columns are
+        table: a row for every item and language, item by item; the languages have the same order in each. Columns are
             `item`, `language`, `query` and `passage` (empty where the item is missing), `passage_group` (items that
-            share a passage in any language share a group), `domain`, `dataset`, and where there are hard negatives,
-            `negative` (empty where there is none). Text stays in Arrow and may be memory-mapped; what is made of a
-            mapped table is mapped as well.
+            share a passage in any language share a group), `domain` and `dataset`. A corpus with hard negatives also
+            has `negative` (empty where there is none). Text stays in Arrow and may be memory-mapped. A table that is
+            made of a mapped one is mapped as well.
     """
 
     table: datasets.Dataset
@@ -65,9 +65,9 @@ class ParallelCorpus:
         """Build the grid from a row for every item and language that exist.
 
         Args:
-            frame: the columns of `table`. `item` may be of any type; its order of appearance is kept. What is the same
-                in all languages (`passage_group`, `domain`, `dataset`) is taken from an item's first row.
-            languages: the languages of the grid, in order; rows in others are left out.
+            frame: the columns of `table`. `item` may be of any type; its order of appearance is kept. The columns that
+                are the same in all languages (`passage_group`, `domain`, `dataset`) are taken from an item's first row.
+            languages: the languages of the grid, in order; rows in other languages are left out.
 
         Raises:
             ValueError: a column is missing, a language comes twice, no item exists, or one comes twice in a language.
@@ -100,8 +100,8 @@ class ParallelCorpus:
 
         Args:
             corpora: corpora whose datasets have different names.
-            languages: those of the grid, in order. An item is missing in those that its corpus lacks; other languages
-                of a corpus are left out.
+            languages: the languages of the grid, in order. An item is missing in those that its corpus lacks. Other
+                languages of a corpus are left out.
         """
         columns = [*COLUMNS, *(["negative"] if any("negative" in one.table.column_names for one in corpora) else [])]
 
@@ -120,14 +120,15 @@ class ParallelCorpus:
     def thin(self, share: Mapping[str, float], seed: int = 0, *, others: float = 1.0) -> "ParallelCorpus":
         """Take items away from some languages, so that these become low-resource.
 
-        The same items stay in all languages with the same share, and those of a smaller share are among those of a
-        larger: as with data that is translated in one order, further in some languages than in others.
+        Languages with the same share keep the same items. A language with a smaller share keeps some of those that one
+        with a larger share keeps. Data that is translated in one order, and further into some languages than into
+        others, looks like this.
 
         Args:
-            share: the share of the corpus, 0 to 1, that stays available in each language to thin. Of n items
-                ceil(share * n) stay, less those that were missing before.
+            share: the share of the corpus, 0 to 1, that stays available in each language to thin: ceil(share * n) of n
+                items, less those that were missing before.
             seed: another seed keeps other items.
-            others: the share in the languages that `share` does not name.
+            others: the share of the languages that `share` does not name.
 
         Raises:
             ValueError: the corpus lacks a language, or a share is not from 0 to 1.
@@ -154,12 +155,12 @@ class ParallelCorpus:
         return ParallelCorpus(derived_table([self.table], ["thin", kept.tolist(), int(seed)], pieces))
 
     def compose(self, items: Mapping[str, int], seed: int = 0) -> "ParallelCorpus":
-        """Keep so many items of each domain, and none of the others.
+        """Keep a number of items of each domain that is named, and no item of the others.
 
-        The items that stay of a domain are among those that would stay of a larger number.
+        A smaller number of a domain keeps some of the items that a larger number keeps.
 
         Args:
-            items: a number of items by domain.
+            items: the number of items to keep, by domain.
             seed: another seed keeps other items.
 
         Raises:
@@ -192,7 +193,7 @@ class ParallelCorpus:
 
 
 def _key(seed: int) -> np.ndarray:
-    """Return the key of the permutation that a seed stands for."""
+    """Return the key of the permutation that belongs to a seed."""
     return np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
 
 
@@ -200,7 +201,7 @@ def connected_groups(items: pd.Series, shared: pd.Series) -> pd.Series:
     """Group the items that share something, directly or through others.
 
     Args:
-        items, shared: an item and something that it has in each row. (N,)
+        items, shared: in each row an item, and something that this item has. (N,)
 
     Returns:
         A number for each group, by item.

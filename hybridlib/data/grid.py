@@ -1,4 +1,4 @@
-"""The table of a parallel corpus, read and made in pieces: a row for every item and language, item by item."""
+"""The table of a parallel corpus, which is read and made in pieces. It has a row for every item and language."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,7 +11,8 @@ from hybridlib.data.table import ROWS_AT_ONCE, cached_table, fingerprint
 
 COLUMNS = ("item", "language", "query", "passage", "passage_group", "domain", "dataset")
 NUMBERS = ("item", "passage_group")
-# Empty where an item is missing. `negative`, a passage that does not answer the query, is a column of some tables.
+# These are empty where an item is missing. `negative` is a column of some tables: a passage that does not answer the
+# query.
 TEXTS = ("query", "passage", "negative")
 
 
@@ -23,11 +24,11 @@ def schema(columns: Sequence[str]) -> pa.Schema:
 def derived_table(
     tables: Sequence[datasets.Dataset], change: Sequence[object], pieces: Callable[[], Iterator[pa.Table]]
 ) -> datasets.Dataset:
-    """Make a table from others: mapped if one of them is mapped, in memory otherwise.
+    """Make a table from others; it is mapped if one of them is mapped, and in memory otherwise.
 
     Args:
-        tables: the others.
-        change: what is done to them, in JSON's types.
+        tables: the tables that the new one is made from.
+        change: a description of what is done to them, in JSON's types.
         pieces: makes the pieces of the new table.
     """
     made_from = [*(table._fingerprint for table in tables), *change]
@@ -46,11 +47,11 @@ def item_batches(table: datasets.Dataset, languages: int) -> Iterator[tuple[int,
 
 
 def item_values(table: datasets.Dataset, languages: int, column: str) -> np.ndarray:
-    """Read a column that is the same in all languages: a value for each item, in 8 bytes an item. (items,)"""
+    """Read a column that is the same in all languages, in 8 bytes an item. (items,)"""
     found = []
     for _, rows in item_batches(table.select_columns([column]), languages):
         values = rows[column].combine_chunks().take(pa.array(np.arange(0, len(rows), languages)))
-        # Through its few different values, so that there are no million equal strings.
+        # A column has few different values, so equal strings are one object.
         codes = values.dictionary_encode()
         found.append(codes.dictionary.to_numpy(zero_copy_only=False)[codes.indices.to_numpy()])
     return np.concatenate(found)
@@ -67,7 +68,7 @@ def regrid(rows: pa.Table, own: Sequence[str], languages: Sequence[str], columns
     Args:
         rows: whole items.
         own: the languages of `rows`.
-        languages, columns: those of the new rows, in order; texts are empty where `rows` has none.
+        languages, columns: the languages and columns of the new rows, in order; texts are empty where `rows` has none.
     """
     start = np.arange(0, len(rows), len(own))[:, None]  # (items, 1)
     place = np.array([own.index(code) if code in own else -1 for code in languages])  # (L,)

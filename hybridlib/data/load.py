@@ -1,6 +1,7 @@
-"""Loading data by name: the one list of what there is to train on and to evaluate.
+"""The one list of all data to train on and to evaluate, and the functions that load it by name.
 
-Every name has a reader, of the embedded corpus (`hybridlib.data.atlas`) or of public data (`hybridlib.data.sources`).
+Every name has a reader, which reads the embedded corpus (`hybridlib.data.atlas`) or public data
+(`hybridlib.data.sources`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from hybridlib.names import LANGUAGES, SETTINGS
 
 
 class Reader(NamedTuple):
-    """The function that reads a corpus or a task by its name, and the options that it takes, by keyword."""
+    """A function that reads a corpus or a task by its name, and the options that it takes by keyword."""
 
     read: Callable[..., Any]
     takes: tuple[str, ...]
@@ -28,7 +29,7 @@ class Reader(NamedTuple):
         return self.read(name, **{option: options[option] for option in self.takes})
 
 
-# Public data, as `hybridlib data info` lists it.
+# `hybridlib data info` lists this public data.
 SOURCES = {
     source.name: source
     for source in (
@@ -63,9 +64,9 @@ TASKS = {
     "belebele": Reader(belebele.read_task, ("languages",)),
     "mmarco": Reader(mmarco.read_task, ("languages",)),
 }
-# Tasks of which one language can be named, as `miracl/sw`.
+# The name of these tasks may be followed by one language, as in `miracl/sw`.
 BY_LANGUAGE = ("miracl", "tatoeba")
-# The domain of the tasks whose texts are all of one domain.
+# These tasks have texts of one domain only.
 TASK_DOMAINS = {"xquad-r": "wikipedia", "mlqa-r": "wikipedia", "xquad": "wikipedia", "mmarco": "web"}
 
 
@@ -83,18 +84,18 @@ def load_corpus(
 
     Args:
         name: `atlas` (embedded), `atlas-names` (its names alone, as translation pairs), `xquad-r`, `squad-translate`,
-            `mmarco`, `squadshifts`, or several joined by `+`, as `squad-translate+mmarco`: their items one corpus after
-            the other, missing in the languages that only another corpus has.
-        split: `train`, or another split of the corpus: `validation` or `test` of `atlas`, `test` of `xquad-r` (a
-            quarter of its articles), `validation` of `mmarco` and, all of it, of `squadshifts`.
-        languages: those to take, in this order; all of them unless given.
+            `mmarco`, `squadshifts`, or several joined by `+`, such as `squad-translate+mmarco`. Joined corpora come one
+            after the other; their items are missing in the languages that only another corpus has.
+        split: `train`, or another split of the corpus. `atlas` has `validation` and `test`, `xquad-r` has `test` (a
+            quarter of its articles), and `mmarco` and `squadshifts` (which is all in it) have `validation`.
+        languages: the languages to take, in this order; all of them unless given.
         items: how many items of each domain to take (see `ParallelCorpus.compose`); all of them unless given.
-        available: share of the items that stays available in a language (see `ParallelCorpus.thin`).
-        others: the share in the languages that `available` does not name.
+        available: the share of the items that stays available in a language (see `ParallelCorpus.thin`).
+        others: the share of the languages that `available` does not name.
         seed: chooses the split, the sentence frames and the items that stay.
 
     Raises:
-        ValueError: an argument names something that does not exist; the message lists what does.
+        ValueError: an argument names something that does not exist; the message lists what exists.
         FileNotFoundError: a data file is missing.
 
     >>> corpus = load_corpus("atlas", languages=["en", "sw"], available={"sw": 0.1})
@@ -128,20 +129,20 @@ def load_task(
 
     Args:
         name: one of `TASKS`, `miracl/<language>`, `tatoeba/<language>`, or several joined by `+`, which
-            then have one pool. `atlas`, `atlas-paraphrased` and `atlas-partial` are embedded: in the second every fact
-            is told by one to three passages in each language, so that several are relevant to a query, as in MIRACL;
-            in the third every fact exists in English and one to three other languages only, as in MLQA-R.
-        split: for the embedded ones, `validation` or `test` (the default), or `train`; the pool holds the passages of
-            all facts. For `xquad-r`, `test` takes the articles that `load_corpus("xquad-r")` leaves out; all articles
-            unless given, which is the benchmark as published.
-        languages: those to take; all of them unless given.
-        paragraphs: for `xquad-r` and `mlqa-r`, whether a passage is the sentence followed by its paragraph.
-        pool: `judged`, or how many distractors of each language, as in `RetrievalTask.with_pool`; all passages unless
-            given.
+            then have one pool. `atlas`, `atlas-paraphrased` and `atlas-partial` are embedded. In `atlas-paraphrased`
+            one to three passages tell every fact in each language; so several are relevant to a query, as in MIRACL.
+            In `atlas-partial` every fact exists in English and one to three other languages only, as in MLQA-R.
+        split: `validation`, `test` (the default) or `train` of the embedded tasks; the pool holds the passages of all
+            facts. `test` of `xquad-r` takes the articles that `load_corpus("xquad-r")` leaves out. Without a split,
+            `xquad-r` is the benchmark as published, with all articles.
+        languages: the languages to take; all of them unless given.
+        paragraphs: whether a passage of `xquad-r` and `mlqa-r` is the sentence followed by its paragraph.
+        pool: `judged`, or how many distractors to take of each language (see `RetrievalTask.with_pool`); all passages
+            unless given.
         seed: chooses the split, as in `load_corpus`, and draws the distractors.
 
     Raises:
-        ValueError: an argument names something that does not exist; the message lists what does.
+        ValueError: an argument names something that does not exist; the message lists what exists.
         FileNotFoundError: a data file is missing.
 
     >>> load_task("atlas", languages=["th", "en"]).languages
@@ -154,7 +155,7 @@ def load_task(
 
 
 def _one_task(name: str, languages: Sequence[str] | None, **options: Any) -> RetrievalTask:
-    """Load a task that is not joined; refuse the options that it does not take."""
+    """Load a single task, and refuse the options that it does not take."""
     family, slash, language = name.partition("/")
     if family not in TASKS or (slash and family not in BY_LANGUAGE):
         single = ", ".join(f"{one}/<language>" for one in BY_LANGUAGE)
@@ -171,7 +172,7 @@ def _one_task(name: str, languages: Sequence[str] | None, **options: Any) -> Ret
 
 
 def _several_corpora(names: Sequence[str], split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
-    """Join corpora, each in those of the languages that it has."""
+    """Read several corpora, each in those of the languages that it has, and join them."""
     known = {name: SOURCES[name].languages if name in SOURCES else LANGUAGES for name in names}
     every = list(dict.fromkeys(code for name in names for code in known[name]))
     chosen = check_languages(languages, every, "+".join(names))

@@ -1,6 +1,6 @@
-"""Reading the passages of a task: a table in memory, or a memory-mapped one of millions of rows.
+"""Functions that read the passages of a task: a table in memory, or a memory-mapped one of millions of rows.
 
-A `datasets.Dataset` is read by batches of rows and by single columns, so memory is O(batch) whatever its size.
+A `datasets.Dataset` is read by batches of rows and by single columns, so it takes O(batch) memory at any size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ _BATCH = 100_000
 
 
 def select_columns(table: Passages, name: str, columns: list[str]) -> Passages:
-    """Keep some columns of a table, in order, and no other.
+    """Keep only some columns of a table, in the order given.
 
     Raises:
-        ValueError: a column is missing; the message calls the table by its name.
+        ValueError: a column is missing; the message says the name of the table.
     """
     there = table.column_names if isinstance(table, datasets.Dataset) else list(table.columns)
     missing = [column for column in columns if column not in there]
@@ -40,10 +40,10 @@ def languages_of(passages: Passages) -> list[str]:
 
 
 def positions_of(passages: Passages, ids: pd.Series) -> np.ndarray:
-    """Find the row of the passage of each id, -1 where there is none; ids may come several times. (N,)
+    """Find the row of the passage of each id, or -1 where there is none; an id may be asked for several times. (N,)
 
     Raises:
-        ValueError: an id that is asked for is that of two passages of a Dataset.
+        ValueError: two passages of a Dataset have an id that is asked for.
     """
     if isinstance(passages, pd.DataFrame):
         return pd.Index(passages.passage_id).get_indexer(pd.Index(ids))
@@ -64,7 +64,7 @@ def positions_of(passages: Passages, ids: pd.Series) -> np.ndarray:
 
 
 def positions_in(passages: Passages, languages: list[str]) -> np.ndarray:
-    """Find the rows of the passages of some languages, in order."""
+    """Find the rows of the passages of some languages, in ascending order."""
     if isinstance(passages, pd.DataFrame):
         return np.flatnonzero(passages.language.isin(languages))
     wanted = pa.array(languages, type=passages.data.schema.field("language").type)
@@ -87,7 +87,7 @@ def select(passages: Passages, positions: np.ndarray) -> Passages:
 
 
 def draw(positions: np.ndarray, number: int, seed: Sequence[int]) -> np.ndarray:
-    """Draw so many positions, uniformly and without replacement; all of them if there are no more."""
+    """Draw a number of positions, uniformly and without replacement; take all of them if there are no more."""
     if number >= len(positions):
         return positions
     return np.random.default_rng([4, *seed]).choice(positions, number, replace=False)

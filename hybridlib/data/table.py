@@ -1,9 +1,9 @@
 """The one cache of tables: each is made once, in pieces, and memory-mapped from then on.
 
-A table lies in the cache of `datasets` (`HF_DATASETS_CACHE`), in the folder `hybridlib`. Its name tells what it is made
-from: from something else, another table is made. Making it takes the memory of a piece, reading it that of what is
-read. One process at a time makes it. It gets its name when it is whole, so nothing is left of one that could not be
-made.
+A table lies in the cache of `datasets` (`HF_DATASETS_CACHE`), in the folder `hybridlib`. Its name depends on all that
+it is made from: another checksum, for one, makes another table. Making a table takes the memory of one piece, and
+reading it takes the memory of the rows that are read. One process at a time makes a table. A table gets its name when
+it is whole, so a failure leaves nothing behind.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from filelock import FileLock
 from hybridlib.paths import replacing
 
 ROWS_AT_ONCE = 1 << 14
-# A part of every name. Raise it when the same things are to make another table.
+# This is a part of every name. Raise it when a table is to be made in another way from the same things.
 _VERSION = 2
 
 
@@ -26,7 +26,8 @@ def cached_table(made_from: Sequence[object], pieces: Callable[[], Iterator[pa.T
     """Map a table from the cache; make it first if it is not there.
 
     Args:
-        made_from: all that the table depends on, in JSON's types: checksums of files, fingerprints of other tables.
+        made_from: all that the table depends on, in JSON's types, such as checksums of files and fingerprints of other
+            tables.
         pieces: makes the pieces of the table, at least one; it is called only if the table is not in the cache.
     """
     key = fingerprint(made_from)

@@ -1,4 +1,4 @@
-"""Evaluation data: queries, passages and which is relevant to which."""
+"""Evaluation data: queries, passages, and the judgements which passage is relevant to which query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,16 +29,16 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """A retrieval task, in three tables, as everywhere in the field.
+    """A retrieval task in the three tables that are usual in the field.
 
     Attributes:
         queries: `query_id`, `language`, `text`, and `question`, which is the same for one question in several languages
             (anything that can be hashed; the `query_id` if the table has none).
         passages: `passage_id`, `language`, `text`; their order settles ties. A memory-mapped `datasets.Dataset` is
-            never loaded as a whole, and whoever built it has seen to it that no id comes twice.
-        qrels: `query_id`, `passage_id`, `relevance`. Above 0 is relevant; 0 is judged and found not relevant, which
-            counts for `with_pool` only; what is not listed is not relevant.
-        settings: those that mean something for the task; others are not evaluated.
+            never loaded as a whole; whoever builds it must see to it that no id comes twice.
+        qrels: `query_id`, `passage_id`, `relevance`. A relevance above 0 is relevant. A relevance of 0 is judged and
+            found not relevant, which counts for `with_pool` only. A pair that is not listed is not relevant.
+        settings: the settings that mean something for the task; others are not evaluated.
         pool: says what is left out of the passages, and how that biases the values; empty if nothing is left out.
 
     Raises:
@@ -125,12 +125,12 @@ class RetrievalTask:
         return replace(self, queries=queries, passages=passages, qrels=self.qrels[known], pool=pool)
 
     def with_pool(self, pool: str | int, seed: int = 0) -> "RetrievalTask":
-        """Keep fewer passages, for a corpus that is too large to encode; the `pool` of the task says what is left out.
+        """Keep fewer passages of a corpus that is too large to encode; the `pool` of the task says what is left out.
 
         Args:
-            pool: `judged` for the judged passages of all queries, found relevant or not; or how many others of each
-                language to add to them, drawn uniformly and without replacement, all where there are no more. What is
-                drawn of a language does not depend on the others, so a language's own pool is the same in all tasks.
+            pool: `judged` keeps the judged passages of all queries, whether found relevant or not. A number adds that
+                many others of each language, drawn uniformly and without replacement, or all where there are no more.
+                The draw in one language does not depend on the others, so a language has the same pool in all tasks.
             seed: another seed draws others.
 
         Returns:
@@ -144,9 +144,9 @@ class RetrievalTask:
         judged, whole = np.unique(self.judged[:, 1]), len(self.passages)
         kept, said = judged, self.pool
         if pool != "judged":
-            others = [np.setdiff1d(positions_in(self.passages, [code]), judged) for code in self.languages]
             drawn = [
-                draw(of, int(pool), [seed, *code.encode()]) for code, of in zip(self.languages, others, strict=True)
+                draw(np.setdiff1d(positions_in(self.passages, [code]), judged), int(pool), [seed, *code.encode()])
+                for code in self.languages
             ]
             kept = np.sort(np.concatenate([judged, *drawn]))
         if len(kept) < whole:
@@ -160,10 +160,10 @@ class RetrievalTask:
 
 
 def task_from_corpus(corpus: ParallelCorpus) -> RetrievalTask:
-    """Make a task of held-out training data: every question is to find the passages of its group, in all languages.
+    """Make a task of held-out training data; the passages of a question's group are relevant to it, in all languages.
 
     Args:
-        corpus: the training data; it is taken into memory.
+        corpus: the training data; it is read into memory.
     """
     frame = corpus.table.to_pandas()
     frame = frame[frame["query"] != ""].sort_values(["language", "item"], kind="stable")

@@ -1,7 +1,7 @@
-"""Texts that are put away by number, language by language, until the table of a corpus is made item by item.
+"""A store of texts by number, which is filled language by language and makes the table of a corpus item by item.
 
-Upstream's files hold one language each, and passages in an order of their own. The table goes through the items and
-holds all languages of each. Texts may be larger than memory, so they lie in files meanwhile.
+The published files hold one language each, and passages in an order of their own. The table goes through the items and
+holds all languages of each. All texts together may be larger than memory, so they lie in files meanwhile.
 """
 
 import mmap
@@ -20,7 +20,7 @@ _LENGTH = 4  # bytes
 
 
 class Texts:
-    """Numbered texts in a file, put in any order. Memory holds where each begins, 8 bytes a text.
+    """Numbered texts in a file, which are put in any order. Memory holds where each begins, 8 bytes a text.
 
     Args:
         path: the file to make.
@@ -45,7 +45,7 @@ class Texts:
         self._file.close()
 
     def put(self, number: int, text: str) -> None:
-        """Keep a text; it replaces one that was put under its number before."""
+        """Keep a text under a number; it replaces an earlier one."""
         content = text.encode()
         self._file.write(len(content).to_bytes(_LENGTH, "little") + content)
         self._begin[number] = self._end
@@ -56,7 +56,7 @@ class Texts:
         return self._begin[number] >= 0
 
     def get(self, number: np.ndarray) -> list[str]:
-        """Return the texts of some numbers, empty where there is none."""
+        """Return the texts of some numbers; a text that was never put is empty."""
         self._file.flush()
         if not self._end:  # an empty file cannot be mapped
             return [""] * len(number)
@@ -75,8 +75,8 @@ def interleave(items: pd.DataFrame, texts: Mapping[str, tuple[Texts, Texts]]) ->
     Args:
         items: a row for each item: `query` and `passage` (the numbers of its texts, the same in all languages),
             `passage_group`, `domain`, `dataset`.
-        texts: the texts of queries and those of passages, by language, in the order of the grid. An item exists in a
-            language that has both; one that exists in none is left out.
+        texts: the texts of queries and the texts of passages, by language, in the order of the grid. An item exists in
+            a language that has both; an item that exists in no language is left out.
 
     Raises:
         ValueError: no item exists in any language.

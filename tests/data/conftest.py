@@ -1,4 +1,4 @@
-"""Fixtures of the tests of data: a cache of its own for each test, and made files that pass as the published ones."""
+"""Fixtures of the tests of data: a cache for each test, and made files in place of the published ones."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -13,19 +13,17 @@ from hybridlib.data.sources.source import Source
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the tables that a test makes."""
+    """Give the test a cache of its own, and return the folder of its tables."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     return tmp_path / "cache" / "hybridlib"
 
 
-Publish = Callable[..., Path]
-
-
 @pytest.fixture
-def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
+def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Write files of a source, by their paths in its folder, and pin them as they are.
 
-    HYBRIDLIB_DATA names the folder that is returned. With `only`, the source has no other files.
+    HYBRIDLIB_DATA names the folder of all sources; the folder of this one is returned. With `only`, the source has no
+    other files.
     """
     monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path / "data"))
 
@@ -45,7 +43,7 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
             for file in source.files
             if file.path in made or not only
         )
-        monkeypatch.setitem(vars(source), "files", files)  # it is frozen, and so the same object everywhere
+        monkeypatch.setitem(vars(source), "files", files)  # a source is frozen, so all modules share it
         return tmp_path / "data" / source.name
 
     return write

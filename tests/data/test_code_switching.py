@@ -1,6 +1,5 @@
-"""Lexicons hold translations, and switched texts are the old ones but for words that were translated."""
+"""Tests of lexicons, and of texts in which words are replaced by translations."""
 
-import re
 from collections import Counter
 from itertools import product
 
@@ -15,7 +14,7 @@ from hybridlib.data.corpus import ParallelCorpus
 
 
 def corpus_of(**texts: list[tuple[str, str]]) -> ParallelCorpus:
-    """A corpus of question and passage of every item, language by language; empty where an item is missing."""
+    """Make a corpus of a question and a passage of every item, by language; both are empty where an item is missing."""
     rows = [
         {"item": f"i{n}", "language": code, "query": query, "passage": passage, "passage_group": n}
         for code, pairs in texts.items()
@@ -23,11 +22,6 @@ def corpus_of(**texts: list[tuple[str, str]]) -> ParallelCorpus:
         if passage
     ]
     return ParallelCorpus.from_frame(pd.DataFrame(rows).assign(domain="none", dataset="tiny"), list(texts))
-
-
-def translations(corpus: ParallelCorpus, **options) -> dict[tuple[str, str], str]:
-    table = lexicon(corpus, **options)
-    return {(row.word, row.language): row.translation for row in table.itertuples()}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +53,7 @@ def test_words_are_runs_of_a_script_between_spaces_and_punctuation(text, words):
 
 
 def lexicon_by_counting(texts: list[str], others: list[str], least: float) -> set[tuple[str, str, float]]:
-    """The oracle: every word against every other, in sets of texts; then the strongest first."""
+    """Count the texts of every pair of words, and link the strongest first. This is the slow oracle of `lexicon`."""
 
     def places(some: list[str]) -> dict[str, set[int]]:
         found: dict[str, set[int]] = {}
@@ -68,18 +62,15 @@ def lexicon_by_counting(texts: list[str], others: list[str], least: float) -> se
                 found.setdefault(word, set()).add(n)
         return found
 
-    one, other = places(texts), places(others)
-    order, other_order = list(one), list(other)
     scored = []
-    for w, v in product(one, other):
-        both = len(one[w] & other[v])
-        dice = 2 * both / (len(one[w]) + len(other[v]))
-        if both >= 2 and dice >= least:
-            scored.append((-dice, order.index(w), other_order.index(v)))
+    for (word, one), (translation, other) in product(places(texts).items(), places(others).items()):
+        dice = 2 * len(one & other) / (len(one) + len(other))
+        if len(one & other) >= 2 and dice >= least:
+            scored.append((word, translation, round(dice, 12)))
     linked: set[tuple[str, str, float]] = set()
-    for score, w, v in sorted(scored):
-        if not any(order[w] == x or other_order[v] == y for x, y, _ in linked):
-            linked.add((order[w], other_order[v], round(-score, 12)))
+    for pair in sorted(scored, key=lambda pair: -pair[2]):  # stable: ties stay in the order of the words
+        if not any(pair[0] == word or pair[1] == translation for word, translation, _ in linked):
+            linked.add(pair)
     return linked
 
 
@@ -89,7 +80,7 @@ def test_the_lexicon_is_what_counting_every_pair_of_words_gives(seed, least):
     generator = np.random.default_rng(seed)
 
     def pairs(letters: str) -> list[tuple[str, str]]:
-        # A word is missing or there by the item, so words of both languages meet in some texts.
+        # Each word is in some texts and not in others, so words of both languages meet in some.
         texts = [[" ".join(w for w in letters if generator.random() < 0.4) or "x" for _ in range(2)] for _ in range(13)]
         return [(question, passage) for question, passage in texts]
 
@@ -105,7 +96,7 @@ def test_the_lexicon_is_what_counting_every_pair_of_words_gives(seed, least):
 
 
 def test_a_word_and_its_translation_are_associated_by_the_dice_coefficient():
-    # "money" is in 3 texts, "geld" in 2 of these: 2 * 2 / (3 + 2). "a" and "b" meet once, which is not enough.
+    # "money" is in 3 texts, and "geld" is in 2 of these: 2 * 2 / (3 + 2) = 0.8. "a" and "b" meet only once.
     english = [("money", "money"), ("a", "money")]
     german = [("geld", "geld"), ("b", "c")]
     table = lexicon(corpus_of(en=english, de=german))
@@ -113,32 +104,44 @@ def test_a_word_and_its_translation_are_associated_by_the_dice_coefficient():
     assert lexicon(corpus_of(en=english, de=german), least_dice=0.81).empty
 
 
-def test_words_that_always_come_together_are_linked_in_their_order():
-    english = [("Malawian Kwacha", "the Malawian Kwacha")] * 2
-    german = [("Malawi Kwacha?", "der Malawi Kwacha")] * 2
-    assert translations(corpus_of(en=english, de=german)) == {
-        ("malawian", "de"): "malawi",
-        ("kwacha", "de"): "kwacha",
-        ("the", "de"): "der",
-    }
-
-
-def test_the_lexicon_translates_from_another_language_too():
-    pairs = {"en": [("money", "money")] * 2, "de": [("Geld", "Geld")] * 2, "sw": [("fedha", "fedha")] * 2}
-    assert translations(corpus_of(**pairs), source="sw") == {("fedha", "en"): "money", ("fedha", "de"): "geld"}
-
-
-def test_the_dotted_capital_i_of_turkish_leaves_no_dot_behind():
-    pairs = {"en": [("Ireland", "Ireland")] * 2, "tr": [("İrlanda", "İrlanda")] * 2}
-    assert translations(corpus_of(**pairs)) == {("ireland", "tr"): "irlanda"}
+@pytest.mark.parametrize(
+    ("texts", "source", "translations"),
+    [
+        pytest.param(
+            {"en": [("Malawian Kwacha", "the Malawian Kwacha")], "de": [("Malawi Kwacha?", "der Malawi Kwacha")]},
+            "en",
+            {("malawian", "de"): "malawi", ("kwacha", "de"): "kwacha", ("the", "de"): "der"},
+            id="words that always come together are linked in their order",
+        ),
+        pytest.param(
+            {"en": [("money", "money")], "de": [("Geld", "Geld")], "sw": [("fedha", "fedha")]},
+            "sw",
+            {("fedha", "en"): "money", ("fedha", "de"): "geld"},
+            id="from another language than English",
+        ),
+        pytest.param(
+            {"en": [("Ireland", "Ireland")], "tr": [("İrlanda", "İrlanda")]},
+            "en",
+            {("ireland", "tr"): "irlanda"},
+            id="the dotted capital I leaves no dot behind",
+        ),
+        pytest.param(
+            {"en": [("money", "money"), ("", "")], "de": [("", ""), ("Geld", "Geld")]}, "en", {}, id="no item is shared"
+        ),
+    ],
+)
+def test_the_lexicon_holds_the_translations_of_small_corpora(texts, source, translations):
+    table = lexicon(corpus_of(**{code: pairs * 2 for code, pairs in texts.items()}), source=source)
+    assert {(row.word, row.language): row.translation for row in table.itertuples()} == translations
 
 
 def test_names_of_the_embedded_corpus_are_translated_as_unicode_does(atlas):
-    found = translations(atlas)
+    found = lexicon(atlas).set_index(["word", "language"]).translation.to_dict()
     assert [found["kenya", code] for code in ("de", "ja", "hi", "ar")] == ["kenia", "ケニア", "केन्या", "كينيا"]
     assert [found["nairobi", code] for code in ("ru", "ko")] == ["найроби", "나이로비"]
     assert [found["dollar", code] for code in ("es", "sw", "te")] == ["dólar", "dola", "డాలర్"]
-    # Names of one word in both languages. What else is found is mostly inflected, such as the Korean "of Zambia".
+    # These are the names of one word in both languages. Most wrong translations are inflected, such as the Korean "of
+    # Zambia".
     right = [
         found[english.lower(), code] == name.lower()
         for row in atlas_names().to_dict("records")
@@ -173,14 +176,16 @@ def test_words_are_replaced_by_translations_and_all_else_stays(atlas):
     assert list(code_switch(atlas, seed=2).table["passage"]) != list(switched["passage"])
 
 
-def test_the_items_and_their_groups_stay():
-    english = [("one money", "one"), ("", ""), ("two money", "two"), ("three money", "three")]
+def test_items_their_groups_their_capitals_and_words_without_a_translation_stay():
+    english = [("One Money", "one"), ("", ""), ("two money", "two"), ("three money", "three")]
     german = [("ein Geld", "ein"), ("nur Geld", "deutsch"), ("zwei Geld", "zwei"), ("", "")]
     switched = code_switch(corpus_of(en=english, de=german), share=1.0)
     assert switched.languages == ("en",)
-    assert switched.table["query"] == ["ein geld", "zwei geld", "three geld"]
-    assert switched.table["passage"] == ["ein", "zwei", "three"]  # "three" exists in English only, so it stays
+    assert switched.table["query"] == ["Ein Geld", "zwei geld", "three geld"]
+    assert switched.table["passage"] == ["ein", "zwei", "three"]  # "three" exists in English only
     assert switched.table["passage_group"] == [0, 1, 2]
+    nothing_shared = corpus_of(en=[("money", "money"), ("", "")], de=[("", ""), ("Geld", "Geld")])
+    assert code_switch(nothing_shared, share=1.0).table["query"] == ["money"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -190,44 +195,26 @@ def test_share_is_the_probability_that_a_word_is_replaced_and_languages_are_draw
     table = code_switch(corpus, share=share).table
     words = Counter(word for column in ("query", "passage") for one in table[column] for word in one.split())
     assert set(words) <= {"money", "geld", "fedha"}
-    # 4,000 words: within four standard deviations, sqrt(4000 p (1 - p)); exact at 0 and 1.
+    # The bound is four standard deviations of 4,000 draws, sqrt(4000 p (1 - p)). It is exact at 0 and 1.
     assert abs(words["money"] - 4000 * (1 - share)) <= 4 * (4000 * share * (1 - share)) ** 0.5
     assert abs(words["geld"] - words["fedha"]) <= 4 * (4000 * share) ** 0.5
-
-
-def test_a_capital_stays_a_capital():
-    corpus = corpus_of(en=[("Money", "money")] * 2, de=[("Geld", "geld")] * 2)
-    table = code_switch(corpus, share=1.0).table
-    assert table["query"] == ["Geld"] * 2 and table["passage"] == ["geld"] * 2
-
-
-def test_what_has_no_translation_stays_and_a_language_that_shares_no_item_has_none():
-    corpus = corpus_of(en=[("money", "money"), ("", "")], de=[("", ""), ("Geld", "Geld")])
-    assert lexicon(corpus).empty
-    assert list(code_switch(corpus, share=1.0).table["query"]) == ["money"]
 
 
 # Refusals
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_a_share_that_is_no_probability_is_refused(share):
-    with pytest.raises(ValueError, match=rf"share is {share}; allowed: 0 to 1"):
-        code_switch(corpus_of(en=[("a", "b")], de=[("c", "d")]), share=share)
-
-
-def test_a_corpus_without_english_is_refused():
-    with pytest.raises(ValueError, match="source is 'en'; the corpus has de, sw"):
-        code_switch(corpus_of(de=[("a", "b")], sw=[("c", "d")]))
-
-
-def test_a_corpus_of_english_alone_is_refused():
-    message = "the corpus has en alone; a lexicon needs another language to translate into"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        code_switch(corpus_of(en=[("a", "b")]))
-
-
-@pytest.mark.parametrize("least", [-0.5, 1.5])
-def test_an_association_out_of_range_is_refused(least):
-    with pytest.raises(ValueError, match=f"least_dice is {least}; allowed: 0 to 1"):
-        lexicon(corpus_of(en=[("a", "b")], de=[("c", "d")]), least_dice=least)
+@pytest.mark.parametrize(
+    ("make", "languages", "options", "message"),
+    [
+        (code_switch, ["en", "de"], {"share": -0.1}, "share is -0.1; allowed: 0 to 1"),
+        (code_switch, ["en", "de"], {"share": 1.1}, "share is 1.1; allowed: 0 to 1"),
+        (code_switch, ["en", "de"], {"share": float("nan")}, "share is nan; allowed: 0 to 1"),
+        (code_switch, ["de", "sw"], {}, "source is 'en'; the corpus has de, sw"),
+        (code_switch, ["en"], {}, "the corpus has en alone; a lexicon needs another language to translate into"),
+        (lexicon, ["en", "de"], {"least_dice": -0.5}, "least_dice is -0.5; allowed: 0 to 1"),
+        (lexicon, ["en", "de"], {"least_dice": 1.5}, "least_dice is 1.5; allowed: 0 to 1"),
+    ],
+)
+def test_what_cannot_be_translated_or_switched_is_refused(make, languages, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(corpus_of(**{code: [("a", "b")] for code in languages}), **options)

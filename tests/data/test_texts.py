@@ -1,4 +1,4 @@
-"""Texts put away by number, and the table that is made of them piece by piece."""
+"""Tests of the store of texts by number, and of the table that is made from it piece by piece."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_texts_come_back_by_number_whatever_the_order_they_were_put_in(tmp_path:
 def test_the_pieces_are_those_of_the_table_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int):
     monkeypatch.setattr("hybridlib.data.texts.ROWS_AT_ONCE", rows)
     generator = np.random.default_rng(0)
-    # 23 items of 9 queries and 7 passages, a third of which is missing in each of three languages.
+    # There are 23 items of 9 queries and 7 passages. A third of these is missing in each of three languages.
     items = pd.DataFrame({"query": generator.integers(0, 9, 23), "passage": generator.integers(0, 7, 23)})
     items = items.assign(passage_group=items.passage % 3, domain="d", dataset="s")
     texts, frames = {}, []

@@ -2,8 +2,8 @@
 
 The names of territories, cities, languages, currencies and scripts, and the facts about them, come from the CLDR as
 the package Babel ships it. The sentences around the names are ours (`frames/<language>.yaml`, several for each
-relation). So real multilingual text is at hand without a download; entities are written alike in some languages and in
-foreign scripts in others.
+relation). So real multilingual text is at hand without a download. Some languages write an entity alike, others in a
+foreign script.
 
 | relation | entity -> answer | domain |
 | --- | --- | --- |
@@ -14,11 +14,12 @@ foreign scripts in others.
 | `city.territory` | Nairobi -> Kenya | places |
 | `language.script` | Amharic -> Ethiopic | writing |
 
-Nearly every entity has two relations, so that its two passages are each other's hard rivals. Questions and passages
-share little but the entity. Held-out splits hold facts whose entity and whose relation both occur in training, but
-never together: they ask for composition, not recall.
+Nearly every entity has two relations, so each of its two passages is a hard rival of the other. Questions and passages
+share little but the entity. The entity and the relation of a held-out fact both occur in training, but never together.
+So held-out facts ask for composition, not recall.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ DOMAINS = {
     "language.script": "writing",
 }
 SPLITS = ("train", "validation", "test")
-# Of the entities that have two facts, the shares that give one of them to a held-out split.
+# These shares of the entities with two facts give one of them to a held-out split.
 _HELD_OUT = {"validation": 0.15, "test": 0.4}
 # CLDR names cities where it names time zones; a few large territories have dozens.
 _MOST_CITIES = 8
@@ -74,23 +75,19 @@ def atlas_texts(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Frames are drawn for every fact and language apart, so their choice says nothing about the fact.
 
     Args:
-        facts: all facts, as returned by `atlas_facts`. A text depends on the row of its fact: split afterwards.
+        facts: all facts, as returned by `atlas_facts`. A text depends on the row of its fact, so split afterwards.
         seed: chooses the frames.
 
     Returns:
-        `fact`, `language`, `query`, `passage`: fact by fact, in each the languages in the order of `LANGUAGES`.
+        `fact`, `language`, `query`, `passage`; fact by fact, and in each the languages in the order of `LANGUAGES`.
     """
-    names, frames = _slots(), {language: _frames(language) for language in LANGUAGES}
-    draws = np.random.default_rng([seed, 1]).random((len(facts), len(LANGUAGES), 2)).tolist()
-    columns = [facts[name].tolist() for name in ("fact", "relation", "entity", "answer")]
+    draws = np.random.default_rng([seed, 1]).random((len(facts) * len(LANGUAGES), 2)).tolist()
     rows = []
-    for fact, relation, entity, answer, of_fact in zip(*columns, draws, strict=True):
-        for language, (first, second) in zip(LANGUAGES, of_fact, strict=True):
-            questions, passages = frames[language][relation]["questions"], frames[language][relation]["passages"]
-            slots = {"entity": names[language][entity], "answer": names[language][answer]}
-            query = questions[int(first * len(questions))].format(**slots)
-            passage = passages[int(second * len(passages))].format(**slots)
-            rows.append((fact, language, query, passage))
+    for (fact, language, frames, slots), (first, second) in zip(_frames_and_names(facts), draws, strict=True):
+        questions, passages = frames["questions"], frames["passages"]
+        query = questions[int(first * len(questions))].format(**slots)
+        passage = passages[int(second * len(passages))].format(**slots)
+        rows.append((fact, language, query, passage))
     return pd.DataFrame(rows, columns=["fact", "language", "query", "passage"])
 
 
@@ -102,18 +99,15 @@ def atlas_paraphrases(facts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         seed: chooses the number of ways and the order of the frames.
 
     Returns:
-        `fact`, `language`, `number` (0, 1, 2), `passage`: fact by fact, in each the languages in the order of
+        `fact`, `language`, `number` (0, 1, 2), `passage`; fact by fact, and in each the languages in the order of
         `LANGUAGES`.
     """
-    names, frames = _slots(), {language: _frames(language) for language in LANGUAGES}
     rng = np.random.default_rng([seed, 2])
     rows = []
-    for fact, relation, entity, answer in facts[["fact", "relation", "entity", "answer"]].itertuples(index=False):
-        for language in LANGUAGES:
-            passages = frames[language][relation]["passages"]
-            slots = {"entity": names[language][entity], "answer": names[language][answer]}
-            chosen = rng.permutation(len(passages))[: rng.integers(1, len(passages) + 1)]
-            rows += [(fact, language, n, passages[frame].format(**slots)) for n, frame in enumerate(chosen)]
+    for fact, language, frames, slots in _frames_and_names(facts):
+        passages = frames["passages"]
+        chosen = rng.permutation(len(passages))[: rng.integers(1, len(passages) + 1)]
+        rows += [(fact, language, n, passages[frame].format(**slots)) for n, frame in enumerate(chosen)]
     return pd.DataFrame(rows, columns=["fact", "language", "number", "passage"])
 
 
@@ -121,7 +115,8 @@ def atlas_names() -> pd.DataFrame:
     """List the names in CLDR of territories, cities, languages, currencies and scripts.
 
     Returns:
-        A row for each that has a name in all languages, by code (as `territory:KE`); a column for each language.
+        A row for each of these that has a name in all languages, by code (such as `territory:KE`), and a column for
+        each language.
     """
     return _names().copy()
 
@@ -131,16 +126,21 @@ def _frames(language: str) -> dict[str, dict[str, list[str]]]:
     return yaml.safe_load((Path(__file__).parent / "frames" / f"{language}.yaml").read_text(encoding="utf-8"))
 
 
-def _slots() -> dict[Any, dict[str, str]]:
-    """Return the names by language and code."""
-    return _names().astype(object).to_dict()
+def _frames_and_names(facts: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, list[str]], dict[str, str]]]:
+    """Yield every fact in every language: its id, the language, the frames of its relation and the names to fill in."""
+    names: dict[Any, dict[str, str]] = _names().astype(object).to_dict()
+    frames = {language: _frames(language) for language in LANGUAGES}
+    for fact, relation, entity, answer in facts[["fact", "relation", "entity", "answer"]].itertuples(index=False):
+        for language in LANGUAGES:
+            slots = {"entity": names[language][entity], "answer": names[language][answer]}
+            yield fact, language, frames[language][relation], slots
 
 
 @cache
 def _names() -> pd.DataFrame:
     """Collect the names that exist in all languages.
 
-    Codes carry their kind, as `territory:KE`, since CLDR's own codes are not unique across kinds.
+    A code begins with its kind, as in `territory:KE`, since two kinds may have the same code in CLDR.
     """
     columns = {}
     for language in LANGUAGES:
@@ -152,7 +152,7 @@ def _names() -> pd.DataFrame:
             **{f"script:{code}": name for code, name in locale.scripts.items()},
             **{f"city:{zone}": _city_name(locale, zone) for zone in _zones()},
         }
-    # The German Reykjavík carries soft hyphens, which are marks for typesetting and no part of the name.
+    # The German name of Reykjavík has soft hyphens. They are marks for typesetting and no part of the name.
     return pd.DataFrame(columns).dropna().sort_index().replace("\u00ad", "", regex=True)
 
 
@@ -165,9 +165,9 @@ def _zones() -> list[str]:
 
 
 def _city_name(locale: Locale, zone: str) -> str | None:
-    """Name the city of a time zone.
+    """Return the name of the city of a time zone, or None if there is none.
 
-    Where CLDR leaves it out in a language of Latin script, it is the last part of the zone's own name:
+    Where CLDR leaves it out in a language of Latin script, it is the last part of the zone's own name. See
     https://www.unicode.org/reports/tr35/tr35-dates.html#Time_Zone_Format_Terminology (exemplar city)
     """
     name = locale.time_zones.get(zone, {}).get("city")
@@ -192,8 +192,8 @@ def _candidates() -> list[tuple[str, str, str]]:
             facts.append(("city.currency", f"city:{zone}", f"currency:{currency[territory]}"))
     for language, tag in get_global("likely_subtags").items():
         parts = tag.split("_")
-        # Hundreds of small languages are written in Latin script, which would make its question trivial: those kept are
-        # the main one of a territory.
+        # Hundreds of small languages are written in Latin script, which would make the question about it trivial. Of
+        # these, only the main language of a territory is kept.
         if "_" not in language and len(parts) == 3 and (parts[1] != "Latn" or language in official.values()):
             facts.append(("language.script", f"language:{language}", f"script:{parts[1]}"))
             facts.append(("language.territory", f"language:{language}", f"territory:{parts[2]}"))
@@ -201,7 +201,7 @@ def _candidates() -> list[tuple[str, str, str]]:
 
 
 def _main_language(territory: str) -> str | None:
-    """Return the official language that most people speak there; None if there is none or the first two are level."""
+    """Return the official language that most people speak, or None if there is none or the first two are level."""
     official = get_official_languages(territory, de_facto=True)
     information = get_territory_language_info(territory)
     shares = [information[code]["population_percent"] for code in official[:2]]
@@ -209,7 +209,7 @@ def _main_language(territory: str) -> str | None:
 
 
 def _territories() -> list[str]:
-    """List the codes of the territories, of two letters."""
+    """List the codes of the territories, which have two letters."""
     codes: list[str] = list(Locale.parse("en").territories)
     return sorted(code for code in codes if len(code) == 2 and code.isalpha())
 
@@ -217,7 +217,7 @@ def _territories() -> list[str]:
 def _tellable(names: pd.DataFrame, entities: np.ndarray) -> set[str]:
     """Keep the entities whose name means nothing else in any language.
 
-    A city called like its country would make two facts one question.
+    A city that is called like its country would give two facts the same question.
     """
     names = names.loc[entities]
     shared = pd.Series(False, index=names.index)
@@ -227,7 +227,7 @@ def _tellable(names: pd.DataFrame, entities: np.ndarray) -> set[str]:
 
 
 def _splits(facts: pd.DataFrame, rng: np.random.Generator) -> list[str]:
-    """Give one fact of some of the entities that have two to a held-out split, and the rest to training."""
+    """Give one fact of some entities with two facts to a held-out split, and all other facts to training."""
     split = ["train"] * len(facts)
     rows_of = facts.groupby("entity", sort=True).indices
     for rows in rows_of.values():

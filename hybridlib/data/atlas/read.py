@@ -1,4 +1,4 @@
-"""The embedded corpus as training data and as evaluation tasks."""
+"""Readers of the embedded corpus, as training data and as evaluation tasks."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,7 +19,7 @@ def read_corpus(name: str, *, split: str, languages: Sequence[str] | None, seed:
     Args:
         name: `atlas` or `atlas-names`.
         split: `train`; `atlas` also has `validation` and `test`.
-        languages: those of the grid, in order; all 21 unless given.
+        languages: the languages of the grid, in order; all 21 unless given.
         seed: chooses the split and the sentence frames.
 
     Raises:
@@ -34,7 +34,7 @@ def read_task(name: str, *, split: str | None, seed: int) -> RetrievalTask:
 
     Args:
         name: `atlas`, `atlas-paraphrased` or `atlas-partial`.
-        split: the facts that are asked about: `train`, `validation` or `test` (also if None).
+        split: chooses the facts that are asked about: `train`, `validation` or `test` (also if None).
         seed: chooses the split, the sentence frames and, for `atlas-partial`, the languages of each fact.
 
     Raises:
@@ -62,18 +62,18 @@ def _facts_as_items(split: str, seed: int) -> pd.DataFrame:
     """Make an item of every fact of a split."""
     check_split(split, SPLITS)
     facts = atlas_facts(seed)
-    # Texts are made for all facts before the split is taken, since what a fact reads like must not depend on the split.
+    # Texts are made for all facts before the split is taken, since the text of a fact must not depend on the split.
     frame = atlas_texts(facts, seed).merge(facts.loc[facts.split == split, ["fact", "domain"]], on="fact")
     return frame.rename(columns={"fact": "item"}).assign(passage_group=frame.fact)
 
 
 def _names_as_items(split: str) -> pd.DataFrame:
-    """Make items whose question and passage are the same name: a cross-lingual pair of them is a translation pair."""
+    """Make items whose question and passage are the same name; so a cross-lingual pair is a translation pair."""
     check_split(split, ("train",))
     names = atlas_names().rename_axis("item").reset_index()
     frame = names.melt(id_vars="item", var_name="language", value_name="query")
     frame = frame.sort_values("item", kind="stable", ignore_index=True)
-    # Arabic the language and Arabic the script, for one, are the same word in many languages.
+    # Two names may be alike: Arabic the language and Arabic the script are the same word in many languages.
     groups = connected_groups(frame["item"], frame.language + ":" + frame["query"].str.casefold())
     kind = frame["item"].str.partition(":")[0]
     return frame.assign(passage=frame["query"], passage_group=frame["item"].map(groups), domain=kind)
