@@ -48,11 +48,12 @@ def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | i
     [0, 4, 2, 3, 1]
     """
     shape = np.broadcast_shapes(*map(np.shape, (index, size, key)))
-    keys = []
-    for _ in range(_ROUNDS):
-        key = mix(key)  # a key that several indices share is hashed once, and then repeated for them
-        keys.append(np.broadcast_to(key, shape or (1,)))
+    key = np.array(key, ndmin=max(1, len(shape)))
+    keys = np.empty((_ROUNDS, *key.shape), dtype=np.uint64)
+    for n in range(_ROUNDS):
+        keys[n] = key = mix(key)  # a key that several indices share is hashed once, and then repeated for them
     index, size = (np.broadcast_to(given, shape or (1,)) for given in (index, size))
+    keys = np.broadcast_to(keys, (_ROUNDS, *index.shape))
     outside = (index < 0) | (index >= size)
     if outside.any():
         raise ValueError(f"index is {index[outside][0]}; allowed: 0 to size - 1 = {size[outside][0] - 1}")
@@ -61,12 +62,12 @@ def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | i
     side = np.maximum(_SMALLEST_SIDE, np.ceil(np.sqrt(size))).astype(np.uint64)
     value = _feistel(index.astype(np.uint64), side, keys)
     value[size == 1] = 0  # a single index has one permutation only, and needs no search
-    while (again := np.nonzero(value >= size))[0].size:
-        value[again] = _feistel(value[again], side[again], [key[again] for key in keys])
+    while (again := value >= size).any():
+        value[again] = _feistel(value[again], side[again], keys[:, again])
     return value.astype(np.int64).reshape(shape)
 
 
-def _feistel(value: np.ndarray, side: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
+def _feistel(value: np.ndarray, side: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Send values below side^2 once through the network, which is one to one."""
     left, right = np.divmod(value, side)
     for key in keys:
