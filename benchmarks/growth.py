@@ -29,7 +29,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, take_no_arguments, versions
 from peers import MEASURES, PEERS, Pool, check_peer, with_exact_scores
 
 from hybridlib.metric.measures import Rankings, parse_measure
@@ -47,6 +47,7 @@ CONTENDERS = (OURS, FLOOR, "faiss full depth + pytrec_eval", "sentence-transform
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     on = machine()
     difference = in_own_process(check)
     print(f"ranks equal those of float64 scores; largest difference of a peer's value: {difference:.1e}\n", flush=True)

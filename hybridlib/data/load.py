@@ -149,7 +149,10 @@ def load_task(
     ['en', 'th']
     """
     options = {"split": split, "paragraphs": paragraphs, "seed": seed}
-    parts = {one: _one_task(one, languages, **options) for one in name.split("+")}
+    names = name.split("+")
+    if len(set(names)) < len(names):
+        raise ValueError(f"task is {name!r}; allowed is each task once")
+    parts = {one: _one_task(one, languages, **options) for one in names}
     task = parts[name] if len(parts) == 1 else _joined_tasks(parts)
     return task.with_pool(pool, seed) if pool is not None else task
 

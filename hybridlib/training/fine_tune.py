@@ -67,7 +67,7 @@ def fine_tune(
     settings: Training,
     *,
     validation: ParallelCorpus | None = None,
-    checkpoints: Path | None = None,
+    checkpoints: str | Path | None = None,
     progress: bool = True,
 ) -> SentenceTransformer:
     """Fine-tune a copy of an encoder on batches of one of the strategies.
@@ -181,7 +181,7 @@ def _sampler(
 
 
 @contextmanager
-def _folder(checkpoints: Path | None, settings: Training, corpus: ParallelCorpus) -> Iterator[Path]:
+def _folder(checkpoints: str | Path | None, settings: Training, corpus: ParallelCorpus) -> Iterator[Path]:
     """Yield the folder that the trainer saves in: the given one, if it is of this training, or a temporary one."""
     if checkpoints is None:
         with tempfile.TemporaryDirectory() as folder:
@@ -189,6 +189,6 @@ def _folder(checkpoints: Path | None, settings: Training, corpus: ParallelCorpus
         return
     record = {name: str(getattr(settings, name)) for name in Training.model_fields}
     record |= {"languages": ", ".join(corpus.languages), "items": str(len(corpus))}
-    check_record(checkpoints / "training.json", record)
-    write_record(checkpoints / "training.json", record)
-    yield checkpoints
+    check_record(Path(checkpoints) / "training.json", record)
+    write_record(Path(checkpoints) / "training.json", record)
+    yield Path(checkpoints)

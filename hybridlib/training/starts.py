@@ -7,6 +7,7 @@ the embeddings of its tokens, and the tokenizer is trained on the corpus.
 - `static:aligned` has seen translations of half of the atlas's names, as LaBSE has seen translations.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -50,7 +51,8 @@ def load_encoder(
         seed: draws the first weights of a static encoder.
 
     Raises:
-        ValueError: there is no such prompt, or `max_length` is less than 1 or more than the encoder can read.
+        ValueError: there is no such prompt, or `max_length` is less than 1 or more than the encoder can read, or the
+            encoder is static and reads texts of any length.
         FileNotFoundError: there is no encoder of that name here or on the hub.
 
     >>> load_encoder("static").get_embedding_dimension()
@@ -64,6 +66,8 @@ def load_encoder(
         encoder.prompts = {**encoder.prompts, **prompts}
     if max_length is not None:
         most = encoder.max_seq_length
+        if most == math.inf:
+            raise ValueError(f"max_length is {max_length}; allowed for {name}: none, as it reads texts of any length")
         if max_length < 1 or (most is not None and max_length > most):
             raise ValueError(f"max_length is {max_length}; allowed for {name}: 1 to {most}")
         encoder.max_seq_length = max_length

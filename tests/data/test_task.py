@@ -384,6 +384,8 @@ def test_tasks_joined_by_plus_have_one_pool_and_keep_their_judgements() -> None:
         assert (passage.text.to_numpy() == task.passages.text[task.pairs[:, 1]].to_numpy()).all()
         start += len(task.pairs)
     assert start == len(both.pairs)
+    with pytest.raises(ValueError, match=r"^task is 'atlas\+atlas'; allowed is each task once$"):
+        load_task("atlas+atlas")
 
 
 def test_questions_of_joined_tasks_have_the_domain_of_their_task(monkeypatch: pytest.MonkeyPatch) -> None:

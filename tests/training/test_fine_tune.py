@@ -392,7 +392,7 @@ def test_a_checkpoint_of_two_processes_is_taken_up_by_one(
     (folder,) = {process["folder"] for process in of_two_processes}
     shutil.copytree(Path(folder) / "broken off", tmp_path / "broken off")
     start = first_encoder("static")
-    resumed = train("static", start, checkpoints=tmp_path / "broken off", save_every=6)
+    resumed = train("static", start, checkpoints=str(tmp_path / "broken off"), save_every=6)
     assert len(batches) == 5 + 1  # of 11, 6 had been trained on; one is fetched ahead
     for parameter, value in train("static", start).items():
         torch.testing.assert_close(resumed[parameter], value, rtol=0, atol=5e-4)  # as above

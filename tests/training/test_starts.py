@@ -340,3 +340,5 @@ def test_an_argument_out_of_range_is_refused(tmp_path: Path, arguments: dict, me
     tiny_bert(tmp_path / "made").save(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match=f"^{message}$"):
         load_encoder(str(tmp_path / "saved"), **arguments)
+    with pytest.raises(ValueError, match="max_length is 64; allowed for static: none, as it reads texts"):
+        load_encoder("static", max_length=64)
