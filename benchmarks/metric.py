@@ -32,7 +32,7 @@ from peers import MEASURES, PACKAGES, PEERS, Pool, check_peer, with_exact_scores
 
 import hybridlib as hl
 from hybridlib.encoder.embed import embed_texts
-from hybridlib.evaluation.evaluate import ALL_LANGUAGES
+from hybridlib.evaluation.pairs import ALL_LANGUAGES
 from hybridlib.paths import project_root, replacing
 
 ROUNDS = 5

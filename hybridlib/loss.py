@@ -152,11 +152,12 @@ class InfoNCE(CachedLossMixin, nn.Module):
 
     Columns are the query, its passage and any number of hard negatives. Labels, if there are any, are passage groups
     from 0 on: (B,), or (B, 1 + hard negatives). A passage of the group of a query's own passage is not its negative.
-    Without labels, or where all groups differ, it is `MultipleNegativesRankingLoss(scale=1 / temperature)`.
+    Without them, unmasked, or where all groups differ, it is `MultipleNegativesRankingLoss(scale=1 / temperature)`.
 
     Args:
         model: the encoder.
         temperature: above 0; the paper does not publish its own.
+        mask: mask passages of a pair's group as false negatives; the paper does not.
         symmetric: average the loss with that of finding the query of each passage.
         mini_batch_size: embed so many texts at a time and cache gradients (Gao et al., 2021). Memory then does not grow
             with the batch, and the matrix of scores is never held. None embeds the batch as a whole.
@@ -171,6 +172,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
         model: SentenceTransformer,
         temperature: float = 0.05,
         *,
+        mask: bool = True,
         symmetric: bool = False,
         mini_batch_size: int | None = None,
         gather_across_devices: bool = False,
@@ -184,6 +186,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
             raise ValueError("mini_batch_size must be None for a StaticEmbedding, whose batches cannot be cut")
         self.model = model
         self.temperature = temperature
+        self.mask = mask
         self.symmetric = symmetric
         self.mini_batch_size = mini_batch_size  # type: ignore[assignment]
         self.gather_across_devices = gather_across_devices
@@ -212,12 +215,11 @@ class InfoNCE(CachedLossMixin, nn.Module):
         """Return the mean loss of the embeddings `reps[column][part]`; `with_backward` computes gradients first."""
         columns = [torch.cat(parts) for parts in reps]  # (B, D) each
         pairs = len(columns[0])
-        groups = _groups(labels, columns)
+        groups = _groups(labels, columns) if self.mask else None
         if self.gather_across_devices:
             columns = [all_gather_with_grad(column) for column in columns]
             groups = None if groups is None else all_gather(groups)
-        first = get_rank() * pairs if self.gather_across_devices else 0
-        rows = torch.arange(first, first + pairs, device=columns[0].device)
+        rows = torch.arange(pairs, device=columns[0].device) + pairs * get_rank() * self.gather_across_devices
         # It is added to a zero, since under autocast it may be of half precision where the embeddings are not.
         loss = columns[0].new_zeros(()) + self._loss_of(columns, groups, rows) / pairs
         if with_backward:
@@ -234,18 +236,16 @@ class InfoNCE(CachedLossMixin, nn.Module):
             loss = (loss + self._one_way(columns[1][rows], queries, rows, back)) / 2
         return loss.sum()
 
-    def _one_way(
-        self, queries: Tensor, passages: Tensor, positive: Tensor, groups: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
+    def _one_way(self, queries: Tensor, passages: Tensor, own: Tensor, groups: tuple[Tensor, Tensor] | None) -> Tensor:
         """Return the loss of every query, (B,), or in mini batches their sum, ()."""
         if self.mini_batch_size is not None:
-            return info_nce_in_tiles(queries, passages, positive, temperature=self.temperature, groups=groups)
+            return info_nce_in_tiles(queries, passages, own, temperature=self.temperature, groups=groups)
         masked = None if groups is None else groups[0][:, None] == groups[1]  # (B, N)
-        return info_nce(queries, passages, positive, temperature=self.temperature, masked=masked)
+        return info_nce(queries, passages, own, temperature=self.temperature, masked=masked)
 
     def get_config_dict(self) -> dict[str, float | bool | int | None]:
         """Return what the model card shows."""
-        names = ("temperature", "symmetric", "mini_batch_size", "gather_across_devices")
+        names = ("temperature", "mask", "symmetric", "mini_batch_size", "gather_across_devices")
         return {name: getattr(self, name) for name in names}
 
 

@@ -7,7 +7,21 @@ from babel import Locale
 from babel.core import get_global
 
 STATIC_ENCODERS = ("static:scratch", "static:aligned")
-STRATEGIES = ("en-en", "x-x", "x-x-mono", "x-y", "hybrid", "mix-passages", "mix-entries", "round-robin-entries")
+# It stands where an encoder stands, and ranks by words.
+BM25 = "bm25"
+# intfloat/multilingual-e5-small with its matrices in 4 bits, which `make encoder` makes of packages of PyPI.
+E5_SMALL = "multilingual-e5-small-4bit"
+STRATEGIES = (
+    "en-en",
+    "x-x",
+    "x-x-mono",
+    "x-y",
+    "hybrid",
+    "hybrid-pairs",
+    "mix-passages",
+    "mix-entries",
+    "round-robin-entries",
+)
 SETTINGS = ("monolingual", "cross-lingual", "multilingual")
 # By these measures less is better.
 LOWER_IS_BETTER = ("rank_distance", "slope")
@@ -37,6 +51,7 @@ FAMILIES = {
     "zh": "Sinitic",
 }
 LANGUAGES = tuple(FAMILIES)
+INDO_EUROPEAN = ("Germanic", "Greek", "Indo-Aryan", "Iranian", "Romance", "Slavic")
 
 
 def script(language: str) -> str:

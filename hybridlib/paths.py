@@ -42,12 +42,25 @@ def record_path(profile: str, notebook: str) -> Path:
     return project_root() / "results" / profile / f"{notebook}.json"
 
 
+def runs_path() -> Path:
+    return project_root() / "runs"
+
+
+def evidence_path(profile: str) -> Path:
+    return project_root() / "evidence" / profile
+
+
+def evidence_folders() -> list[Path]:
+    """Return the folders of runs that belong to the project, sorted."""
+    return sorted(path for path in evidence_path("").glob("*") if path.is_dir())
+
+
 def lock_path() -> Path:
-    return project_root() / "runs" / ".lock"
+    return runs_path() / ".lock"
 
 
 def figure_path(profile: str, name: str) -> Path:
-    return project_root() / "figures" / profile / f"{name}.png"
+    return project_root() / "figures" / profile / f"{name}.svg"
 
 
 @contextmanager

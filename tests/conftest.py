@@ -25,17 +25,18 @@ if not torch.cuda.is_available():
 # matters of the figure, so it is a text.
 _STUB = """from hybridlib import paths
 from hybridlib.study.questions import QUESTIONS
-from hybridlib.study.report.results import read_means, summarize, write_results
+from hybridlib.study.report.results import read_sums, write_sums
 from hybridlib.study.workers import compute_runs
 params = QUESTIONS[{name!r}].from_namespace(globals())
 ---
-compute_runs(params.runs())
-table = summarize(read_means(params.trials())).to_csv()
+compute_runs(params.runs(), params.profile)
+sums = read_sums(params.trials(), ["map"], task=params.task)
+table = sums.groupby(["strategy", "setting"], observed=True)[["total", "count"]].sum().round(4).to_csv()
 ---
 for path in (paths.figure_path(params.profile, {name!r} + "-means"), paths.findings_path(params.profile, {name!r})):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("Found: " + table)
-write_results(paths.results_path(params.profile, {name!r}), params.trials())"""
+write_sums(paths.results_path(params.profile, {name!r}), {{"main": sums}})"""
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # In this process, because workers import for seconds what is there; the tests of `kill -9` have workers.
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
         patch.chdir(folder)
-        patch.setattr(jobs, "_workers", lambda: pool)
+        patch.setattr(jobs, "_workers", lambda **options: pool)
         assert main.main(["reproduce", "--profile", "tiny"]) == 0
     torch.set_num_threads(threads)
     return folder

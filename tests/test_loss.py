@@ -319,6 +319,21 @@ def test_with_nothing_to_mask_it_is_multiple_negatives_ranking_loss(
         assert_same(value_and_gradients(ours, preprocess(bert, columns), labels), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mini_batch_size", [None, 3])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_without_the_mask_groups_do_not_matter_and_it_is_multiple_negatives_ranking_loss(
+    bert: SentenceTransformer, mini_batch_size: int | None, symmetric: bool
+) -> None:
+    theirs = MultipleNegativesRankingLoss(bert, 20, **(SYMMETRIC if symmetric else {}))
+    expected = value_and_gradients(theirs, preprocess(bert, 3), None)
+    groups = torch.tensor([[0, 5], [1, 1], *[[2, 2]] * 9])
+    given = preprocess(bert, 3), groups
+    options = {"symmetric": symmetric, "mini_batch_size": mini_batch_size}
+    ours, masked = (value_and_gradients(InfoNCE(bert, 0.05, mask=mask, **options), *given) for mask in (False, True))
+    assert_same(ours, expected, rtol=1e-4, atol=1e-5)  # as above
+    assert masked[0] < 0.8 * expected[0]  # nine of eleven pairs are of one group
+
+
 # Passages of the same group are no negatives.
 
 
@@ -426,6 +441,7 @@ def test_gradient_caching_draws_the_same_dropout_twice(tmp_path: Path) -> None:
 def test_the_model_card_and_the_trainer_are_told_how_the_loss_was_set(bert: SentenceTransformer) -> None:
     assert InfoNCE(bert, 0.1, symmetric=True, mini_batch_size=4).get_config_dict() == {
         "temperature": 0.1,
+        "mask": True,
         "symmetric": True,
         "mini_batch_size": 4,
         "gather_across_devices": False,

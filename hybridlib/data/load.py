@@ -13,6 +13,7 @@ from hybridlib.data.atlas import read as atlas
 from hybridlib.data.atlas.facts import atlas_facts
 from hybridlib.data.choices import check_languages
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.folds import read_folds
 from hybridlib.data.passages import rows_of
 from hybridlib.data.sources import belebele, lareqa, miracl, mmarco, squad, tatoeba, xquad
 from hybridlib.data.task import RetrievalTask
@@ -47,7 +48,7 @@ SOURCES = {
 CORPORA = {
     "atlas": Reader(atlas.read_corpus, ("split", "languages", "seed")),
     "atlas-names": Reader(atlas.read_corpus, ("split", "languages", "seed")),
-    "xquad-r": Reader(lareqa.read_corpus, ("split", "languages", "seed")),
+    "xquad-r": Reader(lareqa.read_corpus, ("split", "fold", "languages")),
     "squad-translate": Reader(squad.read_squad_translate, ("split", "languages")),
     "mmarco": Reader(mmarco.read_corpus, ("split", "languages")),
     "squadshifts": Reader(squad.read_squadshifts, ("split", "languages")),
@@ -56,7 +57,7 @@ TASKS = {
     "atlas": Reader(atlas.read_task, ("split", "seed")),
     "atlas-paraphrased": Reader(atlas.read_task, ("split", "seed")),
     "atlas-partial": Reader(atlas.read_task, ("split", "seed")),
-    "xquad-r": Reader(lareqa.read_task, ("split", "paragraphs", "seed")),
+    "xquad-r": Reader(lareqa.read_task, ("fold", "paragraphs")),
     "mlqa-r": Reader(lareqa.read_task, ("paragraphs",)),
     "miracl": Reader(miracl.read_task, ("languages",)),
     "tatoeba": Reader(tatoeba.read_task, ("languages",)),
@@ -66,14 +67,15 @@ TASKS = {
 }
 # The name of these tasks may be followed by one language, as in `miracl/sw`.
 BY_LANGUAGE = ("miracl", "tatoeba")
-# These tasks have texts of one domain only.
-TASK_DOMAINS = {"xquad-r": "wikipedia", "mlqa-r": "wikipedia", "xquad": "wikipedia", "mmarco": "web"}
+# The domains of the questions where these tasks are joined.
+TASK_DOMAINS = {"xquad-r": "wikipedia", "mmarco": "web"}
 
 
 def load_corpus(
     name: str,
     split: str = "train",
     *,
+    fold: int | None = None,
     languages: Sequence[str] | None = None,
     items: Mapping[str, int] | None = None,
     available: Mapping[str, float] | None = None,
@@ -86,8 +88,10 @@ def load_corpus(
         name: `atlas` (embedded), `atlas-names` (its names alone, as translation pairs), `xquad-r`, `squad-translate`,
             `mmarco`, `squadshifts`, or several joined by `+`, such as `squad-translate+mmarco`. Joined corpora come one
             after the other; their items are missing in the languages that only another corpus has.
-        split: `train`, or another split of the corpus. `atlas` has `validation` and `test`, `xquad-r` has `test` (a
-            quarter of its articles), and `mmarco` and `squadshifts` (which is all in it) have `validation`.
+        split: `train`, or another split of the corpus. `atlas` has `validation` and `test`, and `mmarco` and
+            `squadshifts` (which is all in it) have `validation`.
+        fold: the fold of articles that `xquad-r` leaves out, 0 to 3, so that `load_task` can ask about them; see
+            `hybridlib.data.folds`. Others have no folds.
         languages: the languages to take, in this order; all of them unless given.
         items: how many items of each domain to take (see `ParallelCorpus.compose`); all of them unless given.
         available: the share of the items that stays available in a language (see `ParallelCorpus.thin`).
@@ -108,10 +112,13 @@ def load_corpus(
             raise ValueError(
                 f"corpus is {name!r}; allowed: {', '.join(CORPORA)}, or several different ones joined by +"
             )
+    if fold is not None and not any("fold" in CORPORA[one].takes for one in names):
+        raise ValueError(f"fold is {fold!r}; {name} has none: allowed is None")
+    options = {"split": split, "fold": fold, "seed": seed}
     if len(names) == 1:
-        corpus = CORPORA[name](name, split=split, languages=languages, seed=seed)
+        corpus = CORPORA[name](name, languages=languages, **options)
     else:
-        corpus = _several_corpora(names, split, languages, seed)
+        corpus = _several_corpora(names, languages, **options)
     corpus = corpus.compose(items, seed) if items else corpus
     return corpus.thin(available or {}, seed, others=others) if available or others != 1 else corpus
 
@@ -120,6 +127,7 @@ def load_task(
     name: str,
     split: str | None = None,
     *,
+    fold: int | None = None,
     languages: Sequence[str] | None = None,
     paragraphs: bool = False,
     pool: str | int | None = None,
@@ -133,7 +141,8 @@ def load_task(
             one to three passages tell every fact in each language; so several are relevant to a query, as in MIRACL.
             In `atlas-partial` every fact exists in English and one to three other languages only, as in MLQA-R.
         split: `validation`, `test` (the default) or `train` of the embedded tasks; the pool holds the passages of all
-            facts. `test` of `xquad-r` takes the articles that `load_corpus("xquad-r")` leaves out. Without a split,
+            facts.
+        fold: the fold of articles of `xquad-r` to take, 0 to 3: those that `load_corpus` leaves out. Without one,
             `xquad-r` is the benchmark as published, with all articles.
         languages: the languages to take; all of them unless given.
         paragraphs: whether a passage of `xquad-r` and `mlqa-r` is the sentence followed by its paragraph.
@@ -148,7 +157,7 @@ def load_task(
     >>> load_task("atlas", languages=["th", "en"]).languages
     ['en', 'th']
     """
-    options = {"split": split, "paragraphs": paragraphs, "seed": seed}
+    options = {"split": split, "fold": fold, "paragraphs": paragraphs, "seed": seed}
     names = name.split("+")
     if len(set(names)) < len(names):
         raise ValueError(f"task is {name!r}; allowed is each task once")
@@ -166,21 +175,22 @@ def _one_task(name: str, languages: Sequence[str] | None, **options: Any) -> Ret
     reader = TASKS[family]
     if options["paragraphs"] and "paragraphs" not in reader.takes:
         raise ValueError(f"paragraphs is True; allowed for xquad-r and mlqa-r, not for {name}")
-    if options["split"] is not None and "split" not in reader.takes:
-        raise ValueError(f"split is {options['split']!r}; {name} has none: allowed is None")
+    for option in ("split", "fold"):
+        if options[option] is not None and option not in reader.takes:
+            raise ValueError(f"{option} is {options[option]!r}; {name} has none: allowed is None")
     if slash and languages is not None:
         raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
     task = reader(family, languages=[language] if slash else languages, **options)
     return task if languages is None or "languages" in reader.takes else task.restrict(languages)
 
 
-def _several_corpora(names: Sequence[str], split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
+def _several_corpora(names: Sequence[str], languages: Sequence[str] | None, **options: Any) -> ParallelCorpus:
     """Read several corpora, each in those of the languages that it has, and join them."""
     known = {name: SOURCES[name].languages if name in SOURCES else LANGUAGES for name in names}
     every = list(dict.fromkeys(code for name in names for code in known[name]))
     chosen = check_languages(languages, every, "+".join(names))
     own = {name: [code for code in chosen if code in known[name]] for name in names}
-    read = [CORPORA[name](name, split=split, languages=own[name], seed=seed) for name in names if own[name]]
+    read = [CORPORA[name](name, languages=own[name], **options) for name in names if own[name]]
     return ParallelCorpus.joined(read, chosen)
 
 
@@ -193,15 +203,39 @@ def _joined_tasks(parts: Mapping[str, RetrievalTask]) -> RetrievalTask:
             ("passages", rows_of(task.passages, slice(None))),
             ("qrels", task.qrels),
         ):
-            ids = [column for column in ("query_id", "question", "passage_id") if column in rows]
+            ids = [column for column in ("query_id", "question", "article", "passage_id") if column in rows]
             tables[table].append(rows.assign(**{column: name + ":" + rows[column].astype(str) for column in ids}))
     shared = tuple(setting for setting in SETTINGS if all(setting in task.settings for task in parts.values()))
     whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
     return RetrievalTask(whole["queries"], whole["passages"], whole["qrels"], shared)
 
 
+def revision(name: str) -> str:
+    """Name the version of the data of a corpus or a task: runs on the same data may be compared, others not.
+
+    Args:
+        name: as `load_corpus` and `load_task` take it.
+
+    Returns:
+        The pinned commit or version of the source, or a digest of the files of the embedded corpus. Those of several
+        corpora or tasks are joined by +.
+
+    Raises:
+        ValueError: there is no such corpus or task.
+
+    >>> revision("xquad-r+squadshifts")
+    '9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c+v1.0'
+    """
+    families = [one.partition("/")[0] for one in name.split("+")]
+    known = [*CORPORA, *(task for task in TASKS if task not in CORPORA)]
+    unknown = [family for family in families if family not in known]
+    if unknown:
+        raise ValueError(f"data is {name!r}; allowed: {', '.join(known)}, and several joined by +")
+    return "+".join(SOURCES[one].revision if one in SOURCES else atlas.revision() for one in families)
+
+
 def question_domains(name: str, *, seed: int = 0) -> pd.Series:
-    """Return the domain of every test question of a task, by question.
+    """Return the domain of every test question of a task, by question; of `xquad-r` the topic, of all its questions.
 
     Raises:
         ValueError: the task has no domains.
@@ -209,9 +243,12 @@ def question_domains(name: str, *, seed: int = 0) -> pd.Series:
     if name.startswith("atlas"):
         facts = atlas_facts(seed)
         return facts[facts.split == "test"].set_index("fact").domain
+    if name == "xquad-r":
+        articles = lareqa.read_xquad_r().queries.drop_duplicates("question").set_index("question").article
+        return articles.map(read_folds().domain).rename("domain")
     if "+" not in name or set(name.split("+")) - set(TASK_DOMAINS):
         raise ValueError(
-            f"task is {name!r}; allowed, as they have domains: {', '.join(list(TASKS)[:3])}, and several joined by "
+            f"task is {name!r}; allowed, as they have domains: {', '.join(list(TASKS)[:4])}, and several joined by "
             f"+ of {', '.join(TASK_DOMAINS)}"
         )
     questions = load_task(name).queries.question

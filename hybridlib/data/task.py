@@ -21,7 +21,7 @@ from hybridlib.data.passages import (
 from hybridlib.names import SETTINGS
 
 _COLUMNS = {
-    "queries": ["query_id", "language", "text", "question"],
+    "queries": ["query_id", "language", "text", "question", "article"],
     "passages": ["passage_id", "language", "text"],
     "qrels": ["query_id", "passage_id", "relevance"],
 }
@@ -32,8 +32,9 @@ class RetrievalTask:
     """A retrieval task in the three tables that are usual in the field.
 
     Attributes:
-        queries: `query_id`, `language`, `text`, and `question`, which is the same for one question in several languages
-            (anything that can be hashed; the `query_id` if the table has none).
+        queries: `query_id`, `language`, `text`, `question`, which is the same for one question in several languages
+            (anything that can be hashed; the `query_id` if the table has none), and `article`, which is the same for
+            the questions that belong together (the `question` if the table has none): statistics draw articles anew.
         passages: `passage_id`, `language`, `text`; their order settles ties. A memory-mapped `datasets.Dataset` is
             never loaded as a whole; whoever builds it must see to it that no id comes twice.
         qrels: `query_id`, `passage_id`, `relevance`. A relevance above 0 is relevant. A relevance of 0 is judged and
@@ -42,8 +43,8 @@ class RetrievalTask:
         pool: says what is left out of the passages, and how that biases the values; empty if nothing is left out.
 
     Raises:
-        ValueError: a column or a question is missing, an id comes twice or is unknown, no passage is relevant to
-            anything, or there is no such setting.
+        ValueError: a column, a question or an article is missing, an id comes twice or is unknown, no passage is
+            relevant to anything, or there is no such setting.
     """
 
     queries: pd.DataFrame
@@ -55,13 +56,15 @@ class RetrievalTask:
     def __post_init__(self) -> None:
         if not self.settings or not set(self.settings) <= set(SETTINGS):
             raise ValueError(f"settings is {self.settings}; allowed: one or more of {', '.join(SETTINGS)}")
-        if "query_id" in self.queries and "question" not in self.queries:
-            object.__setattr__(self, "queries", self.queries.assign(question=self.queries.query_id))
+        for column, other in (("question", "query_id"), ("article", "question")):
+            if other in self.queries and column not in self.queries:
+                object.__setattr__(self, "queries", self.queries.assign(**{column: self.queries[other]}))
         for name, columns in _COLUMNS.items():
             object.__setattr__(self, name, select_columns(getattr(self, name), name, columns))
-        nameless = self.queries.query_id[self.queries.question.isna()]
-        if len(nameless):
-            raise ValueError(f"queries: the question of {nameless.iloc[0]} is missing")
+        for column in ("question", "article"):
+            nameless = self.queries.query_id[self.queries[column].isna()]
+            if len(nameless):
+                raise ValueError(f"queries: the {column} of {nameless.iloc[0]} is missing")
         for table, column in ((self.queries, "query_id"), (self.passages, "passage_id")):
             if isinstance(table, pd.DataFrame) and table[column].duplicated().any():
                 raise ValueError(f"{column} {table[column][table[column].duplicated()].iloc[0]} comes twice")

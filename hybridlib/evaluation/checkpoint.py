@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.passages import Passages
 from hybridlib.data.task import RetrievalTask
+from hybridlib.evaluation.centred import Means
 from hybridlib.paths import replacing
 
 # A checkpoint is written after a chunk, but not more often than every so many seconds. A kill costs these and a chunk.
@@ -35,6 +36,7 @@ def records_of_folders(
     *,
     checkpoint: Path | None,
     embeddings: Path | None,
+    means: Means | None = None,
 ) -> dict[Path, Record]:
     """Return the record that each folder's file must hold: what the counts or the embeddings in it depend on.
 
@@ -54,6 +56,8 @@ def records_of_folders(
         "queries": _digest(task.queries[["query_id", "language", "text"]]),
         "qrels": _digest(task.qrels),
     }
+    if means is not None:
+        of_counts["means"] = {language: hashlib.sha256(mean.tobytes()).hexdigest() for language, mean in means.items()}
     records = {}
     if checkpoint is not None:
         records[checkpoint / "evaluation.json"] = of_counts

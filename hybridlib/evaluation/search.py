@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.task import RetrievalTask
 from hybridlib.encoder.embed import EmbedOptions, embed_texts
-from hybridlib.evaluation.evaluate import similarity_of
+from hybridlib.evaluation.streaming import similarity_of
 from hybridlib.metric.arguments import checked_array
 from hybridlib.metric.bounds import error_bound
 from hybridlib.metric.cpu_kernels import norms_of, pair_scores

@@ -20,9 +20,10 @@ from tqdm.auto import tqdm
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
 from hybridlib.encoder.embed import EmbedOptions, embed_chunks, embed_texts, precision_of
+from hybridlib.evaluation.centred import Means, centre
 from hybridlib.evaluation.checkpoint import Checkpoint, records_of_folders
 from hybridlib.evaluation.processes import connected_processes
-from hybridlib.metric.ranks import RankCounter, Ranks
+from hybridlib.metric.ranks import SIMILARITIES, RankCounter, Ranks
 from hybridlib.paths import check_record, replacing, write_record
 
 # The bar appears after this many seconds unless `progress` is set.
@@ -37,6 +38,7 @@ def stream_ranks(
     progress: bool | None,
     checkpoint: Path | None,
     embeddings: Path | None,
+    means: Means | None = None,
     **options: Unpack[EmbedOptions],
 ) -> Ranks:
     """Rank every relevant passage among the passages of each language, with one chunk of these in memory at a time.
@@ -48,6 +50,7 @@ def stream_ranks(
         progress: as in `hybridlib.evaluation.evaluate.evaluate`.
         checkpoint: a folder for counts.
         embeddings: a folder for the embeddings of the chunks.
+        means: taken off the embeddings of each language, if they are given; see `hybridlib.evaluation.centred`.
         options: as in `hybridlib.encoder.embed.embed_texts`.
 
     Returns:
@@ -55,14 +58,15 @@ def stream_ranks(
 
     Raises:
         ValueError: `batch_tokens` or `chunk_size` is below 1, there is no such precision, a folder is of something
-            else, or an embedding is not finite.
+            else, an embedding is not finite, or a language has no mean.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}; allowed: 1 or more")
     options["precision"] = precision = precision_of(encoder, options.get("precision"))
     sizes = np.diff([*range(0, len(task.passages), chunk_size), len(task.passages)])  # passages of each chunk
     with connected_processes() as processes:
-        records = records_of_folders(encoder, task, chunk_size, precision, checkpoint=checkpoint, embeddings=embeddings)
+        folders = {"checkpoint": checkpoint, "embeddings": embeddings}
+        records = records_of_folders(encoder, task, chunk_size, precision, means=means, **folders)
         for path, record in records.items():
             check_record(path, record)
         done = Checkpoint(checkpoint, chunks=len(sizes), pairs=len(task.pairs), languages=len(task.languages))
@@ -72,8 +76,8 @@ def stream_ranks(
         own = np.flatnonzero(~done.counted)[processes.rank :: processes.size].tolist()
         above = np.zeros_like(done.above)
         if own:
-            embedder = _PassageEmbedder(encoder, task, embeddings, options)
-            counter = _counter(encoder, task, embedder, processes.threads, options)
+            embedder = _PassageEmbedder(encoder, task, embeddings, means, options)
+            counter = _counter(encoder, task, embedder, processes.threads, means, options)
             languages = pd.Index(task.languages)
             with _progress_bar(sizes, done.counted, own, progress, rank=processes.rank) as bar:
                 chunks = embedder.embed(_chunks(task, own, chunk_size))
@@ -83,6 +87,18 @@ def stream_ranks(
                     bar.update(len(rows))
             above = counter.above
         return Ranks(task.pairs[:, 0], task.pairs[:, 1], done.above + processes.sum(above))
+
+
+def similarity_of(encoder: SentenceTransformer) -> str:
+    """Return the encoder's own similarity, `cosine` or `dot`.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    similarity = str(encoder.similarity_fn_name)
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"the encoder's similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
+    return similarity
 
 
 class _Chunk(NamedTuple):
@@ -106,7 +122,8 @@ class _PassageEmbedder:
     Args:
         encoder: the encoder.
         task: the task that has the passages.
-        folder: keeps the embeddings of chunks; those that it has are not made again.
+        folder: keeps the embeddings of chunks, as the encoder makes them; those that it has are not made again.
+        means: taken off the embeddings of each language.
         options: as in `hybridlib.encoder.embed.embed_texts`.
 
     Attributes:
@@ -115,14 +132,20 @@ class _PassageEmbedder:
     """
 
     def __init__(
-        self, encoder: SentenceTransformer, task: RetrievalTask, folder: Path | None, options: EmbedOptions
+        self,
+        encoder: SentenceTransformer,
+        task: RetrievalTask,
+        folder: Path | None,
+        means: Means | None,
+        options: EmbedOptions,
     ) -> None:
-        self._encoder, self._folder, self._options = encoder, folder, options
+        self._encoder, self._folder, self._means, self._options = encoder, folder, means, options
         self.positions = np.unique(task.pairs[:, 1])
-        texts = pd.Index(rows_of(task.passages, self.positions).text)  # (R,)
+        passages = rows_of(task.passages, self.positions)
+        texts = pd.Index(passages.text)  # (R,)
         self._known = texts.unique()
         (self._of_known,) = embed_chunks(encoder, [self._known.tolist()], **options)  # (known, D)
-        self.relevant = self._of_known[self._known.get_indexer(texts)]
+        self.relevant = centre(self._of_known[self._known.get_indexer(texts)], passages.language, means)
 
     def embed(self, chunks: Iterable[_Chunk]) -> Iterator[tuple[_Chunk, np.ndarray]]:
         """Yield each chunk with its embeddings, (C, D); some later chunks may have been read by then."""
@@ -144,7 +167,7 @@ class _PassageEmbedder:
             if self._folder and not is_kept:
                 with replacing(self._path(chunk)) as draft:
                     np.save(draft, rows)
-            yield chunk, rows
+            yield chunk, centre(rows, chunk.passages.language, self._means)
 
     def _path(self, chunk: _Chunk) -> Path:
         assert self._folder is not None
@@ -160,11 +183,17 @@ class _PassageEmbedder:
 
 
 def _counter(
-    encoder: SentenceTransformer, task: RetrievalTask, embedder: _PassageEmbedder, threads: int, options: EmbedOptions
+    encoder: SentenceTransformer,
+    task: RetrievalTask,
+    embedder: _PassageEmbedder,
+    threads: int,
+    means: Means | None,
+    options: EmbedOptions,
 ) -> RankCounter:
     """Embed the queries, and return a counter that has seen no chunk yet."""
+    queries = embed_texts(encoder, task.queries.text.tolist(), role="query", **options)
     return RankCounter(
-        embed_texts(encoder, task.queries.text.tolist(), role="query", **options),
+        centre(queries, task.queries.language, means),
         embedder.relevant,
         np.column_stack([task.pairs[:, 0], np.searchsorted(embedder.positions, task.pairs[:, 1])]),
         embedder.positions,

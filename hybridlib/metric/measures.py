@@ -5,7 +5,9 @@ ranking and then by rank. A passage that is not among them is not relevant, so r
 without a relevant passage does not appear and takes no part in any mean. Definitions are those of trec_eval (average
 precision, nDCG with gains as judged, reciprocal rank cut at k). A measure returns one value for each ranking, (R,).
 
-Measures of language bias compare passages of several languages, so they exist in the multilingual setting only.
+Measures of language bias compare passages of several languages, so they exist in the multilingual setting only. They
+refuse rankings that lack what they need (ValueError). Where a measure is undefined for a question, its value is NaN,
+which takes no part in any mean; it may be so for all questions of a task.
 """
 
 import re
@@ -27,13 +29,15 @@ class Rankings:
         ranking: number of the ranking of each relevant passage, from 0, not decreasing, none left out. (N,)
         rank: place among all passages of the pool, from 1, increasing within a ranking. (N,)
         gain: judged relevance, above 0. (N,)
-        language: number of the language of each relevant passage, from 0; only `peer` needs it. (N,)
+        language: number of the language of each relevant passage, from 0; `peer` and `complete` need it. (N,)
+        own: whether that is the language of the question; `preference` and `lpr` need it. (N,)
     """
 
     ranking: np.ndarray
     rank: np.ndarray
     gain: np.ndarray
     language: np.ndarray | None = None
+    own: np.ndarray | None = None
 
     @cached_property
     def relevant(self) -> np.ndarray:
@@ -96,6 +100,46 @@ def rank_distance(rankings: Rankings) -> np.ndarray:
     return (rankings.rank[last] - rankings.rank[rankings.place == 1]).astype(float)
 
 
+def preference(rankings: Rankings) -> np.ndarray:
+    """Return the probability that a relevant passage of the question's language stands above one of another language.
+
+    It is the share of such pairs of passages of the question. At .5 there is no preference for the question's language,
+    at 1 it always comes first. Unlike the rank distance, it does not grow as passages are found later. It is NaN for a
+    question without a relevant passage of its own language, or without one of another.
+
+    >>> ranks, own = np.array([2, 3, 9]), np.array([False, True, False])
+    >>> preference(Rankings(np.zeros(3, int), ranks, np.ones(3), own=own))  # above the passage at 9, below that at 2
+    array([0.5])
+    """
+    own = _known(rankings.own, "own", "preference")
+    first = np.cumsum(rankings.relevant) - rankings.relevant
+    before = np.cumsum(own) - own  # passages of the question's language above each, and in the rankings before
+    others_above = rankings.place - 1 - (before - before[first[rankings.ranking]])
+    inner, outer = rankings.total(own), rankings.total(~own)
+    above = inner * outer - rankings.total(np.where(own, others_above, 0))
+    return np.divide(above, inner * outer, out=np.full(len(above), np.nan), where=inner * outer > 0)
+
+
+def lpr(rankings: Rankings) -> np.ndarray:
+    """Return 1 if the first of a question's relevant passages is in the question's language, else 0.
+
+    Its mean is the Language Preference Rate of MLAIRE (arXiv 2605.07249), as its abstract describes it: where parallel
+    passages are relevant, how often the one in the question's language comes first. NaN is as in `preference`.
+    """
+    own = _known(rankings.own, "own", "lpr")
+    told = (rankings.total(own) > 0) & (rankings.total(~own) > 0)
+    return np.where(told, own[rankings.place == 1], np.nan)
+
+
+def complete(rankings: Rankings, k: int) -> np.ndarray:
+    """Return 1 if each language in which the question has a relevant passage has one among the first k, else 0."""
+    language = _known(rankings.language, "language", "complete")
+    size = language.max(initial=0) + 1
+    group, first = np.unique(rankings.ranking * size + language, return_index=True)  # the first has the least rank
+    missing = np.bincount(group // size, weights=rankings.rank[first] > k, minlength=len(rankings.relevant))
+    return (missing == 0).astype(float)
+
+
 def peer(rankings: Rankings, k: int | None = None, *, weights: Mapping[float, float] | None = None) -> np.ndarray:
     """Return the Probability of Equal Expected Rank (Yang, Jänich, Mayfield and Lawrie, SIGIR 2024, arXiv 2405.00978).
 
@@ -119,20 +163,19 @@ def peer(rankings: Rankings, k: int | None = None, *, weights: Mapping[float, fl
         weights: weight of each level of relevance, 0 for a level not among them; all levels alike unless given.
 
     Raises:
-        ValueError: the rankings have no languages, or a weight is negative.
+        ValueError: a weight is negative.
 
     >>> ranks, languages = np.array([1, 2, 3, 4]), np.array([0, 0, 1, 1])
     >>> peer(Rankings(np.zeros(4, int), ranks, np.ones(4), languages)).round(4)  # H is 2.4
     array([0.1213])
     """
-    if rankings.language is None:
-        raise ValueError("rankings have no language; peer needs that of each relevant passage")
+    language = _known(rankings.language, "language", "peer")
     if weights is not None and min(weights.values(), default=0) < 0:
         raise ValueError(f"weights are {dict(weights)}; allowed: 0 or more")
     levels, level = np.unique(rankings.gain, return_inverse=True)
     test, number = np.unique(rankings.ranking * len(levels) + level, return_inverse=True)  # (T,), (N,)
     order = np.argsort(number, kind="stable")  # within a test, still by rank
-    p = _equal_rank(Rankings(*(values[order] for values in (number, rankings.rank, level, rankings.language))), k)
+    p = _equal_rank(Rankings(*(values[order] for values in (number, rankings.rank, level, language))), k)
     ranking, level = np.divmod(test, len(levels))  # (T,), (T,)
     of_level = np.array([1.0 if weights is None else weights.get(gain, 0.0) for gain in levels.tolist()])
     weight, size = np.where(np.isnan(p), 0.0, of_level[level]), len(rankings.relevant)
@@ -158,19 +201,33 @@ def _equal_rank(tests: Rankings, k: int | None) -> np.ndarray:
     return np.where((groups == tests.relevant) & (groups > 1), np.nan, p)
 
 
+def _known(values: np.ndarray | None, name: str, measure: str) -> np.ndarray:
+    if values is None:
+        raise ValueError(f"rankings have no {name}; {measure} needs that of each relevant passage")
+    return values
+
+
 _WITHOUT_CUTOFF: dict[str, Callable[[Rankings], np.ndarray]] = {
     "map": average_precision,
     "rank_distance": rank_distance,
     "peer": peer,
+    "preference": preference,
+    "lpr": lpr,
 }
-_WITH_CUTOFF = {"ndcg": ndcg, "recall": recall, "rr": reciprocal_rank, "peer": peer}
-_MULTILINGUAL = ("rank_distance", "peer")
+_WITH_CUTOFF = {"ndcg": ndcg, "recall": recall, "rr": reciprocal_rank, "peer": peer, "complete": complete}
+_MULTILINGUAL = ("rank_distance", "peer", "preference", "lpr", "complete")
+# Why a measure may have no value for any question of a task.
+_UNDEFINED = {
+    "peer": "in a parallel task each language has one relevant passage, so that no order differs from another"
+}
+_UNDEFINED |= dict.fromkeys(["preference", "lpr"], "none has a relevant passage in its own language and in another")
 
 
 def parse_measure(name: str) -> Callable[[Rankings], np.ndarray]:
     """Return the function that a measure's name stands for.
 
-    Names are `map`, `rank_distance`, `peer`, and `ndcg@k`, `recall@k`, `rr@k` and `peer@k`.
+    Names are `map`, `rank_distance`, `peer`, `preference`, `lpr`, and `ndcg@k`, `recall@k`, `rr@k`, `peer@k` and
+    `complete@k`.
 
     Raises:
         ValueError: there is no such measure.
@@ -189,3 +246,8 @@ def parse_measure(name: str) -> Callable[[Rankings], np.ndarray]:
 def is_multilingual(name: str) -> bool:
     """Return whether a measure exists in the multilingual setting only."""
     return name.partition("@")[0] in _MULTILINGUAL
+
+
+def why_undefined(name: str) -> str:
+    """Say why a measure may be undefined for every question of a task; empty for one that never is."""
+    return _UNDEFINED.get(name.partition("@")[0], "")

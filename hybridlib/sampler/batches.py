@@ -25,7 +25,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 
 from hybridlib.sampler.availability import Availability
 from hybridlib.sampler.decks import Deck, tempered_weights
-from hybridlib.sampler.permutation import mix
+from hybridlib.sampler.permutation import uniform
 from hybridlib.sampler.strategies import STRATEGY_RECORDS, Decks, monolingual_share
 from hybridlib.sampler.streams import Draw, Keys, Streams
 
@@ -50,7 +50,8 @@ class HybridBatchSampler(DefaultBatchSampler):
         drop_last: whether the length of the epoch, items / batch_size, is rounded down. Otherwise it is rounded up.
         seed: 0 or more; another seed gives other batches.
         strategy: one of `hybridlib.names.STRATEGIES`.
-        alpha: probability that a batch is monolingual, 0 to 1. It counts for `hybrid` only.
+        alpha: probability that a batch, or with `hybrid-pairs` a pair, is monolingual, 0 to 1. It counts for these two
+            strategies only.
         language_temperature: above 0; 1 draws languages in proportion to their items, infinity uniformly. With
             `round-robin-entries` it counts for questions only, as each language is that of the passages once a round.
         dataset_temperature: above 0; the same for datasets.
@@ -64,7 +65,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         TypeError: an argument is unknown.
         ValueError: an argument is out of range, or a dataset has too few items for a batch. If all questions or all
             passages of a batch are in one language, each language alone must fill a batch. Otherwise it is enough that
-            one language does, or for cross-lingual batches two languages together.
+            one language does, or for cross-lingual pairs two languages together.
 
     >>> from hybridlib.sampler.availability import Availability, Segment
     >>> everywhere = np.full((2, 1), 255, dtype=np.uint8)  # 8 items, each in both languages
@@ -143,9 +144,12 @@ class HybridBatchSampler(DefaultBatchSampler):
             raise IndexError(f"batch is {number}; allowed: 0 to {len(self) - 1}")
         if self._epoch is None or self._epoch.number != self.epoch:
             self._epoch = self._begin_epoch()
-        streams, turn = self._epoch.streams[self._epoch.dataset[number]], int(self._epoch.turn[number])
+        dataset, turn = self._epoch.dataset[number], int(self._epoch.turn[number])
+        streams = self._epoch.streams[dataset]
         if self._epoch.monolingual[number]:
             return streams.monolingual(turn)
+        if self._rules.flipped:
+            return streams.flipped(turn, self.alpha, int(self._epoch.before[dataset][turn]))
         if self._rules.round_robin:
             return streams.round_robin(turn)
         return streams.entries(turn) if self._rules.one_passage_language else streams.paired(turn)
@@ -153,11 +157,12 @@ class HybridBatchSampler(DefaultBatchSampler):
     def _begin_epoch(self) -> "_Epoch":
         """Draw what is known of an epoch before its batches."""
         keys = [Keys(self.seed, self.epoch, dataset) for dataset in range(len(self._decks))]
+        share = 0.0 if self._rules.flipped else self.alpha  # that of whole batches
         # Drawing takes a hundred bytes a batch, so it is done in pieces; what is kept takes 9 bytes a batch.
         begins = range(0, len(self), _BATCHES_AT_ONCE)
         numbers = [np.arange(begin, min(begin + _BATCHES_AT_ONCE, len(self))) for begin in begins]
         dealt = [self._datasets.deal(some, keys[0].of("datasets", 0))[0].astype(np.int32) for some in numbers]
-        modes = [_uniform(some, keys[0].of("modes", 0)) < self.alpha for some in numbers]
+        modes = [uniform(some, keys[0].of("modes", 0)) < share for some in numbers]
         dataset, monolingual = np.concatenate(dealt), np.concatenate(modes)
         kind = dataset * 2 + monolingual
         turn = np.empty(len(self), dtype=np.int32)
@@ -165,7 +170,9 @@ class HybridBatchSampler(DefaultBatchSampler):
             turn[kind == one] = np.arange((kind == one).sum())
         of_datasets = zip(self.availability.segments, self._decks, keys, strict=True)
         streams = [Streams(segment, decks, of_one, self.pairs) for segment, decks, of_one in of_datasets]
-        return _Epoch(self.epoch, dataset, monolingual, turn, streams)
+        turns = np.bincount(dataset, minlength=len(streams)).tolist() if self._rules.flipped else []
+        before = [some.same_before(n, self.alpha) for some, n in zip(streams, turns, strict=False)]
+        return _Epoch(self.epoch, dataset, monolingual, turn, streams, before)
 
 
 @dataclass(frozen=True)
@@ -178,6 +185,7 @@ class _Epoch:
         monolingual: whether each batch is monolingual. (n,)
         turn: how many batches before each are like it, in dataset and in being monolingual or not. (n,)
         streams: streams of each dataset.
+        before: for `hybrid-pairs`, how many pairs in one language come before each turn of each dataset.
     """
 
     number: int
@@ -185,8 +193,4 @@ class _Epoch:
     monolingual: np.ndarray
     turn: np.ndarray
     streams: list[Streams]
-
-
-def _uniform(number: np.ndarray, key: np.uint64) -> np.ndarray:
-    """Return a random number in [0, 1) for each number, made of the 53 high bits of its hash."""
-    return (mix(mix(number) ^ key) >> np.uint64(11)) * 2.0**-53
+    before: list[np.ndarray]

@@ -30,6 +30,11 @@ def mix(value: np.ndarray | int) -> np.ndarray:
     return _scramble(z.reshape(-1)).reshape(z.shape)
 
 
+def uniform(number: np.ndarray, key: np.uint64) -> np.ndarray:
+    """Return a random number in [0, 1) for each number, made of the 53 high bits of its hash, in its shape."""
+    return (mix(mix(number) ^ key) >> np.uint64(11)) * 2.0**-53
+
+
 def permute(index: np.ndarray | int, size: np.ndarray | int, key: np.ndarray | int) -> np.ndarray:
     """Return the new place of each index in a random permutation of range(size).
 

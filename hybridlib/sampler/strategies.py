@@ -1,15 +1,19 @@
 """The table of strategies, and the decks of the languages that each of them draws.
 
-A batch is drawn in one of four ways, and every strategy is a choice among them:
+A batch is drawn in one of five ways, and every strategy is a choice among them:
 
 - *monolingual*: one language for the whole batch, for question and passage (`x-x-mono`; `en-en` takes English alone);
 - *mixed*: one language for each pair, for question and passage (`x-x`);
 - *cross-lingual*: two different languages for each pair (`x-y`);
+- *flipped*: for each pair one language with probability alpha, and two different ones otherwise (`hybrid-pairs`);
 - *free*: two languages for each pair, which may be the same (`mix-passages`), or one language for all passages of the
   batch and one for each question (`mix-entries`, `round-robin-entries`).
 
 `hybrid` draws a monolingual batch with probability alpha and a cross-lingual one otherwise. The first five names are
 those of LAReQA (Roy et al., 2020, section 4) and of the paper (arXiv 2408.10536, section 3).
+
+`hybrid-pairs` is an ablation of `hybrid`: the coin is flipped for each pair instead of each batch. Both train on as
+many pairs in one language and in two, so what sets them apart is whether batches are of one kind.
 
 The last three follow Multilingual Translate-Distill (Yang et al., SIGIR 2024, arXiv 2405.00977). There an entry is a
 question with the passages it is ranked over, and a batch is several entries. Here the passages of a batch are ranked
@@ -41,10 +45,11 @@ class Strategy:
         name: one of `hybridlib.names.STRATEGIES`.
         monolingual: probability that a batch is monolingual, 0 to 1; None where the user sets it as alpha.
         pairs: whether question and passage of a pair are in the same language, in different ones, or in any two. It
-            counts for the batches that are not monolingual.
+            counts for the batches, or with `flipped` the pairs, that are not monolingual.
         english_only: whether English is the only language drawn.
         one_passage_language: whether all passages of a batch are in one language, while questions are in several.
         round_robin: whether the same questions come back until each language has been that of the passages.
+        flipped: whether it is pairs instead of batches that are monolingual with the probability of `monolingual`.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Strategy:
     english_only: bool = False
     one_passage_language: bool = False
     round_robin: bool = False
+    flipped: bool = False
 
 
 STRATEGY_RECORDS = {
@@ -63,6 +69,7 @@ STRATEGY_RECORDS = {
         Strategy("x-x-mono", 1.0, "same"),
         Strategy("x-y", 0.0, "different"),
         Strategy("hybrid", None, "different"),
+        Strategy("hybrid-pairs", None, "different", flipped=True),
         Strategy("mix-passages", 0.0, "any"),
         Strategy("mix-entries", 0.0, "any", one_passage_language=True),
         Strategy("round-robin-entries", 0.0, "any", one_passage_language=True, round_robin=True),
@@ -71,11 +78,11 @@ STRATEGY_RECORDS = {
 
 
 def monolingual_share(name: str, alpha: float) -> float:
-    """Return the probability that a batch is monolingual.
+    """Return the probability that a batch is monolingual, or with `hybrid-pairs` a pair.
 
     Args:
         name: name of the strategy.
-        alpha: 0 to 1; it counts for `hybrid` only.
+        alpha: 0 to 1; it counts for `hybrid` and `hybrid-pairs` only.
 
     Raises:
         ValueError: the name is unknown, or alpha is no probability.
@@ -124,7 +131,7 @@ class Decks:
             segment: the dataset.
             languages: codes of the languages.
             strategy: rules of the strategy.
-            share: probability of a monolingual batch.
+            share: probability of a monolingual batch, or with `flipped` of a pair in one language.
             pairs: pairs in a batch.
             temperature: the weight of a language is the number of its items to the power 1 / temperature.
 
@@ -142,10 +149,12 @@ class Decks:
             same=same,
             pairs=(same,) if strategy.pairs == "same" else _pair_decks(strategy, segment, weights),
         )
-        if share > 0 or strategy.one_passage_language:
+        if strategy.one_passage_language or (share > 0 and not strategy.flipped):
             _check_each_language(strategy, segment, dict(zip(languages, items.tolist(), strict=True)), pairs)
         if share < 1:
             _check_pairs(strategy, segment, np.concatenate([deck.cards for deck in decks.pairs]), pairs)
+        elif strategy.flipped:
+            _check_pairs(strategy, segment, decks.same.cards, pairs)
         return decks
 
 
@@ -197,9 +206,10 @@ def _check_pairs(strategy: Strategy, segment: Segment, cards: np.ndarray, pairs:
         raise ValueError(
             f"strategy {strategy.name!r} needs items that exist in two languages; dataset {segment.name!r} has none"
         )
-    most = segment.count(*np.divmod(cards, len(segment.bits))).max()
+    a, b = np.divmod(cards, len(segment.bits))
+    most = segment.count(a, b).max()
     if most < pairs:
-        languages = "no two languages share" if strategy.pairs == "different" else "no language has"
+        languages = "no two languages share" if (a != b).all() else "no language has"
         raise ValueError(
             f"batch_size is {pairs}, but {languages} more than {most} items of dataset {segment.name!r}; "
             f"a batch never holds an item twice; allowed: at most {most}"

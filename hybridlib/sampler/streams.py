@@ -21,11 +21,13 @@ import numpy as np
 
 from hybridlib.sampler.availability import Segment
 from hybridlib.sampler.decks import Deck
-from hybridlib.sampler.permutation import mix, permute
+from hybridlib.sampler.permutation import mix, permute, uniform
 from hybridlib.sampler.strategies import Decks
 
 # This many items are looked up at once for every pair that needs another. Nearly always one of them is free.
 _CANDIDATES = 8
+# So many pairs are flipped at once where they are counted; each takes about fifty bytes meanwhile.
+_FLIPS_AT_ONCE = 1 << 20
 
 Draw = tuple[np.ndarray, np.ndarray, np.ndarray]  # items, a, b; (B,) each
 
@@ -70,6 +72,41 @@ class Streams:
     def paired(self, turn: int) -> Draw:
         """Draw languages for each pair, as the strategy allows them."""
         return self._dealt(self.decks.pairs[0], turn, self.keys.of("languages", 1), self._replacement(1, turn))
+
+    def flipped(self, turn: int, share: float, before: int) -> Draw:
+        """Draw for each pair whether it is in one language, and then its languages.
+
+        Pairs of one language and of two have streams and decks of their own, and keep to them when they are replaced.
+
+        Args:
+            turn: as for all kinds of batches.
+            share: probability that a pair is in one language.
+            before: how many pairs in one language came before this batch, as counted by `same_before`.
+        """
+        same = self._flips(turn, turn + 1, share)[0]  # (B,)
+        cards, place = np.empty((2, self.pairs), dtype=np.int64)
+        kinds = ((same, self.decks.same, before), (~same, self.decks.pairs[0], turn * self.pairs - before))
+        for kind, (some, deck, first) in enumerate(kinds):
+            if some.any():
+                number = first + np.arange(some.sum())
+                cards[some], place[some] = deck.deal(number, self.keys.of("languages", kind))
+        a, b = np.divmod(cards, len(self.segment.bits))
+        draw = item_at(self.segment, a, b, place, self.keys.of("items", 1)), a, b
+        for kind, (some, deck, _) in enumerate(kinds):
+            draw = replaced(self.segment, draw, repeats(draw[0]) & some, deck.cards, self._replacement(kind, turn))
+        return draw
+
+    def same_before(self, turns: int, share: float) -> np.ndarray:
+        """Count the pairs in one language that come before each of the first so many batches of `flipped`. (turns,)"""
+        step = max(1, _FLIPS_AT_ONCE // self.pairs)
+        begins = range(0, turns, step)
+        counts = [0, *(n for begin in begins for n in self._flips(begin, min(begin + step, turns), share).sum(axis=1))]
+        return np.cumsum(counts)[:turns]
+
+    def _flips(self, begin: int, end: int, share: float) -> np.ndarray:
+        """Return whether each pair of the batches from `begin` to `end` - 1 is in one language. (end - begin, B)"""
+        number = np.arange(begin * self.pairs, end * self.pairs)
+        return (uniform(number, self.keys.of("modes", 1)) < share).reshape(-1, self.pairs)
 
     def entries(self, turn: int) -> Draw:
         """Draw one language for all passages of the batch, and a language for each question."""

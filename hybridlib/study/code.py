@@ -1,14 +1,20 @@
-"""The origin of results: the library's code that computes, and the versions of the packages under it.
+"""The origin of results: the library's code that computes, the versions of the packages under it, and the device.
 
-Both are part of the key of every run, so changed code never finds results of the code before. Folders decide which code
-computes. Python files count by their syntax tree without docstrings and comments, so an edit of prose reruns nothing.
+They are recorded with every run, and do not lock: a run that other code or versions have computed is read, and
+`hybridlib reproduce` says so. Folders decide which code computes. Python files count by their syntax tree without
+docstrings and comments, so an edit of prose is no change.
 """
 
 import ast
 import hashlib
 import importlib.metadata
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # A run holds all that a question asks of it, and reports do not change results.
 _NOT_COMPUTING = ("study/questions/", "study/report/", "study/cli/")
@@ -49,6 +55,38 @@ def _syntax(path: Path) -> bytes:
 
 
 @cache
-def environment() -> dict[str, str]:
+def environment() -> dict[str, Any]:
     """Return the checksum of the code that computes, and the versions of packages by name."""
-    return {"code": code_hash(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+    return {"code": code_hash(), "packages": {name: importlib.metadata.version(name) for name in _PACKAGES}}
+
+
+def origin(seconds: float) -> dict[str, Any]:
+    """Return what is recorded of the origin of ranks that are computed now: by what, where, and when.
+
+    Args:
+        seconds: what the training took.
+    """
+    date = datetime.now(UTC).date().isoformat()
+    return {**environment(), "device": _device(), "date": date, "commit": _commit(), "seconds": round(seconds, 1)}
+
+
+@cache
+def _device() -> str:
+    """Return the name of the GPU, or else of the processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    information = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*: (.+)$", information.read_text() if information.exists() else "", re.M)
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+@cache
+def _commit() -> str:
+    """Return the commit of the library's code; empty where it is not in a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,145 +1,178 @@
-"""Training runs: the data, the start, the training and the test of each.
+"""Training runs: the data, the start, the training and the tests of each.
 
-A run is one frozen model of everything that determines its results. Where finished runs are kept is the store's matter
-(`hybridlib.study.store`). What computes is imported when something is to be computed, so that settings can be read at
-once.
+A run is one frozen model of everything that determines what is trained, and of what it is tested on. Where finished
+runs are kept is the store's matter (`hybridlib.study.store`). What computes is imported when something is to be
+computed, so that settings can be read at once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 from pydantic import Field
 
-from hybridlib.names import STATIC_ENCODERS
-from hybridlib.training.settings import Count, Settings, Share, Training
+from hybridlib.names import BM25, E5_SMALL, STATIC_ENCODERS
+from hybridlib.study.inputs import Data, Start, Test, corpus_of, encoder_of, mined, tasks_of, validation_of
+from hybridlib.training.settings import Count, Settings, Training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from hybridlib.data.corpus import ParallelCorpus
     from hybridlib.data.task import RetrievalTask
+    from hybridlib.evaluation.pairs import Measured
 
 Part = TypeVar("Part", bound=Settings)
-
-
-class Data(Settings):
-    """The training data of a run; see `load_corpus`.
-
-    Attributes:
-        corpus, languages, items, available, others: as `load_corpus` takes them; empty means all.
-        data_seed: draws the split, the sentence frames and the items that stay available.
-    """
-
-    corpus: str
-    languages: tuple[str, ...] = ()
-    items: dict[str, int] = Field(default={})
-    available: dict[str, Share] = Field(default={})
-    others: Share = 1.0
-    data_seed: int
-
-
-class Start(Settings):
-    """The encoder that a run starts from; see `load_encoder`.
-
-    Attributes:
-        encoder, max_length, seed: as `load_encoder` takes them. The seed is that of the training, too.
-        query_prompt, document_prompt: put before texts; the encoder's own unless given.
-        corpus, data_seed: the tokenizer of a static encoder is trained on them, whatever part a run trains on.
-    """
-
-    encoder: str
-    corpus: str
-    data_seed: int
-    seed: int
-    query_prompt: str = ""
-    document_prompt: str = ""
-    max_length: Count | None = None
 
 
 class Run(Training, Data, Start):
     """One training run and its evaluation on held-out data.
 
-    The settings of the training itself are those of `Training`, so `fine_tune` takes a run as it is.
+    The settings of the training itself are those of `Training`, so `fine_tune` takes a run as it is. Without steps, it
+    is the encoder to start from that is tested. The encoder `bm25` ranks by words, and has nothing to train.
 
     Attributes:
-        task, task_languages, pool, measures: describe the evaluation; see `load_task` and `evaluate`.
+        tests: what the trained encoder is tested on.
+        centred: take the mean embedding of its language, over the training texts, off every embedding; see
+            `hybridlib.evaluation.centred`.
         code_switched: train on the English part of the corpus, with words replaced by translations; see `code_switch`.
-        hard_negatives: give every pair one, mined with the encoder to start from; see `mine_negatives`.
+        hard_negatives: give every pair one, mined with the encoder of this name; see `mine_negatives`.
         validation: the corpus whose loss decides when to stop.
         keep_encoder: keep the trained encoder with the results.
     """
 
-    task: str
-    task_languages: tuple[str, ...] = ()
-    pool: Literal["judged"] | int | None = None
-    measures: tuple[str, ...] = ("map", "rank_distance")
+    tests: Annotated[tuple[Test, ...], Field(min_length=1)]
+    centred: bool = False
     code_switched: bool = False
-    hard_negatives: bool = False
+    hard_negatives: str | None = None
     validation: Literal["squadshifts"] | None = None
     save_every: Count | None = None
     keep_encoder: bool = False
 
     @property
     def threads(self) -> int:
-        """Return the threads it computes with: one for a static encoder, of which several train at once; else all."""
-        return 1 if self.encoder in STATIC_ENCODERS else os.cpu_count() or 1
+        """Return the threads it computes with: one for a static encoder, of which several train at once; else all.
+
+        `OMP_NUM_THREADS` says how many these are where processes share a machine.
+        """
+        return 1 if self.encoder in STATIC_ENCODERS else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+    @property
+    def is_small(self) -> bool:
+        """Return whether the encoder is so small that several runs share a GPU."""
+        return self.encoder in (*STATIC_ENCODERS, E5_SMALL, BM25)
 
     def part(self, model: type[Part]) -> Part:
         """Return the settings of the run that another model has; runs for which they are equal share what they say."""
         return model(**{name: getattr(self, name) for name in model.model_fields})
 
+    def test_name(self, test: Test) -> str:
+        """Return a name for the relevant pairs of a test, which is the same for all runs that are tested on them.
+
+        >>> run = Run(encoder="bm25", corpus="xquad-r", fold=2, data_seed=0, seed=0, tests=(Test(task="xquad-r"),))
+        >>> run.test_name(run.tests[0]), run.test_name(Test(task="mlqa-r"))
+        ('xquad-r-2', 'mlqa-r')
+        """
+        fold = test.fold(self)
+        name = test.task.replace("/", "-") + ("" if fold is None else f"-{fold}")
+        further = test.languages, test.pool, self.data_seed
+        return name if further == ((), None, 0) else f"{name}-{hashlib.sha256(repr(further).encode()).hexdigest()[:6]}"
+
     def load_corpus(self) -> ParallelCorpus:
         """Return the corpus, as other runs on the same data have it."""
-        return _corpus(self.part(Data))
+        return corpus_of(self.part(Data))
 
-    def load_task(self) -> RetrievalTask:
-        """Return what is evaluated: the held-out part of what is trained on, or all of another benchmark."""
-        split = "test" if self.task.startswith("atlas") or self.task == self.corpus else None
-        return _task(self.task, split, self.task_languages, self.pool, self.data_seed)
+    def load_task(self, test: Test) -> RetrievalTask:
+        """Return the task of a test, unless it has several, as Tatoeba; other runs with the same task have it, too."""
+        (task,) = tasks_of(test, self.part(Data))
+        return task
 
     def start(self) -> SentenceTransformer:
         """Return the encoder to start from, as other runs with the same start have it."""
-        start = self.part(Start)
-        # The weights of a pretrained encoder are not drawn, so runs of all seeds begin with the same.
-        return _encoder(start if self.encoder in STATIC_ENCODERS else start.model_copy(update={"seed": 0}))
+        return encoder_of(self.part(Start))
 
-    def train(self, *, checkpoints: Path | None = None, progress: bool = False) -> SentenceTransformer:
-        """Return the trained encoder, the same each time.
+    def train(self, *, checkpoints: Path | None = None, progress: bool = False) -> SentenceTransformer | None:
+        """Return the trained encoder, the same each time; None for `bm25`.
 
         Args:
             checkpoints: a folder from which an interrupted training goes on; see `fine_tune`.
             progress: show a progress bar.
         """
+        if self.encoder == BM25:
+            return None
         import torch
 
+        torch.set_num_threads(self.threads)
+        if self.steps == 0:
+            return self.start()
         from hybridlib.data.code_switching import code_switch
         from hybridlib.training.fine_tune import fine_tune
 
-        torch.set_num_threads(self.threads)
-        encoder, corpus = self.start(), self.load_corpus()
+        corpus = self.load_corpus()
         if self.code_switched:
             corpus = code_switch(corpus, seed=self.seed)
         if self.hard_negatives:
-            corpus = _mined(corpus, encoder, self.data_seed)
-        validation = _validation(self.validation) if self.validation else None
+            corpus = mined(corpus, self.hard_negatives, self.data_seed)
+        validation = validation_of(self.validation) if self.validation else None
         kept = checkpoints if self.save_every else None
-        return fine_tune(encoder, corpus, self, validation=validation, checkpoints=kept, progress=progress)
+        return fine_tune(self.start(), corpus, self, validation=validation, checkpoints=kept, progress=progress)
 
     def measure(
-        self, encoder: SentenceTransformer, *, checkpoint: Path | None = None, progress: bool = False
-    ) -> pd.DataFrame:
-        """Return the results of what `train` has given; see `evaluate`."""
-        from hybridlib.evaluation.evaluate import evaluate
+        self,
+        encoder: SentenceTransformer | None,
+        test: Test,
+        *,
+        checkpoint: Path | None = None,
+        progress: bool = False,
+    ) -> Measured:
+        """Return the ranks by what `train` has given.
 
-        kept = checkpoint if self.save_every else None
-        return evaluate(encoder, self.load_task(), measures=self.measures, checkpoint=kept, progress=progress)
+        Args:
+            encoder: the trained encoder.
+            test: what to test it on.
+            checkpoint: a folder from which an interrupted evaluation goes on, where the run saves such.
+            progress: show a progress bar.
+        """
+        from hybridlib.evaluation.evaluate import measure
+
+        tasks = tasks_of(test, self.part(Data))
+        if encoder is None:
+            from hybridlib.evaluation.bm25 import measure_bm25
+
+            return joined([measure_bm25(task) for task in tasks])
+        options: dict[str, Any] = {"progress": progress}
+        if self.centred:
+            from hybridlib.evaluation.centred import language_means
+
+            options["means"] = language_means(encoder, self.load_corpus())
+        kept = checkpoint / self.test_name(test) if checkpoint and self.save_every else None
+        return joined(
+            [
+                measure(encoder, task, checkpoint=kept and kept / str(number), **options)
+                for number, task in enumerate(tasks)
+            ]
+        )
+
+
+def joined(parts: Sequence[Measured]) -> Measured:
+    """Return the pairs of several tasks one after the other; those of tasks that have no pool get no rank in one."""
+    from hybridlib.evaluation.pairs import Measured
+
+    pairs = pd.concat([part.pairs.astype({"relevance": float}) for part in parts], ignore_index=True)
+    for name in pairs.columns.drop("relevance"):
+        pairs[name] = union_categoricals([part.pairs[name] for part in parts], sort_categories="language" in name)
+    in_pool = [part.in_pool * np.int32("multilingual" in part.settings) for part in parts]
+    return Measured(
+        pairs, np.concatenate([part.in_language for part in parts]), np.concatenate(in_pool), parts[0].settings
+    )
 
 
 @dataclass(frozen=True)
@@ -151,60 +184,3 @@ class Trial:
 
     labels: Mapping[str, Any]
     run: Run
-
-
-@lru_cache(maxsize=2)
-def _corpus(data: Data) -> ParallelCorpus:
-    from hybridlib.data.load import load_corpus
-
-    return load_corpus(
-        data.corpus,
-        languages=data.languages or None,
-        items=data.items,
-        available=data.available,
-        others=data.others,
-        seed=data.data_seed,
-    )
-
-
-@lru_cache(maxsize=1)
-def _whole_corpus(name: str, data_seed: int) -> ParallelCorpus:
-    """Return the corpus for the tokenizer of static encoders, whatever part of it a run trains on."""
-    return _corpus(Data(corpus=name, data_seed=data_seed))
-
-
-@lru_cache(maxsize=4)
-def _encoder(start: Start) -> SentenceTransformer:
-    from hybridlib.training.starts import load_encoder
-
-    static = start.encoder in STATIC_ENCODERS
-    prompts = {"query": start.query_prompt, "document": start.document_prompt}
-    return load_encoder(
-        start.encoder,
-        corpus=_whole_corpus(start.corpus, start.data_seed) if static else None,
-        prompts={name: prompt for name, prompt in prompts.items() if prompt},
-        max_length=start.max_length,
-        seed=start.seed,
-    )
-
-
-@lru_cache(maxsize=1)
-def _mined(corpus: ParallelCorpus, encoder: SentenceTransformer, seed: int) -> ParallelCorpus:
-    """Return a corpus with hard negatives, which runs that differ in their batches alone share."""
-    from hybridlib.training.negatives import mine_negatives
-
-    return mine_negatives(corpus, encoder, seed=seed)
-
-
-@lru_cache(maxsize=1)
-def _validation(name: str) -> ParallelCorpus:
-    from hybridlib.data.load import load_corpus
-
-    return load_corpus(name, "validation")
-
-
-@lru_cache(maxsize=1)
-def _task(name: str, split: str | None, languages: tuple[str, ...], pool: str | int | None, seed: int) -> RetrievalTask:
-    from hybridlib.data.load import load_task
-
-    return load_task(name, split, languages=languages or None, pool=pool, seed=seed)

@@ -87,13 +87,16 @@ def fine_tune(
         progress: show a progress bar.
 
     Returns:
-        The fine-tuned copy, in evaluation mode. It is the same for the same arguments on the same CPU.
+        The fine-tuned copy, in evaluation mode. It is the same for the same arguments on the same CPU. With 0 steps it
+        is a mere copy, and nothing else is looked at.
 
     Raises:
         ValueError: the corpus is too small for the batch, the batch cannot be split over the processes, the folder of
             checkpoints is of another training, or the loss refuses its settings.
     """
     encoder = copy.deepcopy(encoder)
+    if not settings.steps:
+        return encoder.eval()
     with _folder(checkpoints, settings, corpus) as folder:
         arguments = _arguments(folder, settings, keep=checkpoints is not None, validated=validation is not None)
         arguments.disable_tqdm = not progress
@@ -156,6 +159,7 @@ def _trainer(
     loss = InfoNCE(
         encoder,
         settings.temperature,
+        mask=settings.mask,
         symmetric=settings.symmetric,
         mini_batch_size=settings.mini_batch_size,
         gather_across_devices=arguments.world_size > 1,

@@ -12,6 +12,10 @@ negatives out:
 2. The same holds for the passage groups of all questions of the same words.
 3. A passage must score lower than the question's own by a margin. 5 % of that score was the best of the mining methods
    that NV-Retriever compares (Moreira et al., 2024, arXiv 2407.15831).
+
+So mine with an encoder that was trained to retrieve. A language model that was not, such as XLM-R, gives any two texts
+nearly the same score (https://github.com/huggingface/transformers/issues/23946), and the margin then leaves nothing
+but random passages.
 """
 
 import contextlib
@@ -53,13 +57,13 @@ def mine_negatives(
     """Give every row of a corpus a negative: the nearest passage that the rules of this module leave.
 
     Where they leave none, the negative is drawn from the other passages of the language, so that every batch is of
-    triplets. One language is worked on at a time, with its texts and embeddings in memory. `thin` and `compose` leave
-    the negatives out, so mine last.
+    triplets; a warning is logged if these are most of a language. One language is worked on at a time, with its texts
+    and embeddings in memory. `thin` and `compose` leave the negatives out, so mine last.
 
     Args:
         corpus: its rows stay as they are, in their order.
-        encoder: finds what is near, by cosine and with its own prompts. It may be the one to fine-tune, or a better
-            one.
+        encoder: finds what is near, by cosine and with its own prompts. It may be the one to fine-tune, if that can
+            retrieve.
         range_min: how many of the nearest that are left to skip; 0 by default, since the margin does this work.
         range_max: how many of the nearest to look at, besides false negatives; above `range_min`. More cost little.
             With fewer, more negatives are random. Up to `range_max` false negatives are passed over.
@@ -88,7 +92,9 @@ def mine_negatives(
         rows, pairs = rows[present], pairs[present].reset_index(drop=True)
         quiet, false = _QuietEncoder(encoder, batch_tokens, progress), _false_negatives(pairs)
         chosen = _find_hardest(pairs, false, quiet, range_min, range_max, relative_margin)  # (rows,)
-        logger.info("%s: %d of %d negatives are random", language, (chosen < 0).sum(), len(chosen))
+        random = (chosen < 0).sum()
+        level = logging.WARNING if random > len(chosen) / 2 else logging.INFO
+        logger.log(level, "%s: %d of %d negatives are random, as no passage is hard", language, random, len(chosen))
         chosen = _draw_missing(chosen, pairs, false, np.random.default_rng([seed, number]))
         rows, chosen = rows[chosen >= 0], chosen[chosen >= 0]
         negative[rows], group[rows] = pairs.passage.to_numpy()[chosen], pairs.passage_group.to_numpy()[chosen]

@@ -70,8 +70,9 @@ class Training(Settings):
     Attributes:
         strategy, alpha, language_temperature, dataset_temperature: how to draw batches; see `HybridBatchSampler`.
         batch_size: pairs in a batch, over all processes.
-        steps: batches, at most.
-        temperature, symmetric, mini_batch_size: settings of the loss; see `InfoNCE`.
+        steps: batches, at most; 0 leaves the encoder as it is.
+        temperature, mask, symmetric, mini_batch_size: settings of the loss; see `InfoNCE`. The paper masks no false
+            negatives.
         learning_rate: at the first step; it falls linearly to 0.
         weight_decay: of AdamW.
         precision: of the matrix products; weights are float32 either way.
@@ -85,10 +86,11 @@ class Training(Settings):
     strategy: Literal[STRATEGIES] = "hybrid"  # type: ignore[valid-type]
     alpha: Share = 0.5
     batch_size: Count = 100
-    steps: Count = 200
+    steps: Annotated[int, Field(ge=0)] = 200
     temperature: Positive = 0.05
     learning_rate: Positive = 1e-2
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    mask: bool = True
     symmetric: bool = False
     language_temperature: Temperature = math.inf
     dataset_temperature: Temperature = 1.0

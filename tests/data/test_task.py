@@ -1,6 +1,9 @@
 """Tests of evaluation data: the arrays of a task, the tables that it refuses, pools, and the named tasks."""
 
+import re
+import shutil
 from operator import itemgetter
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -9,9 +12,10 @@ import pytest
 from test_atlas import near
 
 import hybridlib.data.load
+from hybridlib.data.atlas import read as atlas
 from hybridlib.data.atlas.facts import LANGUAGES, atlas_facts, atlas_paraphrases, atlas_texts
 from hybridlib.data.corpus import ParallelCorpus
-from hybridlib.data.load import TASKS, load_corpus, load_task, question_domains
+from hybridlib.data.load import TASKS, load_corpus, load_task, question_domains, revision
 from hybridlib.data.task import RetrievalTask, task_from_corpus
 
 QUERIES = pd.DataFrame(
@@ -65,7 +69,7 @@ def test_pairs_and_languages_are_rows_of_queries_and_passages_and_numbers_of_sor
 def test_other_columns_and_the_index_are_dropped(task):
     made = task(PASSAGES.assign(title="x"), queries=QUERIES.assign(note="x").sample(frac=1, random_state=1))
     assert list(made.passages[:0]) == ["passage_id", "language", "text"]
-    assert list(made.queries.columns) == ["query_id", "language", "text", "question"]
+    assert list(made.queries.columns) == ["query_id", "language", "text", "question", "article"]
     assert made.queries.index.tolist() == [0, 1, 2]
     assert made.queries.query_id[made.pairs[:, 0]].tolist() == QRELS.query_id.tolist()
 
@@ -74,6 +78,16 @@ def test_a_query_without_a_question_is_a_question_of_its_own(task):
     assert task().queries.question.tolist() == ["q2", "q1", "q3"]
     questions = [("a", 1), "b", ("a", 1)]
     assert task(queries=QUERIES.assign(question=questions)).queries.question.tolist() == questions
+
+
+def test_a_question_without_an_article_is_an_article_of_its_own(task):
+    assert task(queries=QUERIES.assign(question=["a", "b", "a"])).queries.article.tolist() == ["a", "b", "a"]
+    made = task(queries=QUERIES.assign(article=["Bear", "Wolf", "Bear"]))
+    assert made.queries.article.tolist() == ["Bear", "Wolf", "Bear"]
+    assert made.queries.question.tolist() == ["q2", "q1", "q3"]
+    # What is a part of the task keeps it. Queries are those of German and Finnish, the second and third.
+    assert made.restrict(["de", "fi"]).queries.article.tolist() == ["Wolf", "Bear"]
+    assert made.with_pool("judged").queries.article.tolist() == ["Bear", "Wolf", "Bear"]
 
 
 def test_ids_may_be_numbers(task):
@@ -88,9 +102,10 @@ def test_ids_may_be_numbers(task):
     [
         (
             {"queries": QUERIES.drop(columns="text")},
-            r"queries lacks the column 'text'; it has \['query_id', 'language', 'question'\]",
+            r"queries lacks the column 'text'; it has \['query_id', 'language', 'question', 'article'\]",
         ),
         ({"queries": QUERIES.assign(question=["a", None, "b"])}, "queries: the question of q1 is missing"),
+        ({"queries": QUERIES.assign(article=["a", "b", None])}, "queries: the article of q3 is missing"),
         ({"passages": PASSAGES.rename(columns={"passage_id": "id"})}, "passages lacks the column 'passage_id'; it has"),
         (
             {"passages": PASSAGES.drop(columns="text")},
@@ -254,6 +269,7 @@ def test_pools_that_do_not_exist_are_refused(pool):
         ({"split": "dev"}, "split is 'dev'; allowed: train, validation, test"),
         ({"split": ""}, "split is ''; allowed: train, validation, test"),
         ({"languages": ["en", "xx"]}, "languages: 'xx' is not in the task; allowed: ar, bn, de"),
+        ({"fold": 0}, "fold is 0; atlas.* has none: allowed is None$"),
         ({"paragraphs": True}, "paragraphs is True; allowed for xquad-r and mlqa-r, not for atlas"),
         ({"pool": "all"}, "pool is 'all'; allowed: judged, or how many"),
     ],
@@ -283,7 +299,7 @@ def test_an_atlas_task_asks_the_facts_of_the_split_in_a_pool_of_all_facts(name, 
     asked = set(facts.fact[facts.split == (split or "test")])
     made = load_task(name, split, seed=2)
     texts, told = atlas_texts(facts, 2), atlas_paraphrases(facts, 2)
-    queries = [[f"{row.language}:{row.fact}", row.language, row.query, row.fact] for row in texts.itertuples()]
+    queries = [[f"{row.language}:{row.fact}", row.language, row.query, *[row.fact] * 2] for row in texts.itertuples()]
     passages = [[f"{row.language}:{row.fact}", row.language, row.passage, row.fact] for row in texts.itertuples()]
     if name == "atlas-paraphrased":
         keys = told.language + ":" + told.fact + ":" + told.number.astype(str)
@@ -342,9 +358,16 @@ def test_every_test_question_of_an_atlas_task_has_the_domain_of_its_fact(name):
     assert set(domains.index) != set(question_domains(name).index)  # another seed asks other facts
 
 
-@pytest.mark.parametrize("name", ["xquad-r", "beir"])
+def test_the_domain_of_a_question_of_xquad_r_is_the_topic_of_its_article(real_data):
+    # The questions of folds.csv, by topic.
+    topics = question_domains("xquad-r")
+    assert topics.value_counts().to_dict() == {"society": 376, "science": 332, "places": 252, "history": 230}
+    assert topics.name == "domain" and topics["56beb4343aeaaa14008c925b"] == "society"  # of Super Bowl 50
+
+
+@pytest.mark.parametrize("name", ["mlqa-r", "beir"])
 def test_a_task_without_domains_is_refused(name):
-    message = f"task is '{name}'; allowed, as they have domains: atlas, atlas-paraphrased, atlas-partial, and sev"
+    message = f"task is '{name}'; allowed, as they have domains: atlas, atlas-paraphrased, atlas-partial, xquad-r, and"
     with pytest.raises(ValueError, match=message):
         question_domains(name)
 
@@ -381,6 +404,7 @@ def test_tasks_joined_by_plus_have_one_pool_and_keep_their_judgements() -> None:
         pairs = both.pairs[start : start + len(task.pairs)]
         query, passage = both.queries.iloc[pairs[:, 0]], both.passages.iloc[pairs[:, 1]]
         assert (query.query_id == [f"{name}:{task.queries.query_id[row]}" for row in task.pairs[:, 0]]).all()
+        assert (query.article == [f"{name}:{task.queries.article[row]}" for row in task.pairs[:, 0]]).all()
         assert (passage.text.to_numpy() == task.passages.text[task.pairs[:, 1]].to_numpy()).all()
         start += len(task.pairs)
     assert start == len(both.pairs)
@@ -395,3 +419,26 @@ def test_questions_of_joined_tasks_have_the_domain_of_their_task(monkeypatch: py
     assert domains.to_dict() == {
         f"{name}:{item}": domain for name, domain in (("xquad-r", "wikipedia"), ("mmarco", "web")) for item in range(3)
     }
+
+
+def test_the_version_of_public_data_is_that_of_its_source_and_of_the_atlas_a_digest():
+    commit = "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c"
+    assert revision("xquad-r") == commit and revision("xquad-r+squadshifts") == f"{commit}+v1.0"
+    assert revision("miracl/sw") == revision("miracl") == "anserini-tools 6bb119c, miracl-corpus d921ec7"
+    assert re.fullmatch(r"[0-9a-f]{16} \(Babel [\d.]+\)", revision("atlas"))
+    assert {revision(name) for name in (*ATLAS_TASKS, "atlas-names")} == {revision("atlas")}
+    for name in ("beir", "atlas+beir", ""):
+        with pytest.raises(
+            ValueError, match=f"^data is {re.escape(repr(name))}; allowed: atlas, atlas-names, xquad-r, "
+        ):
+            revision(name)
+
+
+def test_another_file_of_the_atlas_is_another_version(monkeypatch, tmp_path):
+    folder = Path(atlas.__file__).parent
+    shutil.copytree(folder, tmp_path / "atlas")
+    monkeypatch.setattr(atlas, "__file__", str(tmp_path / "atlas" / "read.py"))
+    assert atlas.revision.__wrapped__() == revision("atlas")
+    frames = tmp_path / "atlas/frames/sw.yaml"
+    frames.write_text(frames.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert atlas.revision.__wrapped__() != revision("atlas")

@@ -1,6 +1,7 @@
 """Measures against hand-worked numbers, a slow walk down the ranked list, and trec_eval."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,8 +98,8 @@ def test_ndcg_by_hand(dtype):
 
 def test_no_ranking_has_no_value():
     nothing = np.zeros(0, int)
-    for name in (*DEFAULT_MEASURES, "peer", "peer@5"):
-        assert parse_measure(name)(Rankings(*[nothing] * 4)).shape == (0,)
+    for name in (*DEFAULT_MEASURES, "peer", "peer@5", "preference", "lpr", "complete@5"):
+        assert parse_measure(name)(Rankings(*[nothing] * 4, own=nothing == 1)).shape == (0,)
 
 
 def test_the_default_measures_can_be_parsed():
@@ -109,15 +110,69 @@ def test_the_default_measures_can_be_parsed():
     assert values == pytest.approx(expected)
 
 
-NO_MEASURES = ["MAP", "map@10", "ndcg", "ndcg@", "ndcg@0", "ndcg@-1", "recall@1.5", "recall@05", "peer@0", "PEER"]
+NO_MEASURES = [
+    "MAP",
+    "map@10",
+    "ndcg",
+    "ndcg@",
+    "ndcg@0",
+    "ndcg@-1",
+    "recall@1.5",
+    "recall@05",
+    "peer@0",
+    "PEER",
+    "complete",
+    "lpr@5",
+]
 
 
 @pytest.mark.parametrize("name", ["", *NO_MEASURES, "rr@10 ", "rr@10\n"])
 def test_unknown_measures_are_refused(name):
-    with pytest.raises(ValueError, match="allowed: map, rank_distance, peer, and ndcg@k, recall@k, rr@k, peer@k for"):
+    with pytest.raises(ValueError, match="allowed: map, rank_distance, peer, preference, lpr, and ndcg@k, recall@k,"):
         parse_measure(name)
 
 
 def test_measures_of_language_bias_are_of_the_multilingual_setting():
-    names = ("map", "ndcg@10", "rank_distance", "peer", "peer@20", "rr@1", "recall@5")
-    assert [name for name in names if is_multilingual(name)] == ["rank_distance", "peer", "peer@20"]
+    bias = ["rank_distance", "peer", "peer@20", "preference", "lpr", "complete@11"]
+    assert [name for name in ("map", "ndcg@10", *bias, "rr@1", "recall@5") if is_multilingual(name)] == bias
+
+
+# The language of the relevant passages by rank, in one to five lists, each with the language of its question.
+IN_LANGUAGES = st.tuples(st.integers(0, 3), st.dictionaries(st.integers(1, 30), st.integers(0, 3), min_size=1))
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(lists=st.lists(IN_LANGUAGES, min_size=1, max_size=5), k=st.integers(1, 30))
+def test_measures_of_preference_are_what_comparing_every_two_passages_gives(lists, k):
+    rows = [
+        (n, rank, 1, code, code == own) for n, (own, codes) in enumerate(lists) for rank, code in sorted(codes.items())
+    ]
+    rankings = Rankings(*np.array(rows, dtype=int).T[:4], own=np.array([row[4] for row in rows]))
+    preferred, first, complete = [], [], []
+    for own, codes in lists:
+        inner = [rank for rank, code in codes.items() if code == own]
+        outer = [rank for rank, code in codes.items() if code != own]
+        compared = [i < o for i in inner for o in outer]
+        preferred.append(np.mean(compared) if compared else np.nan)
+        first.append(float(min(inner) < min(outer)) if compared else np.nan)
+        complete.append(float({code for rank, code in codes.items() if rank <= k} == {*codes.values()}))
+    # Both are a whole number divided by a whole number, so that they are equal to the bit.
+    np.testing.assert_array_equal(parse_measure("preference")(rankings), preferred)
+    np.testing.assert_array_equal(parse_measure("lpr")(rankings), first)
+    np.testing.assert_array_equal(parse_measure(f"complete@{k}")(rankings), complete)
+
+
+def test_preference_and_completeness_by_hand():
+    # Passages of the question's language at 1 and 6, of two others at 4 and 9: above are 1 < 4, 1 < 9 and 6 < 9, not
+    # 6 < 4, so 3 of 4. The first is of its language. The third language is reached at rank 9.
+    rankings = Rankings(np.zeros(4, int), np.array([1, 4, 6, 9]), np.ones(4), np.array([2, 0, 2, 1]))
+    rankings = replace(rankings, own=rankings.language == 2)
+    names = ("preference", "lpr", "complete@8", "complete@9")
+    assert [parse_measure(name)(rankings).item() for name in names] == [0.75, 1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["preference", "lpr", "complete@3", "peer"])
+def test_a_measure_of_language_bias_refuses_rankings_without_languages(name):
+    lacking = "language" if "@" in name or name == "peer" else "own"
+    with pytest.raises(ValueError, match=f"rankings have no {lacking}; {name.partition('@')[0]} needs that of each"):
+        parse_measure(name)(together([{3: 1}]))

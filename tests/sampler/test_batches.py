@@ -46,6 +46,7 @@ def largest_batch(grid: np.ndarray, strategy: str) -> int:
         return int(of_one)
     if strategy == "hybrid":
         return int(min(of_one, of_two))
+    # With `hybrid-pairs` it may be that all pairs of a batch are in two languages, or in one, for which there are more.
     return int(max(alone) if strategy in ("x-x", "mix-passages") else of_two)
 
 
@@ -61,6 +62,7 @@ def follows(strategy: str, batch: Draw) -> bool:
         "x-x-mono": is_monolingual(batch),
         "x-y": (a != b).all(),
         "hybrid": (a != b).all() or is_monolingual(batch),
+        "hybrid-pairs": True,
         "mix-passages": True,
     }.get(strategy, len(set(b.tolist())) == 1)
 
@@ -165,6 +167,56 @@ def test_the_share_of_monolingual_batches_is_alpha(alpha):
     share = np.mean([is_monolingual(batch) for batch in drawn])
     # 800 batches: within three standard deviations of a share, sqrt(alpha (1 - alpha) / 800); exact at 0 and 1.
     assert abs(share - alpha) <= 3 * math.sqrt(alpha * (1 - alpha) / 800)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_the_share_of_pairs_in_one_language_is_alpha_where_pairs_are_flipped(alpha):
+    drawn = batches(corpus_of(everywhere(4000, 3)), 20, strategy="hybrid-pairs", alpha=alpha, seed=5)
+    same = np.array([a == b for _, a, b in drawn])  # (batches, B)
+    # 4,000 pairs: within three standard deviations of a share; exact at 0 and 1.
+    assert abs(same.mean() - alpha) <= 3 * math.sqrt(alpha * (1 - alpha) / 4000)
+    # Each pair is flipped by itself: what a batch has of them is binomial, of the variance 20 alpha (1 - alpha). In 200
+    # batches a variance is off by a tenth of itself, as is its standard deviation, sqrt(2 / 199).
+    assert abs(same.sum(axis=1).var() - 20 * alpha * (1 - alpha)) <= 0.35 * 20 * alpha * (1 - alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.5])
+def test_flipped_pairs_take_their_languages_off_a_deck_for_one_language_and_a_deck_for_two(alpha):
+    drawn = batches(corpus_of(everywhere(900, 3), everywhere(900, 3)), 7, strategy="hybrid-pairs", alpha=alpha, seed=1)
+    for dataset in range(2):
+        _, a, b = np.concatenate([batch for batch in drawn if (batch[0][0] >= 900) == dataset], axis=1)
+        for some, deck in ((a == b, 3), (a != b, 6)):
+            cards = (a * 3 + b)[some]
+            decks = cards[: len(cards) // deck * deck].reshape(-1, deck)
+            assert len(decks) > 10 and (np.sort(decks) == np.unique(cards)).all()  # each card once
+
+
+def test_a_pair_that_is_replaced_stays_in_one_language_or_in_two():
+    # Of 40 pairs, about 20 are in two languages, two thirds of these with Swahili, and 7 in Swahili alone. Where it has
+    # 3 items, most of them go to other languages; where it has 300, none does.
+    thin, rich = (
+        HybridBatchSampler(corpus_of(nested(40 * n, 40 * n, 3 * n)), 40, strategy="hybrid-pairs") for n in (1, 100)
+    )
+    for epoch in range(20):
+        for sampler in (thin, rich):
+            sampler.set_epoch(epoch)
+        (_, a, b), (_, c, d) = thin.draw(0), rich.draw(0)
+        assert np.array_equal(a == b, c == d)
+        assert ((a == 2) | (b == 2)).sum() <= 3 < ((c == 2) | (d == 2)).sum()
+
+
+def test_alpha_does_not_change_what_the_pairs_in_one_language_and_in_two_hold():
+    # No batch at this seed repeats an item, so no pair is replaced.
+    samplers = {
+        alpha: HybridBatchSampler(corpus_of(everywhere(20_000, 3)), 7, strategy="hybrid-pairs", alpha=alpha, seed=1)
+        for alpha in (0.0, 0.3, 0.7, 1.0)
+    }
+    drawn = {alpha: np.concatenate([one.draw(n) for n in range(100)], axis=1) for alpha, one in samplers.items()}
+    for alpha in (0.3, 0.7):
+        same = drawn[alpha][1] == drawn[alpha][2]
+        for some, alone in ((same, 1.0), (~same, 0.0)):
+            ours = drawn[alpha][:, some]
+            assert 150 < ours.shape[1] < 550 and np.array_equal(ours, drawn[alone][:, : ours.shape[1]])
 
 
 @pytest.mark.parametrize(
@@ -288,10 +340,12 @@ def test_a_batch_asked_for_is_that_of_iteration_in_whatever_order(strategy, orde
     assert sampler_at_random(strategy).batch(order[0]) == expected[order[0]]
 
 
-def test_an_epoch_drawn_in_pieces_has_the_schedule_of_one_drawn_at_once(monkeypatch):
-    expected = list(sampler_at_random())
+@pytest.mark.parametrize("strategy", ["hybrid", "hybrid-pairs"])
+def test_an_epoch_drawn_in_pieces_has_the_schedule_of_one_drawn_at_once(monkeypatch, strategy):
+    expected = list(sampler_at_random(strategy))
     monkeypatch.setattr("hybridlib.sampler.batches._BATCHES_AT_ONCE", 5)
-    assert list(sampler_at_random()) == expected
+    monkeypatch.setattr("hybridlib.sampler.streams._FLIPS_AT_ONCE", 20)  # 3 batches of 6 pairs
+    assert list(sampler_at_random(strategy)) == expected
 
 
 def test_an_epoch_is_the_same_again_and_another_seed_or_epoch_is_another():
@@ -323,7 +377,7 @@ def test_len_is_what_is_yielded_and_every_batch_is_full(strategy, items, whole, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "y-x"}, "strategy is 'y-x'; allowed: en-en, x-x, x-x-mono, x-y, hybrid, mix-pass"),
+        ({"strategy": "y-x"}, "strategy is 'y-x'; allowed: en-en, x-x, x-x-mono, x-y, hybrid, hybrid-pairs, mix-p"),
         ({"alpha": -0.1}, "alpha is -0.1; allowed: 0 to 1"),
         ({"alpha": 1.5}, "alpha is 1.5; allowed: 0 to 1"),
         ({"alpha": math.nan}, "alpha is nan; allowed: 0 to 1"),
@@ -364,6 +418,12 @@ GERMAN = Availability(("de", "sw"), corpus_of(everywhere(4, 2)).segments)
         (corpus_of(everywhere(20, 2), everywhere(3, 2)), 5, "x-y", "share more than 3 items of dataset 'set 1'; .* 3"),
         (np.eye(4, dtype=bool), 1, "x-y", "'x-y' needs items that exist in two languages; dataset 'set 0' has none"),
         (
+            nested(9, 4, 3),
+            5,
+            "hybrid-pairs",
+            "no two languages share more than 4 items of dataset 'set 0'; a batch nev",
+        ),
+        (
             GERMAN,
             1,
             "en-en",
@@ -375,6 +435,12 @@ GERMAN = Availability(("de", "sw"), corpus_of(everywhere(4, 2)).segments)
 def test_a_batch_that_could_not_be_filled_is_refused(corpus, pairs, strategy, message):
     with pytest.raises(ValueError, match=message):
         HybridBatchSampler(corpus if isinstance(corpus, Availability) else corpus_of(corpus), pairs, strategy=strategy)
+
+
+def test_with_all_pairs_in_one_language_flipping_needs_what_pairs_in_one_language_need():
+    assert len(batches(corpus_of(np.eye(3, dtype=bool)), 1, strategy="hybrid-pairs", alpha=1.0)) == 3
+    with pytest.raises(ValueError, match="batch_size is 2, but no language has more than 1 items of dataset 'set 0'"):
+        HybridBatchSampler(corpus_of(np.eye(3, dtype=bool)), 2, strategy="hybrid-pairs", alpha=1.0)
 
 
 @pytest.mark.parametrize("number", [-1, 15])

@@ -2,84 +2,143 @@
 
 import json
 import re
+from typing import ClassVar
 
 import nbformat
+import papermill
 import pytest
 import yaml
 
 from hybridlib.paths import notebook_path, params_path, project_root
-from hybridlib.study import store
+from hybridlib.study.keys import key_of
+from hybridlib.study.params import Params
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.questions.batch_ratio import BatchRatioParams
+from hybridlib.study.run import Test
 
-EMBEDDED = yaml.safe_load(params_path("embedded", "batch_ratio").read_text(encoding="utf-8"))
+PROFILES = ("e5", "embedded", "paper")
+
+
+def values_of(profile, name):
+    return yaml.safe_load(params_path(profile, name).read_text(encoding="utf-8"))
+
+
+EMBEDDED = values_of("embedded", "batch_ratio")
+
+
+def changed(training=None, **changes):
+    """Return the values of the embedded file with changes, those below `training` too; "LEFT OUT" takes a key away."""
+    values = {**EMBEDDED, **changes, "training": {**EMBEDDED["training"], **(training or {})}}
+    values["training"] = {key: value for key, value in values["training"].items() if value != "LEFT OUT"}
+    return {key: value for key, value in values.items() if value != "LEFT OUT"}
 
 
 def write(tmp_path, **changes):
     path = tmp_path / "batch_ratio.yaml"
-    values = {key: value for key, value in {**EMBEDDED, **changes}.items() if value != "LEFT OUT"}
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    path.write_text(yaml.safe_dump(changed(**changes)), encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize(
-    "path", sorted(project_root().glob("params/*/*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}"
-)
-def test_every_parameter_file_is_sound_and_names_its_own_profile(path):
-    params = QUESTIONS[path.stem].from_yaml(path)
-    assert params.profile == path.parent.name
-    keys = [store.key_of(run) for run in params.runs()]
+def test_every_profile_has_a_file_for_every_question():
+    files = {(path.parent.name, path.stem) for path in project_root().glob("params/*/*.yaml")}
+    assert files == {(profile, name) for profile in PROFILES for name in QUESTIONS}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_parameter_file_is_sound_and_names_its_own_profile(profile, name):
+    params = QUESTIONS[name].from_yaml(params_path(profile, name))
+    assert params.profile == profile
+    keys = [key_of(run) for run in params.runs()]
     assert len(set(keys)) == len(keys) > 0
+    assert params.is_demonstration == (profile == "embedded")
 
 
-@pytest.mark.parametrize("notebook", sorted(QUESTIONS))
-def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_embedded_file(notebook):
+@pytest.mark.parametrize("notebook", QUESTIONS)
+def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_e5_file(notebook):
     cells = nbformat.read(notebook_path(notebook), as_version=4).cells
     (source,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     namespace: dict = {}
-    exec(source, namespace)
-    namespace.pop("__builtins__")
-    values = yaml.safe_load(params_path("embedded", notebook).read_text(encoding="utf-8"))
-    assert list(namespace) == list(values)
-    assert set(values) == set(QUESTIONS[notebook].model_fields)
-    assert json.dumps(namespace) == json.dumps(values)  # 1 and 1.0 differ here, as they would to papermill
+    exec(source, {"__builtins__": {}}, namespace)  # without builtins: it has plain values alone
+    values = values_of("e5", notebook)
+    assert set(namespace) == set(values)
+    for name, value in values.items():  # 1 and 1.0 differ here, as they would to papermill
+        assert json.dumps(namespace[name]) == json.dumps(value), name
 
 
-NEITHER = "static:scratch, static:aligned, nor a folder here, nor a hub id"
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("notebook", QUESTIONS)
+def test_papermill_finds_every_key_of_every_file_in_the_parameters_cell(notebook, profile):
+    # It reads the cell line by line, and warns of a parameter that it did not find.
+    known = set(papermill.inspect_notebook(notebook_path(notebook)))
+    assert set(values_of(profile, notebook)) <= known
+    if profile == "e5":
+        assert set(values_of(profile, notebook)) == known
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("notebook", QUESTIONS)
+def test_a_file_has_every_key_that_is_required_and_none_that_the_model_lacks(notebook, profile):
+    fields = QUESTIONS[notebook].model_fields
+    required = {name for name, field in fields.items() if field.is_required()}
+    assert required <= set(values_of(profile, notebook)) <= set(fields)
+    # What all questions have may be left out only where there is a default that changes nothing.
+    assert set(Params.model_fields) - required == {"pool", "data_seed"}
+
+
+NEITHER = "static:scratch, static:aligned, multilingual-e5-small-4bit, nor a folder here, nor a hub id"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"alpah": 0.5}, r"unknown key 'alpah'; allowed: profile, task"),
-        ({"steps": "LEFT OUT"}, r"'steps' is missing"),
-        ({"learning_rate": "1e-4"}, r"learning_rate is '1e-4': .*write 1\.0e-4"),
-        ({"steps": 1.5}, r"steps is 1\.5: "),
-        ({"steps": 0}, r"steps is 0: .*greater than or equal to 1"),
-        ({"steps": True}, r"steps is True: "),
+        ({"alpah": 0.5}, r"unknown key 'alpah'; allowed: profile, encoder"),
+        ({"steps": 100}, r"unknown key 'steps'; allowed: profile, encoder"),  # it is below `training`
+        ({"folds": "LEFT OUT"}, r"'folds' is missing"),
+        ({"training": {"steps": "LEFT OUT"}}, r"'training\.steps' is missing"),
+        ({"training": {"batch_size": "LEFT OUT"}}, r"'training\.batch_size' is missing"),
+        ({"training": {"temperature": "LEFT OUT"}}, r"'training\.temperature' is missing"),
+        ({"training": {"learning_rate": "LEFT OUT"}}, r"'training\.learning_rate' is missing"),
+        ({"training": {"learning_rate": "1e-4"}}, r"training\.learning_rate is '1e-4': .*write 1\.0e-4"),
+        ({"training": {"steps": 1.5}}, r"training\.steps is 1\.5: "),
+        ({"training": {"steps": 0}}, r"training\.steps is 0: .*greater than or equal to 1"),
+        ({"training": {"batch_size": 0}}, r"training\.batch_size is 0: .*greater than or equal to 1"),
+        ({"training": {"learning_rate": 0.0}}, r"training\.learning_rate is 0\.0: .*greater than 0"),
+        ({"training": {"steps": True}}, r"training\.steps is True: "),
+        ({"steps_tried": [0]}, r"steps_tried\.0 is 0: .*greater than or equal to 1"),
         ({"alphas": [0.0, 1.5, 1.0]}, r"alphas\.1 is 1\.5: .*less than or equal to 1"),
         ({"alphas": [0.0, -0.1, 1.0]}, r"alphas\.1 is -0\.1: .*greater than or equal to 0"),
         ({"alphas": [0.0, 0.5, 0.7]}, r"alphas is \[0\.0, 0\.5, 0\.7\]; it must include 0 and 1"),
         ({"hybrid_alpha": 0.4}, r"alphas is .* it must include 0 and 1, .* and hybrid_alpha, 0\.4"),
         ({"hybrid_alpha": 1.0}, r"hybrid_alpha is 1\.0; allowed: above 0, below 1"),
-        ({"sizes": [0.5]}, r"sizes is \[0\.5\]: it must include 1\.0"),
-        ({"sizes": [0.0, 1.0]}, r"sizes\.0 is 0\.0: .*greater than 0"),
+        ({"seeds": []}, r"seeds is \[\]: .*at least 1"),
         ({"seeds": [0, 0]}, r"seeds is \[0, 0\]: a value comes twice"),
         ({"seeds": [1 << 40]}, r"seeds\.0 is 1099511627776: .*less than 4294967296"),
-        ({"available": {"xx": 0.5}}, r"available is .*unknown language 'xx'; known are ar, bn"),
-        ({"available": {"sw": 2.0}}, r"available\.sw is 2\.0: .*less than or equal to 1"),
+        ({"folds": [-1]}, r"folds\.0 is -1: .*greater than or equal to 0"),
+        ({"low_resource": [{"xx": 0.5}]}, r"low_resource is .*unknown language 'xx'; known are ar, bn"),
+        ({"low_resource": [{"sw": 2.0}]}, r"low_resource\.0\.sw is 2\.0: .*less than or equal to 1"),
         ({"languages": ["en", "it"]}, r"languages is .*unknown language 'it'; known are ar, "),
-        ({"encoders": ["statik"]}, rf"'statik' is neither {NEITHER}"),
-        ({"encoders": ["./nowhere"]}, rf"'\./nowhere' is neither {NEITHER}"),
+        ({"encoder": "statik"}, rf"'statik': it is neither {NEITHER}"),
+        ({"encoder": "./nowhere"}, rf"'\./nowhere': it is neither {NEITHER}"),
+        ({"strategies": ["hybird"]}, "strategies has 'hybird'; allowed: en-en, x-x, .*hybrid-pairs"),
+        ({"strategies": ["x-z, centred"]}, "strategies has 'x-z, centred'; allowed: en-en, .*bm25, untrained, centred"),
+        ({"strategies": ["x-y, no masks"]}, "strategies has 'x-y, no masks'; allowed: .*x-y, no mask"),
+        ({"transfer": {"squad": []}}, "transfer has 'squad'; allowed: .*tatoeba"),
+        ({"transfer": {"mlqa-r": ["hybird"]}}, "transfer.mlqa-r has 'hybird'; allowed: x-y, "),
+        ({"transfer": {"mlqa-r": ["en-en"]}}, "transfer.mlqa-r has 'en-en'; allowed: x-y, "),  # it is not trained
         ({"task": "squad"}, r"task is 'squad': allowed: atlas, .*xquad-r"),
         ({"corpus": "squad"}, r"corpus is 'squad': allowed: atlas"),
         ({"corpus": "squad-translate+marco"}, r"allowed: atlas, .* or several joined by"),
-        ({"temperature": 0.0}, r"temperature is 0\.0: .*greater than 0"),
+        ({"training": {"temperature": 0.0}}, r"training\.temperature is 0\.0: .*greater than 0"),
         ({"profile": "../x"}, r"profile is '\.\./x': "),
-        ({"training": {"warmup": 1}}, r"training.*warmup'; allowed: query_prompt, document_prompt, "),
+        (
+            {"training": {"warmup": 1}},
+            r"training.*warmup'; allowed: batch_size, steps, .*query_prompt, document_prompt, ",
+        ),
         ({"training": {"precision": "float16"}}, r"training.*'float32' or 'bfloat16'"),
         ({"training": {"max_length": 0}}, r"training.*greater than or equal to 1"),
         ({"training": {"validation": "squad"}}, r"training.*'squadshifts'"),
+        ({"training": {"hard_negatives": "statik"}}, rf"training.hard_negatives is 'statik': it is neither {NEITHER}"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, message):
@@ -109,57 +168,103 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path, text, message):
 
 def test_parameters_are_taken_from_a_notebooks_variables_and_nothing_else_is():
     params = BatchRatioParams.from_namespace({**EMBEDDED, "plt": object()})
-    assert params.steps == EMBEDDED["steps"]
-    with pytest.raises(ValueError, match=r"parameters cell: 'steps' is missing"):
-        BatchRatioParams.from_namespace({key: value for key, value in EMBEDDED.items() if key != "steps"})
+    assert params.training.steps == EMBEDDED["training"]["steps"]
+    with pytest.raises(ValueError, match=r"parameters cell: 'folds' is missing"):
+        BatchRatioParams.from_namespace(changed(folds="LEFT OUT"))
+
+
+ATLAS_TOO_SMALL = r"batch_size is 100, .* cannot be filled in sw \(76\)"
+NO_FILE = "{}/[\\w.]+ of {} does not exist; get it"
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         # There are 758 training facts, of which 0.1, rounded up, are 76.
-        ({"available": {"sw": 0.1}}, ValueError, r"batch_size is 100, .* cannot be filled in sw \(76\)"),
-        ({"task": "xquad-r"}, FileNotFoundError, r"xquad-r/\w\w\.json of xquad-r does not exist; get it from https://"),
+        ({"low_resource": [{"sw": 0.1}]}, ValueError, ATLAS_TOO_SMALL),
+        ({"task": "xquad-r"}, FileNotFoundError, NO_FILE.format("xquad-r", "xquad-r")),
+        ({"transfer": {"mlqa-r": []}}, FileNotFoundError, NO_FILE.format("mlqa-r", "mlqa-r")),
         (
             {"training": {"validation": "squadshifts"}},
             FileNotFoundError,
-            r"squadshifts/[\w.]+\.json of squadshifts does not exist; get it",
+            NO_FILE.format("squadshifts", "squadshifts"),
         ),
     ],
 )
 def test_data_that_is_too_small_or_missing_is_found_before_any_training(tmp_path, monkeypatch, changes, error, message):
     monkeypatch.setenv("HYBRIDLIB_DATA", str(tmp_path))
-    params = BatchRatioParams(**{**EMBEDDED, **changes})
+    params = BatchRatioParams(**changed(**{"seeds": [0], **changes}))
     with pytest.raises(error, match=message):
         params.check_data()
 
 
 def test_a_corpus_or_task_may_be_several_joined_by_plus():
-    joined = BatchRatioParams(**{**EMBEDDED, "corpus": "squad-translate+mmarco", "task": "xquad-r+mmarco"})
-    assert {(run.corpus, run.task) for run in joined.runs()} == {("squad-translate+mmarco", "xquad-r+mmarco")}
+    joined = BatchRatioParams(**changed(corpus="squad-translate+mmarco", task="xquad-r+mmarco"))
+    assert {(run.corpus, run.tests[0].task) for run in joined.runs()} == {("squad-translate+mmarco", "xquad-r+mmarco")}
 
 
 def test_a_public_corpus_may_have_languages_that_the_embedded_one_has_not():
-    in_italian = {"corpus": "mmarco", "languages": ["en", "it"], "available": {"it": 0.5}}
-    assert BatchRatioParams(**{**EMBEDDED, **in_italian}).languages == ["en", "it"]
+    in_italian = {"corpus": "mmarco", "languages": ["en", "it"], "low_resource": [{"it": 0.5}]}
+    assert BatchRatioParams(**changed(**in_italian)).languages == ["en", "it"]
 
 
 def test_settings_that_are_as_always_leave_a_run_as_it_is():
     """Name some defaults: nothing is then computed again."""
     plain, named = (
-        BatchRatioParams(**{**EMBEDDED, "training": training}).runs()
-        for training in ({}, {"precision": "float32", "patience": 3})
+        BatchRatioParams(**changed(training)).runs() for training in ({}, {"precision": "float32", "patience": 3})
     )
     assert plain == named
 
 
-def test_runs_with_the_same_first_encoder_stand_side_by_side():
-    runs = BatchRatioParams(**{**EMBEDDED, "sizes": [1.0]}).runs()
-    starts = [(run.encoder, run.seed) for run in runs]
-    assert starts == sorted(starts, key=starts.index)
-    assert {run.alpha for run in runs} == set(EMBEDDED["alphas"])
-
-
 def test_an_encoder_may_be_an_id_of_the_hub_with_a_revision_or_a_folder(tmp_path):
-    encoders = ["static:scratch", "sentence-transformers/LaBSE", "FacebookAI/xlm-roberta-base@e73636d", str(tmp_path)]
-    assert BatchRatioParams(**{**EMBEDDED, "encoders": encoders}).encoders == encoders
+    for encoder in ("sentence-transformers/LaBSE", "FacebookAI/xlm-roberta-base@e73636d", str(tmp_path)):
+        assert BatchRatioParams(**changed(encoder=encoder)).encoder == encoder
+
+
+# What all questions share
+
+
+class OneRun(Params):
+    """Parameters of a question that compares nothing."""
+
+    claims: ClassVar = ()
+
+    def trials(self):
+        return self.untrained("mlqa-r", "tatoeba")
+
+    def read_tables(self):
+        return {}
+
+
+def one_run(**changes):
+    values = {name: EMBEDDED[name] for name in Params.model_fields if name in EMBEDDED}
+    return OneRun(**{**values, "task": "xquad-r", "corpus": "xquad-r", "pool": "judged", **changes})
+
+
+def test_with_folds_runs_differ_in_fold_and_seed_and_without_in_seed():
+    # The seed of a run is the sum of the two, so runs of two folds never share their batches by chance.
+    assert one_run(seeds=[0, 10], folds=[0, 2]).replicates == [(0, 0), (2, 2), (0, 10), (2, 12)]
+    assert one_run(seeds=[3, 4]).replicates == [(None, 3), (None, 4)]
+
+
+def test_the_untrained_encoder_is_tested_once_on_what_is_the_same_for_all_folds():
+    trials = one_run(seeds=[0], folds=[0, 1]).trials()
+    assert [trial.labels for trial in trials] == [
+        {"strategy": "untrained", "fold": 0, "seed": 0},
+        {"strategy": "untrained", "fold": 1, "seed": 1},
+    ]
+    main = Test(task="xquad-r", pool="judged")  # the pool is that of the main task
+    assert [trial.run.tests for trial in trials] == [(main, Test(task="mlqa-r"), Test(task="tatoeba")), (main,)]
+    assert all(trial.run.steps == 0 for trial in trials)
+
+
+def test_runs_are_one_where_only_what_determines_nothing_differs():
+    # An encoder that is neither trained nor drawn is the same for all seeds; all that any of them is tested on counts.
+    (run,) = one_run(encoder="multilingual-e5-small-4bit", seeds=[0, 1]).runs()
+    assert [test.task for test in run.tests] == ["xquad-r", "mlqa-r", "tatoeba"]
+    assert len(one_run(encoder="static:scratch", seeds=[0, 1]).runs()) == 2
+
+
+def test_strategies_with_an_alpha_of_their_own_are_one_run_whatever_is_asked():
+    assert one_run().run(None, 0, "x-y", 0.3) == one_run().run(None, 0, "x-y", 0.7)
+    assert one_run().run(None, 0, "hybrid", 0.3) != one_run().run(None, 0, "hybrid", 0.7)

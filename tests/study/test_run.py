@@ -1,152 +1,14 @@
-"""Tests of runs: they are computed once, kept whole or not at all, and the same bytes however often they are killed."""
+"""Tests of runs: what they train, on what, and what they are tested on."""
 
-import errno
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-
-import pandas as pd
+import numpy as np
 import pytest
+from small_runs import RUN, TEST, changed, ranked
 
 import hybridlib as hl
 from hybridlib.data.code_switching import code_switch
-from hybridlib.study import code, store
-from hybridlib.study import run as runs_module
-from hybridlib.study.report.results import COLUMNS, read_means, read_questions, write_results
-from hybridlib.study.run import Run, Trial
-from hybridlib.study.workers import compute_runs
-
-RUN = Run(
-    task="atlas",
-    corpus="atlas",
-    available={"sw": 0.2},
-    encoder="static:scratch",
-    strategy="hybrid",
-    alpha=0.5,
-    batch_size=20,
-    steps=3,
-    temperature=0.05,
-    learning_rate=0.01,
-    seed=0,
-    data_seed=0,
-    task_languages=("de", "en"),
-)
-
-
-def changed(run, **settings):
-    return Run(**{**run.model_dump(), **settings})
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs"
-
-
-@pytest.fixture(scope="module")
-def results():
-    """Evaluate a small encoder, so that not every test has to train."""
-    task = hl.load_task("atlas", "validation", languages=["en", "sw"])
-    return hl.evaluate(hl.load_encoder("static", corpus=hl.load_corpus("atlas", languages=["en", "sw"])), task)
-
-
-def test_a_run_is_computed_once_and_read_back(folder, monkeypatch):
-    compute_runs([RUN])
-    assert store.is_finished(RUN)
-    found = store.read(RUN)
-    assert tuple(found.columns) == COLUMNS
-    assert set(store.read(RUN, ["map"]).measure) == {"map"}
-    monkeypatch.setattr(store, "compute", lambda run: pytest.fail("computed again"))
-    compute_runs([RUN])
-
-
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_every_field_of_a_run_the_code_and_the_versions_are_part_of_its_key(monkeypatch):
-    others = [RUN.model_copy(update={name: "another value, of whatever type"}) for name in Run.model_fields]
-    keys = {store.key_of(run) for run in (RUN, *others)}
-    assert len(keys) == 1 + len(Run.model_fields)
-    environment = store.environment()
-    for name in environment:
-        monkeypatch.setattr(store, "environment", lambda name=name: {**environment, name: "changed"})
-        assert store.key_of(RUN) not in keys
-
-
-def test_prose_reruns_nothing_and_code_that_computes_reruns_all(tmp_path, monkeypatch):
-    package = tmp_path / "hybridlib"
-    shutil.copytree(Path(code.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code, "__file__", str(package / "study/code.py"))
-
-    def changes(name, old, new):
-        """Tell whether a changed file changes the hash of what computes, and that of all code."""
-        path, before = package / name, (code.code_hash(), code.code_hash(computing=False))
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-        after = code.code_hash(), code.code_hash(computing=False)
-        path.write_text(text, encoding="utf-8")
-        return tuple(one != other for one, other in zip(before, after, strict=True))
-
-    assert changes("loss.py", "import math", "# A comment.\nimport math") == (False, False)
-    assert changes("loss.py", '"""', '"""Another first word. ') == (False, False)
-    assert changes("loss.py", "_TILE = 1 << 24", "_TILE = 1 << 23") == (True, True)
-    assert changes("data/sources/files.csv", "sha256", "sha-256") == (True, True)
-    assert changes("data/atlas/frames/sw.yaml", "?", "??") == (True, True)
-    for name in ("study/report/figures.py", "study/cli/main.py", "study/questions/__init__.py"):
-        assert changes(name, "import", "import this\nimport") == (False, True)
-
-
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        pytest.param("results.parquet", lambda data: data[:99] + bytes([data[99] ^ 1]) + data[100:], id="changed"),
-        pytest.param("results.parquet", lambda data: data[:-100], id="cut"),
-        pytest.param("results.parquet", None, id="gone"),
-        pytest.param("run.json", lambda data: data[:50], id="record cut"),
-        pytest.param("run.json", None, id="record gone"),
-    ],
-)
-def test_an_altered_or_half_written_run_is_not_trusted(folder, results, name, damage):
-    store.keep(RUN, results, None)
-    assert store.is_finished(RUN)
-    path = store.folder_of(RUN) / name
-    whole = path.read_bytes()
-    path.unlink()
-    if damage:
-        path.write_bytes(damage(whole))
-    assert not store.is_finished(RUN)
-    store.keep(RUN, results, None)
-    assert store.is_finished(RUN)
-    pd.testing.assert_frame_equal(store.read(RUN)[results.columns], results, check_categorical=False)
-
-
-def test_a_full_disk_is_said_and_leaves_no_draft(folder, results, monkeypatch):
-    def full(*arguments, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
-    with pytest.raises(OSError, match=r"run .* could not be written: No space left on device; finished runs are kept"):
-        store.keep(RUN, results, None)
-    assert list(folder.iterdir()) == []
-
-
-def test_what_killed_processes_left_is_removed_once_it_is_old(folder, results):
-    store.keep(RUN, results, None)
-    old, young = folder / f".{store.key_of(RUN)}-old", folder / f".{store.key_of(RUN)}-young"
-    for draft in (old, young):
-        draft.mkdir()
-    os.utime(old, (time.time() - 7200,) * 2)
-    compute_runs([RUN])
-    assert not old.exists()
-    assert young.exists()
-
-
-def test_a_run_that_fails_stops_the_others_and_is_raised(folder):
-    with pytest.raises(FileNotFoundError, match="no-such-folder"):
-        compute_runs([changed(RUN, encoder="./no-such-folder")])
+from hybridlib.evaluation.pairs import Measured
+from hybridlib.study import inputs, store
+from hybridlib.study.run import Run, Test, joined
 
 
 @pytest.fixture
@@ -159,8 +21,9 @@ def asked(monkeypatch):
             lambda *arguments, _name=name, _noted=noted, **options: _noted.append((arguments, options)) or _name,
         )
     monkeypatch.setattr("torch.set_num_threads", lambda number: None)
-    for cached in (runs_module._encoder, runs_module._mined):
-        monkeypatch.setattr(runs_module, cached.__name__, cached.__wrapped__)
+    for cached in (inputs._encoder, inputs.mined):
+        monkeypatch.setattr(inputs, cached.__name__, cached.__wrapped__)
+    monkeypatch.setattr("hybridlib.study.run.mined", inputs.mined)
     return calls
 
 
@@ -190,16 +53,17 @@ def test_a_run_trains_what_it_says_on_what_it_says(asked, switched):
     assert other.table["passage"] != corpus.table["passage"]  # another seed switches other words
 
 
-def test_the_settings_of_a_full_size_training_go_where_they_act(folder, asked, monkeypatch):
-    monkeypatch.setattr(runs_module, "_validation", "validation on {}".format)
+def test_the_settings_of_a_full_size_training_go_where_they_act(tmp_path, asked, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hybridlib.study.run.validation_of", "validation on {}".format)
     run = changed(
         RUN, encoder="owner/name", query_prompt="Query: ", document_prompt="Passage: ", max_length=64,
-        hard_negatives=True, validation="squadshifts", save_every=7, keep_encoder=True,
+        hard_negatives="owner/miner", validation="squadshifts", save_every=7, keep_encoder=True, seed=5,
     )  # fmt: skip
     store.train(run, progress=True)
     prompts = {"query": "Query: ", "document": "Passage: "}
     options = {"corpus": None, "prompts": prompts, "max_length": 64, "seed": 0}
-    assert asked["starts.load_encoder"] == [(("owner/name",), options)]
+    assert asked["starts.load_encoder"] == [(("owner/miner",), {}), (("owner/name",), options)]
     (((_, miner), options),) = asked["negatives.mine_negatives"]
     assert miner == "starts.load_encoder" and options == {"seed": 0}
     checkpoints = store.scratch_of(run) / "training"
@@ -208,98 +72,91 @@ def test_the_settings_of_a_full_size_training_go_where_they_act(folder, asked, m
     assert asked["fine_tune.fine_tune"] == [trained]
 
 
-def test_an_encoder_that_is_to_be_kept_is_not_trained_again(folder, monkeypatch):
-    run = changed(RUN, keep_encoder=True)
-    store.compute(run)
-    monkeypatch.setattr("hybridlib.training.fine_tune.fine_tune", lambda *given, **named: pytest.fail("trained again"))
-    again = store.measure(run, store.train(run))
-    pd.testing.assert_frame_equal(again, store.read(run)[again.columns], check_categorical=False)
-    assert not store.scratch_of(run).exists()
+def test_without_steps_the_encoder_is_the_one_to_start_from_and_bm25_is_none(asked):
+    assert changed(RUN, steps=0).train() == "starts.load_encoder"
+    assert changed(RUN, steps=0, encoder="bm25").train() is None
+    assert not asked["fine_tune.fine_tune"]
 
 
-def test_a_benchmark_is_evaluated_whole_unless_it_is_trained_on(monkeypatch):
+def test_a_benchmark_is_tested_whole_unless_a_fold_of_it_is_held_out(monkeypatch):
     asked = []
     monkeypatch.setattr("hybridlib.data.load.load_task", lambda *given, **named: asked.append((*given, named)))
-    for task, corpus in (("atlas-partial", "atlas"), ("xquad-r", "xquad-r"), ("xquad-r", "squad-translate")):
-        changed(RUN, task=task, corpus=corpus, pool=50, task_languages=()).load_task()
-        runs_module._task.cache_clear()
+    for task, corpus, fold in (
+        ("atlas-partial", "atlas", None),
+        ("xquad-r", "xquad-r", 2),
+        ("xquad-r", "squad-translate", None),
+        ("mlqa-r", "xquad-r", 2),
+    ):
+        changed(RUN, corpus=corpus, fold=fold).load_task(Test(task=task, pool=50))
+        inputs._task.cache_clear()
     options = {"languages": None, "pool": 50, "seed": 0}
-    assert asked == [("atlas-partial", "test", options), ("xquad-r", "test", options), ("xquad-r", None, options)]
+    assert asked == [
+        ("atlas-partial", "test", options),
+        ("xquad-r", None, {**options, "fold": 2}),
+        ("xquad-r", None, options),
+        ("mlqa-r", None, options),
+    ]
 
 
-def two_trials(results):
-    trials = [Trial({"strategy": name, "seed": n}, changed(RUN, seed=n)) for n, name in enumerate("ab")]
-    for trial in trials:
-        store.keep(trial.run, results, None)
-    return trials
+def test_a_run_is_trained_on_what_is_not_in_its_fold(monkeypatch):
+    asked = []
+    monkeypatch.setattr("hybridlib.data.load.load_corpus", lambda *given, **named: asked.append(named["fold"]))
+    changed(RUN, corpus="xquad-r", fold=1, data_seed=99).load_corpus()
+    assert asked == [1]
 
 
-def test_all_results_are_written_to_one_file_with_the_labels_of_their_trials(folder, results, tmp_path):
-    trials = two_trials(results)
-    write_results(tmp_path / "all.parquet", trials)
-    together = pd.read_parquet(tmp_path / "all.parquet")
-    sizes = together.groupby(["strategy", "seed"], observed=True).size()
-    assert sizes.to_dict() == {("a", 0): len(results), ("b", 1): len(results)}
-    pd.testing.assert_frame_equal(together[: len(results)][results.columns], results, check_categorical=False)
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["all.parquet"]
+def test_the_name_of_a_test_changes_with_its_questions_and_passages_and_with_nothing_else():
+    run = changed(RUN, corpus="xquad-r", fold=2)
+    names = [run.test_name(Test(task=task)) for task in ("xquad-r", "mlqa-r", "miracl/sw", "xquad-r+mmarco")]
+    assert names == ["xquad-r-2", "mlqa-r", "miracl-sw", "xquad-r+mmarco"]
+    others = [
+        Test(task="xquad-r", languages=("en",)),
+        Test(task="xquad-r", pool=50),
+        Test(task="xquad-r", pool="judged"),
+    ]
+    different = [run.test_name(test) for test in others] + [changed(run, data_seed=1).test_name(Test(task="xquad-r"))]
+    assert len(set(different)) == 4 and all(name.startswith("xquad-r-2-") for name in different)
+    assert changed(run, seed=7, alpha=0.25).test_name(others[0]) == different[0]
 
 
-def test_means_carry_the_labels_of_their_trials_and_a_shared_run_stands_under_each(folder, results):
-    trials = two_trials(results)
-    means = read_means([*trials, Trial({"strategy": "c", "seed": 0}, trials[0].run)])
-    keys = ["query_language", "setting", "passage_language", "measure"]
-    assert len(means) == 3 * results.groupby(keys, observed=True).ngroups
-    assert list(means.strategy.cat.categories) == ["a", "b", "c"]
-    same = [means[means.strategy == name].value.to_numpy() for name in ("a", "c")]
-    assert (same[0] == same[1]).all()
+def test_a_run_without_a_test_is_refused():
+    with pytest.raises(ValueError, match=r"tests is \(\): Tuple should have at least 1 item"):
+        Run(**{**RUN.model_dump(), "tests": ()})
 
 
-def test_the_value_of_a_question_is_its_mean_over_languages(folder, results):
-    trials = two_trials(results)
-    questions = read_questions(trials, ["map"])
-    assert set(questions.measure) == {"map"}
-    one = questions.iloc[17]
-    of = results[(results.question == one.question) & (results.setting == one.setting) & (results.measure == "map")]
-    assert of.query_language.nunique() == 2
-    assert one.value == pytest.approx(of.value.mean())
-    by_language = read_questions(trials, ["map"], by=("setting", "measure", "query_language"))
-    assert len(by_language) == 2 * len(questions)
+def test_pairs_of_several_tasks_come_one_after_the_other_and_have_no_pool_where_the_tasks_have_none():
+    one, two = ranked(first=1, pairs=4), ranked(first=9, pairs=6)
+    whole = joined([one, two])
+    assert whole.pairs.passage_id.tolist() == [*one.pairs.passage_id, *two.pairs.passage_id]
+    assert whole.in_language.tolist() == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14]
+    assert whole.in_pool.tolist() == (2 * whole.in_language).tolist()
+    assert whole.pairs.query_language.cat.categories.tolist() == ["de", "en"]
+    alone = [Measured(part.pairs, part.in_language, part.in_pool, ("cross-lingual",)) for part in (one, two)]
+    assert not joined(alone).in_pool.any() and joined(alone).settings == ("cross-lingual",)
 
 
-def test_a_run_that_has_gone_since_is_computed_when_it_is_read(folder, results, monkeypatch):
-    monkeypatch.setattr(store, "compute", lambda run: store.keep(run, results, None))
-    assert len(store.read(RUN)) == len(results)
+def test_tatoeba_is_one_task_for_each_of_its_pairs_of_languages(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "hybridlib.data.load.load_task", lambda name, *given, **named: asked.append((name, named["languages"]))
+    )
+    assert len([*inputs.tasks_of(Test(task="tatoeba"), RUN)]) == 36
+    assert asked[0] == ("tatoeba/af", None)
+    asked.clear()
+    assert len([*inputs.tasks_of(Test(task="tatoeba", languages=("sw", "th")), RUN)]) == 2
+    assert asked == [("tatoeba/sw", None), ("tatoeba/th", None)]
+    inputs._task.cache_clear()
 
 
-COMPUTE = """
-import sys
-from hybridlib.study.run import Run
-from hybridlib.study.workers import compute_runs
-if __name__ == "__main__":
-    run = Run.model_validate_json(sys.argv[1], strict=False)
-    compute_runs([run.model_copy(update={"seed": seed}) for seed in range(5)])
-"""
-
-
-def test_killed_in_the_middle_and_started_again_the_results_are_the_same_bytes(tmp_path):
-    """Use `kill -9` while a run trains; the second start computes what is missing."""
-    (tmp_path / "compute.py").write_text(COMPUTE)
-    command = [sys.executable, str(tmp_path / "compute.py"), RUN.model_dump_json(exclude_defaults=True)]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    killed.mkdir()
-    whole.mkdir()
-
-    process = subprocess.Popen(command, cwd=killed, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not any(killed.glob("runs/[!.]*/run.json")):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert 1 <= len(list(killed.glob("runs/[!.]*/run.json"))) < 5  # it was in the middle
-
-    files = []
-    for folder in (killed, whole):
-        subprocess.run(command, cwd=folder, check=True)
-        files.append({path.relative_to(folder): path.read_bytes() for path in folder.glob("runs/[!.]*/*")})
-    assert files[0] == files[1]
-    assert len(files[1]) == 10
+@pytest.mark.usefixtures("quickly")
+def test_the_ranks_of_a_trained_run_are_those_that_an_evaluation_gives():
+    encoder = changed(RUN, steps=0).train()
+    measured = RUN.measure(encoder, TEST)
+    task = hl.load_task("atlas", "test", languages=["de", "en"])
+    assert len(measured.pairs) == len(task.pairs)
+    results = hl.evaluate(encoder, task, measures=["rr@10"])
+    monolingual = measured.pairs.query_language.astype(str) == measured.pairs.passage_language.astype(str)
+    ranks = measured.in_language[monolingual]
+    # Each question has one passage in its language, so that its value is the inverse of the rank among the first 10.
+    expected = results[results.setting == "monolingual"].value.to_numpy()
+    assert np.sort(np.where(ranks <= 10, 1 / ranks, 0)) == pytest.approx(np.sort(expected))

@@ -9,24 +9,30 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 import yaml
 from snakemake.cli import args_to_api, parse_args
+from tiny_project import TINY
 
 from hybridlib.paths import project_root
 from hybridlib.study import store
 from hybridlib.study.cli import jobs, main, notebooks
+from hybridlib.study.ranks import read_record, write_sums
 
 ROOT = project_root()
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--config", "profile=tiny"]
 REPRODUCE = [sys.executable, "-m", "hybridlib", "reproduce", "--profile", "tiny"]
 # The executed notebook has times in it, and so has its checksum in the record.
-MADE = ("runs/[!.]*/*", "results/tiny/*.parquet", "results/tiny/*.md", "figures/tiny/*.png")
+MADE = ("results/tiny/*.parquet", "results/tiny/*.md", "figures/tiny/*.svg")
+RUNS = "runs/[!.]*.parquet"
 
 
 @pytest.fixture
@@ -43,6 +49,14 @@ def untouched(reproduced, tmp_path):
     made = shutil.ignore_patterns(".snakemake", "runs", "results", "figures")
     shutil.copytree(reproduced, tmp_path / "untouched", ignore=made)
     return tmp_path / "untouched"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Compute runs in this process, to wait for no imports."""
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(jobs, "_workers", lambda **options: pool)
+        yield
 
 
 @pytest.fixture
@@ -91,14 +105,17 @@ def touch_all():
 
 
 def made(folder):
-    paths = [path for pattern in MADE for path in folder.glob(pattern) if path.name != ".lock"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    """Return what is the same bytes whenever it is made: results, and the ranks of runs, which have a date, too."""
+    paths = [path for pattern in MADE for path in folder.glob(pattern)]
+    ranks = {path.name: read_record(path)["tests"] for path in folder.glob(RUNS)}
+    digests = {name: {test: told["ranks"] for test, told in tests.items()} for name, tests in ranks.items()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths} | digests
 
 
 def test_every_run_and_every_notebook_is_a_job(untouched, monkeypatch):
     monkeypatch.chdir(untouched)
-    # Two shares with three strategies; two languages have a model each, and two models have both. There is one seed.
-    assert planned() == {"run": 6 + 4, "notebook": 2}
+    # Four amounts of data; a model for each of two languages, two of both, two of all three; and the untrained one.
+    assert planned() == {"run": 4 + 6 + 1, "notebook": 2}
     assert not (untouched / "results").exists()
 
 
@@ -112,13 +129,16 @@ DOMAIN_DATA, MIRACL = (partial(partial, change_params, name) for name in ("domai
         (partial(shutil.rmtree, "runs"), {}),  # finished runs may be deleted once the notebook is done
         (partial(change_cell, "outputs"), {}),
         (partial(change_cell, "source"), {"notebook": 1}),
-        (DOMAIN_DATA(seeds=[0, 1]), {"run": 6, "notebook": 1}),  # the second seed only
-        (DOMAIN_DATA(shares=[0.0, 0.25, 0.5]), {"run": 3, "notebook": 1}),  # three strategies
-        (DOMAIN_DATA(steps=3), {"run": 6, "notebook": 1}),
-        (DOMAIN_DATA(alpha=0.25), {"run": 2, "notebook": 1}),  # hybrid batches only
-        # A specialised model is new, and so are the two of all languages.
-        (MIRACL(languages=["en", "sw", "fi"]), {"run": 3, "notebook": 1}),
-        (MIRACL(margin=0.1), {"notebook": 1}),  # no run knows of it
+        (DOMAIN_DATA(seeds=[0, 1]), {"run": 5, "notebook": 1}),  # the second seed only, and its untrained encoder
+        (DOMAIN_DATA(fewer=30), {"run": 2, "notebook": 1}),  # with the added items and without
+        (DOMAIN_DATA(training={**TINY["domain_data"]["training"], "steps": 3}), {"run": 4, "notebook": 1}),
+        # Hybrid batches only: over the high-resource languages and over all.
+        (MIRACL(alpha=0.25), {"run": 2, "notebook": 1}),
+        # A specialised model is new; those of the high-resource languages are those of all languages now.
+        (MIRACL(languages=["en", "fi", "sw"]), {"run": 1, "notebook": 1}),
+        (MIRACL(measure="recall@1"), {"notebook": 1}),  # a run keeps ranks, and knows of no measure
+        # They are trained again to be tested on more; the untrained one is that of the other notebook, too.
+        (MIRACL(tested=["en", "fi"]), {"tests": 7, "notebook": 1}),
     ],
 )
 def test_a_change_reruns_what_it_touches(inside, change, expected):
@@ -127,7 +147,7 @@ def test_a_change_reruns_what_it_touches(inside, change, expected):
 
 
 PRODUCTS = [
-    "figures/tiny/domain_data-means.png",
+    "figures/tiny/domain_data-means.svg",
     *(f"results/tiny/domain_data.{end}" for end in ("md", "parquet", "ipynb")),
 ]
 
@@ -142,9 +162,10 @@ def test_a_product_that_is_not_as_it_was_made_is_to_be_made_again(inside, produc
 
 
 def test_a_damaged_run_is_computed_again_when_it_is_needed(inside):
-    damaged = next(iter(notebooks.read_profile("tiny")["domain_data"].runs()))
-    (store.folder_of(damaged) / "results.parquet").write_text("altered")
-    change_params("domain_data", shares=[0.5, 0.0])
+    (*_, damaged) = notebooks.read_profile("tiny")["domain_data"].runs()
+    store.path_of(damaged).write_text("altered")
+    assert planned() == {}
+    change_cell("source")
     assert planned() == {"run": 1, "notebook": 1}
 
 
@@ -158,12 +179,68 @@ def test_deleted_products_are_made_again_with_the_same_bytes_and_no_run_is_repea
     assert planned() == {}
 
 
-def test_changed_code_reruns_the_notebook_and_the_runs_if_it_computes(inside, monkeypatch):
-    monkeypatch.setattr(notebooks, "code_hash", lambda computing: "drawing changed")
+def test_changed_code_reruns_the_notebooks_and_no_run(inside, monkeypatch):
+    monkeypatch.setattr(notebooks, "code_hash", lambda computing: "something changed")
     assert planned() == {"notebook": 2}
-    computing = {**store.environment(), "code": "changed"}
-    monkeypatch.setattr(store, "environment", lambda: computing)
-    assert planned() == {"run": 10, "notebook": 2}
+
+
+def test_a_notebook_is_executed_again_when_its_runs_have_other_ranks(inside):
+    (*_, changed) = notebooks.read_profile("tiny")["domain_data"].runs()
+    (test,) = changed.tests
+    measured = store.read(changed, test)
+    store.path_of(changed).unlink()
+    store.keep(changed, {changed.test_name(test): replace(measured, in_pool=measured.in_pool + 1)}, None, 0.0)
+    assert planned() == {"notebook": 1}
+
+
+def test_runs_that_lack_a_test_are_trained_again_and_keep_the_tests_that_they_have(inside, in_this_process):
+    before = {path: read_record(path)["tests"] for path in inside.glob(RUNS)}
+    change_params("miracl_high_resource", tested=["en"])
+    assert main.main(["reproduce", "--profile", "tiny"]) == 0
+    assert planned() == {}
+    after = {path: read_record(path)["tests"] for path in inside.glob(RUNS)}
+    assert after.keys() == before.keys()
+    assert sum(after[path] != before[path] for path in after) == 7
+    assert all(after[path].items() >= tests.items() for path, tests in before.items())
+
+
+def as_evidence(folder):
+    """Make all runs but one evidence of the profile; return that one."""
+    (*_, lacking) = notebooks.read_profile("tiny")["domain_data"].runs()
+    store.path_of(lacking).unlink()
+    (folder / "evidence").mkdir()
+    (folder / "runs").rename(folder / "evidence/tiny")
+    for path in folder.glob("evidence/tiny/.*"):
+        path.unlink()
+    write_sums(folder / "evidence/tiny")
+    shutil.rmtree(folder / "results")
+    return lacking
+
+
+def test_a_profile_with_evidence_is_drawn_from_it_and_leaves_out_what_it_lacks(inside, monkeypatch, capsys):
+    lacking = as_evidence(inside)
+    monkeypatch.delenv("HYBRIDLIB_COMPUTE", raising=False)
+    assert planned() == {"notebook": 2}
+    assert main.main(["reproduce", "--profile", "tiny"]) == 0
+    said = capsys.readouterr().out
+    assert "10 of 11 runs are read from evidence/; `hybridlib runs list` says their origin.\n" in said
+    assert "1 of 11 runs are left out; COMPUTE=1 make reproduce PROFILE=tiny computes them.\n" in said
+    assert not list(inside.glob(RUNS)) and planned() == {}
+    found = pd.read_parquet(inside / "results/tiny/domain_data.parquet")
+    assert found.strategy.nunique() == 4
+    monkeypatch.setenv("HYBRIDLIB_COMPUTE", "1")
+    assert planned() == {"run": 1, "notebook": 1}
+    store.compute(lacking)
+    assert planned() == {"notebook": 1}
+
+
+def test_what_evidence_lacks_is_computed_where_that_is_asked_for(inside, in_this_process, monkeypatch, capsys):
+    lacking = as_evidence(inside)
+    monkeypatch.setenv("HYBRIDLIB_COMPUTE", "0")  # taken back after the test
+    assert main.main(["reproduce", "--profile", "tiny", "--compute"]) == 0
+    assert [path.stem for path in inside.glob(RUNS)] == [store.key_of(lacking)]
+    assert "left out" not in capsys.readouterr().out
+    assert pd.read_parquet(inside / "results/tiny/domain_data.parquet").strategy.nunique() == 5
 
 
 def kill_when(there, folder, environment):
@@ -183,10 +260,10 @@ def test_killed_and_started_twice_side_by_side_one_does_the_rest_and_the_bytes_a
     reproduced, untouched, environment
 ):
     """Use `kill -9` on the workflow itself: its workers end, nothing stays locked, and no finished run is repeated."""
-    finished_runs = partial(untouched.glob, "runs/[!.]*/run.json")
+    finished_runs = partial(untouched.glob, RUNS)
     kill_when(lambda: any(finished_runs()), untouched, environment)
     finished = {path: path.stat().st_mtime_ns for path in finished_runs()}
-    assert 1 <= len(finished) < 10
+    assert 1 <= len(finished) < 11
     assert not list(untouched.glob("results/tiny/*.json"))
 
     options = {"cwd": untouched, "env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -253,15 +330,14 @@ def test_on_a_cluster_the_same_runs_are_jobs_with_a_gpu_each(reproduced, untouch
     for name, script in STUBS.items():
         (stubs / name).write_text(script)
         (stubs / name).chmod(0o755)
-    runs = sorted(str(path.relative_to(reproduced)) for path in reproduced.glob("runs/[!.]*/run.json"))[:2]
+    runs = sorted(str(path.relative_to(reproduced)) for path in reproduced.glob(RUNS))[:2]
     profile = ["--workflow-profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
     command = [*SNAKEMAKE, *profile, "--no-hooks", "--", *runs]
     paths = {"STUB": str(stubs), "PATH": f"{stubs}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=untouched, env={**environment, **paths}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    folders = {os.path.dirname(run) for run in runs}
-    expected = {name: data for name, data in made(reproduced).items() if os.path.dirname(name) in folders}
-    assert len(expected) == 4
+    expected = {name: ranks for name, ranks in made(reproduced).items() if f"runs/{name}" in runs}
+    assert len(expected) == 2
     assert made(untouched) == expected
     calls = [json.loads(line) for line in (stubs / "calls").read_text().splitlines()]
     assert len(calls) == 2
@@ -284,7 +360,7 @@ def test_a_notebook_is_executed_by_papermill_alone_which_computes_what_it_lacks(
     before = made(inside)
     shutil.rmtree(inside / "results")
     shutil.rmtree(inside / "figures")
-    shutil.rmtree(store.folder_of(notebooks.read_profile("tiny")["domain_data"].runs()[0]))
+    store.path_of(notebooks.read_profile("tiny")["domain_data"].runs()[0]).unlink()
     command = [sys.executable, "-m", "papermill", "notebooks/domain_data.ipynb", "out.ipynb", "--no-progress-bar"]
     command += ["-f", "params/tiny/domain_data.yaml"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -229,6 +229,14 @@ def test_the_encoder_that_is_given_stays_as_it_is(static: SentenceTransformer, c
     assert same(weights(given), weights(static)) and not same(weights(trained), weights(static))
 
 
+def test_without_steps_the_copy_is_as_the_encoder_and_nothing_is_read(
+    static: SentenceTransformer, tmp_path: Path
+) -> None:
+    kept = fine_tune(static, None, Training(steps=0), checkpoints=tmp_path / "kept")  # type: ignore[arg-type]
+    assert kept is not static and not kept.training and same(weights(kept), weights(static))
+    assert not (tmp_path / "kept").exists()
+
+
 def test_the_same_arguments_give_the_same_weights_to_the_bit_dropout_included(
     corpus: ParallelCorpus, tmp_path: Path
 ) -> None:
@@ -278,6 +286,7 @@ def test_a_transformer_is_saved_with_the_trainers_own_card_which_is_made_quietly
         {},
         {"strategy": "x-x-mono"},
         {"strategy": "x-y"},
+        {"strategy": "hybrid-pairs"},
         {"alpha": 0.0},
         {"alpha": 1.0},
         {"language_temperature": 1.0},
@@ -306,7 +315,7 @@ def test_batches_are_those_of_the_sampler_with_the_same_settings(
 def test_the_loss_and_the_optimizer_are_given_every_argument_of_theirs(
     corpus: ParallelCorpus, tmp_path: Path, trainers: list[SentenceTransformerTrainer]
 ) -> None:
-    loss = {"temperature": 0.2, "symmetric": True, "mini_batch_size": 4}
+    loss = {"temperature": 0.2, "mask": False, "symmetric": True, "mini_batch_size": 4}
     quick(tiny_bert(tmp_path), corpus, learning_rate=0.004, weight_decay=0.3, steps=3, **loss)
     (trainer,) = trainers
     assert trainer.loss.get_config_dict() == {**loss, "gather_across_devices": False}

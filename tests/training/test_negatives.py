@@ -169,6 +169,17 @@ def test_where_none_is_hard_random_true_negatives_are_taken_by_seed():
     assert table.equals(drawn(0)) and not table.equals(drawn(1))
 
 
+@pytest.mark.parametrize(("margin", "number", "level"), [(1.0, 5, "WARNING"), (0.05, 1, "INFO")])
+def test_that_most_negatives_are_random_is_a_warning(caplog, margin, number, level):
+    # Nothing is at 90 degrees or beyond, where a margin of the whole score begins. With the usual margin, all questions
+    # have a negative but for number 4, whose passage is the farthest.
+    caplog.set_level("INFO", "hybridlib")
+    mine_negatives(full(5, "en"), Placed(**ANGLES), relative_margin=margin)
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
+        (level, f"en: {number} of 5 negatives are random, as no passage is hard")
+    ]
+
+
 def test_range_max_bounds_how_far_is_looked():
     # Of 12 passages, 1 to 10 are within the margin. Only 11 is hard, and it comes last of all.
     encoder = Placed(**{f"p{i}en": i for i in range(1, 11)}, p0en=60, p11en=70, **{f"q{i}en": 0 for i in range(12)})

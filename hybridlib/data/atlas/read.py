@@ -1,8 +1,11 @@
 """Readers of the embedded corpus, as training data and as evaluation tasks."""
 
+import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 
+import babel
 import numpy as np
 import pandas as pd
 
@@ -55,6 +58,19 @@ def read_task(name: str, *, split: str | None, seed: int) -> RetrievalTask:
         passages["passage_id"] += ":" + passages.number.astype(str)
     qrels = queries[["query_id", "fact"]].merge(passages[["passage_id", "fact"]], on="fact")
     return RetrievalTask(queries.rename(columns={"fact": "question"}), passages, qrels.assign(relevance=1))
+
+
+@cache
+def revision() -> str:
+    """Name the version of the embedded corpus: the first 16 digits of the SHA-256 of its files, and Babel's version.
+
+    Babel ships the CLDR, which the facts are from.
+    """
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted([*folder.glob("*.py"), *folder.glob("frames/*.yaml")]):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{digest.hexdigest()[:16]} (Babel {babel.__version__})"
 
 
 @lru_cache(maxsize=2)

@@ -19,11 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from hybridlib.data.choices import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
+from hybridlib.data.folds import articles_of, read_folds
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.sources.squad import read_paragraphs, sentence_at, stands, without_mark
 from hybridlib.data.task import RetrievalTask
@@ -56,7 +56,8 @@ MLQA_R = replace(
     licence="CC BY-NC 4.0 (https://creativecommons.org/licenses/by-nc/4.0): not for commercial use",
     files=pinned_files("mlqa-r", {"": f"{_URL}/{_MLQA_R_COMMIT}/mlqa-r/"}),
 )
-_HELD_OUT = 0.25  # the share of the articles for testing where XQuAD-R serves for training, too
+# MLQA-R has two of the articles of XQuAD-R, under these titles; what is trained on XQuAD-R may have seen them.
+SHARED_ARTICLES = ("Prime number", "Harvard University")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class LareqaData:
 
     Attributes:
         queries: `query_id` (`<language>:<question>`), `language`, `text`, `question` (its id, the same in all
-            languages), `article`.
+            languages), `article` (its title in the language).
         passages: `passage_id` (`<language>:<article>:<paragraph>:<sentence>`, counted from 0 in the file and in the
             paragraph), `language`, `text`, `article`.
         qrels: `query_id`, `passage_id`, `relevance`: a question of any language with its sentence in every language in
@@ -99,7 +100,7 @@ def read_xquad_r(*, paragraphs: bool = False) -> LareqaData:
 def read_mlqa_r(*, paragraphs: bool = False) -> LareqaData:
     """Read MLQA-R in its 7 languages: 1,148 questions in English, 500 to 517 in others; 1,787 to 6,264 sentences.
 
-    Articles differ in title by language and cannot be split. Arguments and errors are as in `read_xquad_r`.
+    An article has another title in each language. Arguments and errors are as in `read_xquad_r`.
     """
     _warn_of_licence("MLQA-R", MLQA_R.licence)
     return _read_published(MLQA_R, paragraphs)
@@ -139,64 +140,64 @@ def read_lareqa(files: Mapping[str, str | os.PathLike[str]], *, paragraphs: bool
     return LareqaData(query_table, passage_table.drop(columns="paragraph"), qrels.assign(relevance=1))
 
 
-def read_corpus(name: str, *, split: str, languages: Sequence[str] | None, seed: int) -> ParallelCorpus:
+def read_corpus(name: str, *, split: str, fold: int | None, languages: Sequence[str] | None) -> ParallelCorpus:
     """Read questions of XQuAD-R, each with the first sentence of its own language that answers it.
 
     Args:
         name: `xquad-r`.
-        split, seed: as in `split_articles`.
+        split: `train`.
+        fold: the fold to leave out, 0 to 3; `read_task` reads what is in it.
         languages: those of the grid, in order; all of them unless given.
 
     Raises:
-        ValueError, FileNotFoundError: as in `read_task`.
+        ValueError: as in `read_task`, or there is no fold to leave out.
+        FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks a file.
     """
-    check_split(split, ("train", "test"))
+    check_split(split, ("train",))
     chosen = check_languages(languages, XQUAD_R.languages, name)
-    data = read_xquad_r()
-    data = data.of_articles(split_articles(data, seed)[split])
+    if fold is None:
+        raise ValueError(
+            f"fold is None; allowed for the corpus {name}: 0 to 3, the fold to leave out, since training on all "
+            "articles would leave none to test on"
+        )
+    data = read_xquad_r().of_articles(articles_of(fold, held_out=False))
     relevant = data.qrels.merge(data.queries, on="query_id").rename(columns={"question": "item", "text": "query"})
     own = relevant.merge(data.passages[["passage_id", "language", "text"]], on=["passage_id", "language"])
     items = own.drop_duplicates("query_id").rename(columns={"text": "passage"})
-    items = items.assign(passage_group=items["item"].map(data.passage_groups()), domain="wikipedia", dataset=name)
+    groups, topics = items["item"].map(data.passage_groups()), items.article.map(read_folds().domain)
+    items = items.assign(passage_group=groups, domain=topics, dataset=name)
     return ParallelCorpus.from_frame(items, chosen)
 
 
-def read_task(name: str, *, split: str | None = None, paragraphs: bool = False, seed: int = 0) -> RetrievalTask:
-    """Read a benchmark as published, or the part of it that belongs to a split of its articles.
+def read_task(name: str, *, fold: int | None = None, paragraphs: bool = False) -> RetrievalTask:
+    """Read a benchmark as published, or the articles of one fold.
 
     Args:
         name: `xquad-r` or `mlqa-r`.
-        split: `train` or `test` of `xquad-r`, see `split_articles`; all articles unless given.
-        paragraphs, seed: as in `read_lareqa` and `split_articles`.
+        fold: 0 to 3, of `xquad-r` only; all articles unless given.
+        paragraphs: as in `read_lareqa`.
 
     Raises:
-        ValueError: there is no such split, or a file differs from the published one.
+        ValueError: there is no such fold, or a file differs from the published one.
         FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks a file.
     """
+    articles = None if fold is None else articles_of(fold, held_out=True)
     data = (read_xquad_r if name == "xquad-r" else read_mlqa_r)(paragraphs=paragraphs)
-    if split is not None:
-        data = data.of_articles(split_articles(data, seed)[check_split(split, ("train", "test"))])
-    return task_from_lareqa(data)
+    return task_from_lareqa(data if articles is None else data.of_articles(articles))
 
 
 def task_from_lareqa(data: LareqaData) -> RetrievalTask:
     """Make a task of files in LAReQA's format: every question is to be answered in every language.
 
+    The `article` of a question is the title in English, or else in the first language in which the question exists, so
+    that a question of any language belongs to the same article.
+
     Args:
         data: the files, as read by `read_lareqa`.
     """
-    return RetrievalTask(data.queries, data.passages, data.qrels)
-
-
-def split_articles(data: LareqaData, seed: int) -> dict[str, list[str]]:
-    """Split the titles of the articles into those for training and those for testing.
-
-    No sentence of a test article is then ever trained on. An article must have one title in all languages.
-    """
-    articles = data.queries.article.unique()
-    shuffled = np.random.default_rng([seed, 2]).permutation(articles)
-    held_out = max(1, round(_HELD_OUT * len(articles)))
-    return {"train": shuffled[held_out:].tolist(), "test": shuffled[:held_out].tolist()}
+    english_first = data.queries.sort_values("language", key=lambda codes: codes != "en", kind="stable")
+    title = english_first.drop_duplicates("question").set_index("question").article
+    return RetrievalTask(data.queries.assign(article=data.queries.question.map(title)), data.passages, data.qrels)
 
 
 def _read_published(source: Source, paragraphs: bool) -> LareqaData:

@@ -80,11 +80,11 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
 
 
 def _sentences(path: Path, pair: str, language: str) -> pd.DataFrame:
-    """Read one side of a pair: `id`, `language`, `text` and `question`, which names the line."""
+    """Read one side of a pair: `id`, `language`, `text`, `question` (names the line) and `article` (the pair)."""
     texts = dict(parse_lines(path, whole_lines(path), _sentence))
     table = pd.DataFrame({"line": texts.keys(), "language": language, "text": texts.values()})
     line = table.pop("line").astype(str)
-    return table.assign(id=f"{pair}-en:{language}:" + line, question=f"{pair}-en:" + line)
+    return table.assign(id=f"{pair}-en:{language}:" + line, question=f"{pair}-en:" + line, article=pair)
 
 
 def _sentence(line: bytes) -> str:

@@ -1,5 +1,7 @@
 """The parts of a model card that the trainer cannot know: name, licence, languages and results of a run."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
@@ -18,13 +20,13 @@ class _RetrievalTask(SentenceEvaluator):
         self.name = name
 
 
-def complete_card(encoder: SentenceTransformer, run: Run, results: pd.DataFrame, *, licence: str) -> None:
+def complete_card(encoder: SentenceTransformer, run: Run, results: Mapping[str, pd.DataFrame], *, licence: str) -> None:
     """Complete the model card that sentence-transformers writes when a trained encoder is saved.
 
     Args:
         encoder: changed in place.
         run: the run that trained it.
-        results: those of the run, as returned by `evaluate`.
+        results: those of the run, as returned by `evaluate`, by the names of its tests.
         licence: the encoder's licence as the hub spells it, such as `apache-2.0`.
     """
     card = encoder.model_card_data
@@ -35,11 +37,11 @@ def complete_card(encoder: SentenceTransformer, run: Run, results: pd.DataFrame,
     card.language = [str(code) for code, items in run.load_corpus().sizes().items() if items]
     card.local_files_only = True  # nothing is looked up on the hub
     card.add_tags(["multilingual", "information-retrieval", "hybridlib"])
-    means = summarize(results).to_dict("index")
-    metrics = {
-        f"{setting} {measure}": round(value, 4)
-        for setting, row in means.items()
-        for measure, value in row.items()
-        if value == value  # not NaN, where the measure is not defined in the setting
-    }
-    card.set_evaluation_metrics(_RetrievalTask(run.task), metrics)
+    for name, values in results.items():
+        metrics = {
+            f"{setting} {measure}": round(value, 4)
+            for setting, row in summarize(values).to_dict("index").items()
+            for measure, value in row.items()
+            if value == value  # not NaN, where the measure is not defined in the setting
+        }
+        card.set_evaluation_metrics(_RetrievalTask(name), metrics)

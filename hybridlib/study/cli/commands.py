@@ -7,16 +7,19 @@ Under `torchrun`, `train` and `evaluate` spread over its processes, of which the
 
 import argparse
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hybridlib.data.load import TASKS, load_task
+from hybridlib.evaluation.pairs import results_of
 from hybridlib.metric.measures import DEFAULT_MEASURES, parse_measure
 from hybridlib.paths import replacing
 from hybridlib.study import store
+from hybridlib.study.cli.page import write_pages
 from hybridlib.study.cli.plan import plan
 from hybridlib.study.cli.reproduce import reproduce
 from hybridlib.study.questions import QUESTIONS
@@ -29,11 +32,18 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = commands.add_parser("reproduce", help="train, evaluate and draw the questions of notebooks")
     parser.add_argument("notebook", nargs="*", help="notebooks, without .ipynb; all of the profile unless named")
     parser.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
-    parser.set_defaults(run=lambda chosen: reproduce(chosen.notebook, chosen.profile))
+    parser.add_argument("--compute", action="store_true", help="compute the runs that the evidence of a profile lacks")
+    parser.set_defaults(run=lambda chosen: reproduce(chosen.notebook, chosen.profile, compute=chosen.compute))
 
     parser = commands.add_parser("plan", help="estimate runs, downloads, disk and GPU hours before anything starts")
     parser.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
     parser.set_defaults(run=lambda chosen: print(plan(chosen.profile)))
+
+    parser = commands.add_parser(
+        "results", help="write docs/results.md and the README's table from what notebooks found"
+    )
+    parser.add_argument("--profile", default="e5", help="the folder of params/ to take (default: %(default)s)")
+    parser.set_defaults(run=lambda chosen: print(*write_pages(chosen.profile), sep="\n"))
 
     parser = commands.add_parser("train", help="train the runs of a parameter file, and save the encoders")
     parser.add_argument("--params", type=Path, required=True, help="as params/paper/batch_ratio.yaml")
@@ -48,7 +58,8 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = commands.add_parser("evaluate", help="evaluate an encoder on a task")
     parser.add_argument("--encoder", required=True, help="a folder, or an id on the hub as owner/name@revision")
     parser.add_argument("--task", required=True, help=f"of {', '.join(TASKS)}; miracl/<language>, tatoeba/<language>")
-    parser.add_argument("--split", help="of the embedded tasks and xquad-r")
+    parser.add_argument("--split", help="of the embedded tasks")
+    parser.add_argument("--fold", type=int, help="of the articles of xquad-r, 0 to 3; all of them unless given")
     parser.add_argument("--languages", nargs="+", help="those to take; all unless given")
     parser.add_argument("--pool", type=_pool, help="'judged', or how many distractors of each language; else all")
     parser.add_argument("--measures", nargs="+", default=list(DEFAULT_MEASURES))
@@ -87,12 +98,21 @@ def train(params: Path, select: Sequence[str], output: Path, licence: str) -> No
         if (output / name).is_dir():
             _print("It is there already.\n")
             continue
+        started = time.monotonic()
         encoder = store.train(run, progress=_is_first_process())
-        results = store.measure(run, encoder, progress=_is_first_process())
+        seconds = time.monotonic() - started
+        tests = {run.test_name(test): test for test in run.tests}
+        measured = {
+            name: store.measure(run, encoder, test, progress=_is_first_process()) for name, test in tests.items()
+        }
+        results = {name: results_of(ranked) for name, ranked in measured.items()}
         if _is_first_process():
-            store.keep(run, results, encoder)
-            _save(encoder, run, results, output / name, licence)
-        _print(f"{_means(results)}\nEncoder  {output / name}\n")
+            store.keep(run, measured, encoder, seconds)
+            if encoder is not None:
+                _save(encoder, run, results, output / name, licence)
+        for test_name, values in results.items():
+            _print(f"{test_name}\n{_means(values)}")
+        _print("There is nothing to save.\n" if encoder is None else f"Encoder  {output / name}\n")
 
 
 def evaluate_encoder(chosen: argparse.Namespace) -> None:
@@ -106,7 +126,7 @@ def evaluate_encoder(chosen: argparse.Namespace) -> None:
 
     for name in chosen.measures:
         parse_measure(name)
-    task = load_task(chosen.task, chosen.split, languages=chosen.languages, pool=chosen.pool)
+    task = load_task(chosen.task, chosen.split, fold=chosen.fold, languages=chosen.languages, pool=chosen.pool)
     prompts = {"query": chosen.query_prompt, "document": chosen.document_prompt}
     encoder = load_encoder(
         chosen.encoder,
@@ -148,7 +168,7 @@ def _selected(trials: Sequence[Trial], select: Sequence[str]) -> dict[str, Run]:
     return {name: run for run, name in runs.items()}
 
 
-def _save(encoder: Any, run: Run, results: pd.DataFrame, folder: Path, licence: str) -> None:
+def _save(encoder: Any, run: Run, results: Mapping[str, pd.DataFrame], folder: Path, licence: str) -> None:
     from hybridlib.study.cli.card import complete_card
 
     draft = folder.with_name(f".{folder.name}")

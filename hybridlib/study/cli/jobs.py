@@ -2,23 +2,40 @@
 
 import atexit
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 
 from filelock import FileLock, Timeout
 
-from hybridlib.paths import lock_path, params_path
+from hybridlib.paths import lock_path, params_path, runs_path
 from hybridlib.study import store
 from hybridlib.study.cli.notebooks import Notebooks, relative, remove_outdated_record
+from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run
-from hybridlib.study.workers import new_pool
+from hybridlib.study.trust import trusted_record
+from hybridlib.study.workers import may_compute, new_pool
 
 
 def all_runs(notebooks: Notebooks) -> dict[str, Run]:
     """Return the training runs of several notebooks by their keys, those that notebooks share once, in their order."""
-    return {store.key_of(run): run for params in notebooks.values() for run in params.runs()}
+    return by_key(run for params in notebooks.values() for run in params.runs())
+
+
+def due_files(runs: Mapping[str, Run], profile: str) -> dict[str, str]:
+    """Return what is to be made of the runs that are not finished, by their keys, where computing them is allowed.
+
+    That is their files, or for those that are there and lack tests, marks; see `workflow/Snakefile`.
+    """
+    due = [key for key, run in runs.items() if not store.is_finished(run)] if may_compute(profile) else []
+    return {key: f"runs/.{key}.tested" if store.path_of(runs[key]).exists() else f"runs/{key}.parquet" for key in due}
+
+
+def waited_for(runs: Iterable[Run], due: Mapping[str, str]) -> list[str]:
+    """Return those of `due_files` that make runs complete; another notebook may ask for more tests of the same runs."""
+    known = by_key(runs)
+    return [due[key] for key, run in known.items() if key in due and not store.is_finished(run)]
 
 
 def workflow_lock() -> FileLock:
@@ -41,25 +58,33 @@ def take_lock() -> FileLock:
     return lock
 
 
-def remove_outdated_records(profile: str, notebooks: Notebooks, runs: Mapping[str, Run]) -> None:
-    """Remove the records of runs and notebooks that are damaged or out of date, so that they are made again."""
+def remove_outdated(profile: str, notebooks: Notebooks, runs: Mapping[str, Run]) -> None:
+    """Remove damaged runs, and records of notebooks that are damaged or out of date, so that they are made again.
+
+    Marks that a killed workflow has left go, too.
+    """
+    for mark in runs_path().glob(".*.tested"):
+        mark.unlink(missing_ok=True)
     for run in runs.values():
-        record = store.folder_of(run) / "run.json"
-        if record.exists() and not store.is_finished(run):
-            record.unlink(missing_ok=True)
+        path = store.path_of(run)
+        if path.exists() and trusted_record(path) is None:
+            path.unlink(missing_ok=True)
     for notebook in notebooks:
         remove_outdated_record(notebook, profile, notebooks[notebook].runs())
 
 
-def check_data(notebooks: Notebooks, runs: Mapping[str, Run]) -> None:
-    """Load the data of the runs that are missing and make sure that every batch can be filled, before any starts.
+def check_data(notebooks: Notebooks, due: Collection[str]) -> None:
+    """Load the data of the runs that are due and make sure that every batch can be filled, before any starts.
+
+    Args:
+        notebooks: the parameters of each.
+        due: the keys of the runs that are due.
 
     Raises:
         SystemExit: the data do not fit the parameters, which has been printed; the status is 2.
     """
-    missing = {key for key, run in runs.items() if not store.is_finished(run)}
-    due = {name: params for name, params in notebooks.items() if missing & {store.key_of(run) for run in params.runs()}}
-    checks = {name: _workers().submit(params.check_data) for name, params in due.items()}
+    asking = {name: params for name, params in notebooks.items() if set(due) & set(by_key(params.runs()))}
+    checks = {name: _workers().submit(params.check_data) for name, params in asking.items()}
     problems = {name: check.exception() for name, check in checks.items()}
     for name, problem in problems.items():
         if isinstance(problem, (ValueError, OSError)):
@@ -86,14 +111,14 @@ def compute_run(run: Run, *, in_worker: bool) -> None:
         store.compute(run)
         return
     try:
-        _workers().submit(store.compute, run).result()
+        _workers(small=run.is_small).submit(store.compute, run).result()
     except BrokenProcessPool as error:
         _workers.cache_clear()  # the next run finds new ones
         raise RuntimeError("a worker was killed from outside; often there is too little memory") from error
 
 
 @cache
-def _workers() -> ProcessPoolExecutor:
-    pool = new_pool()
+def _workers(*, small: bool = True) -> ProcessPoolExecutor:
+    pool = new_pool(small=small)
     atexit.register(pool.shutdown, cancel_futures=True)
     return pool

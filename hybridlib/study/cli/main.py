@@ -1,11 +1,11 @@
-"""The command line: `hybridlib reproduce`, `train`, `evaluate`, `data` and `plan`."""
+"""The command line: `hybridlib reproduce`, `train`, `evaluate`, `runs`, `data` and `plan`."""
 
 import argparse
 import os
 import signal
 import sys
 
-from hybridlib.study.cli import commands, data
+from hybridlib.study.cli import commands, data, runs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,6 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hybridlib", description=__doc__)
     added = parser.add_subparsers(required=True, metavar="command")
     commands.add_commands(added)
+    runs.add_command(added)
     data.add_command(added)
     chosen = parser.parse_args(arguments)
     try:

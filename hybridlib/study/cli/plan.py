@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from hybridlib.data.load import SOURCES
 from hybridlib.data.sources.source import location, readable
-from hybridlib.names import STATIC_ENCODERS
+from hybridlib.names import BM25, E5_SMALL, STATIC_ENCODERS
+from hybridlib.study import store
 from hybridlib.study.cli.notebooks import read_profile
+from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run
 
 
@@ -26,6 +28,7 @@ _ENCODERS = {
     "sentence-transformers/LaBSE": Size(471, 86),
     "sentence-transformers/all-MiniLM-L6-v2": Size(23, 11),
     "intfloat/multilingual-e5-small": Size(118, 21),
+    E5_SMALL: Size(118, 21),
 }
 # This rate was measured: pairs a second, times millions of multiplied parameters. On an H200, 12 runs side by side of
 # multilingual-e5-small (21 million) took 36.6 s each, the median of 136, for 100 steps of 100 pairs in bfloat16. A
@@ -49,19 +52,23 @@ def plan(profile: str) -> str:
         FileNotFoundError: there is no such profile.
     """
     by_notebook = {name: params.runs() for name, params in read_profile(profile).items()}
-    every = list(dict.fromkeys(run for runs in by_notebook.values() for run in runs))  # each is counted once
-    large = [run for run in every if run.encoder not in STATIC_ENCODERS]
+    every = [*by_key(run for runs in by_notebook.values() for run in runs).values()]  # each is counted once
+    large = [run for run in every if run.encoder not in (*STATIC_ENCODERS, BM25)]
     lines = ["notebook                   runs      steps   GPU hours"]
     for name, runs in [*by_notebook.items(), ("in all", every)]:
         steps = sum(run.steps for run in runs)
         lines.append(f"{name:24}{len(runs):7,}{steps:11,}{sum(map(_hours, runs)):12,.1f}")
+    kept_runs = sum(map(store.is_finished, every))
+    if kept_runs:
+        lines += ["", f"{kept_runs} of {len(every)} runs are kept already, and take nothing."]
     if not large:
         return "\n".join([*lines, "", "Static encoders train on a CPU, in seconds a run; nothing is downloaded."])
     downloads, here, tables = _data(every)
-    encoders = {run.encoder: _size(run) for run in large}
+    names = [name for run in large for name in (run.encoder, run.hard_negatives) if name]
+    encoders = {name: _size(name) for name in names}
     weights = sum(_WEIGHTS * size.parameters * 1e6 for size in encoders.values())
-    kept = sum(_WEIGHTS * _size(run).parameters * 1e6 for run in large if run.keep_encoder)
-    saved = max((_CHECKPOINT * _size(run).parameters * 1e6 for run in large if run.save_every), default=0)
+    kept = sum(_WEIGHTS * _size(run.encoder).parameters * 1e6 for run in large if run.keep_encoder)
+    saved = max((_CHECKPOINT * _size(run.encoder).parameters * 1e6 for run in large if run.save_every), default=0)
     missing = downloads - here + weights
     return "\n".join(
         [
@@ -77,14 +84,14 @@ def plan(profile: str) -> str:
 
 
 def _hours(run: Run) -> float:
-    if run.encoder in STATIC_ENCODERS:
+    if run.encoder in (*STATIC_ENCODERS, BM25) or run.steps == 0:
         return 0.0
     columns = 3 if run.hard_negatives else 2  # a negative costs as much as a passage
-    return run.steps * run.batch_size * _size(run).multiplied / _RATE * columns / 2 / 3600
+    return run.steps * run.batch_size * _size(run.encoder).multiplied / _RATE * columns / 2 / 3600
 
 
-def _size(run: Run) -> Size:
-    name = run.encoder.partition("@")[0]
+def _size(encoder: str) -> Size:
+    name = encoder.partition("@")[0]
     if name not in _ENCODERS:
         raise ValueError(f"encoder is {name!r}; its size is not known; allowed in a plan: {', '.join(_ENCODERS)}")
     return _ENCODERS[name]
@@ -92,7 +99,8 @@ def _size(run: Run) -> Size:
 
 def _data(runs: Sequence[Run]) -> tuple[int, int, int]:
     """Return the bytes of all files of the sources that runs need, those that are here, and those of the tables."""
-    names = {name for run in runs for one in (run.task, run.corpus, run.validation or "") for name in one.split("+")}
+    told = {one for run in runs for one in (run.corpus, run.validation or "", *(test.task for test in run.tests))}
+    names = {name for one in told for name in one.split("+")}
     files = [file for name in names for file in getattr(SOURCES.get(name.partition("/")[0]), "files", ())]
     whole = sum(file.size or 0 for file in files)
     here = sum(file.size or 0 for file in files if location(file).is_file())

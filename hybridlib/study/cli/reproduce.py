@@ -7,21 +7,26 @@ Parameters are checked first. Then Snakemake does what is missing, as `workflow/
 import contextlib
 import io
 import logging
+import os
 import time
 
 from tqdm import tqdm
 
 from hybridlib.paths import executed_path, findings_path, project_root, record_path, results_path
-from hybridlib.study.cli.jobs import workflow_lock
+from hybridlib.study import store
+from hybridlib.study.cli.jobs import all_runs, workflow_lock
 from hybridlib.study.cli.notebooks import figures_of, read_profile, relative
+from hybridlib.study.code import environment
+from hybridlib.study.run import Run
 
 
-def reproduce(notebooks: list[str], profile: str) -> int:
+def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> int:
     """Bring figures, results and findings of notebooks up to date, and print where they are and what was found.
 
     Args:
         notebooks: all of the profile if empty.
         profile: the folder of `params/`.
+        compute: compute the runs that are missing of a profile with evidence; others are always computed.
 
     Returns:
         The exit status: 1 if a job failed, which has been printed, and 0 otherwise.
@@ -35,7 +40,10 @@ def reproduce(notebooks: list[str], profile: str) -> int:
         if notebook not in known:
             raise ValueError(f"notebook is {notebook!r}; allowed with profile {profile!r}: {', '.join(known)}")
     chosen = notebooks or list(known)
+    if compute:
+        os.environ["HYBRIDLIB_COMPUTE"] = "1"  # for workers and kernels, too
     started = time.monotonic()
+    runs = all_runs({notebook: known[notebook] for notebook in chosen})
     progress = _run_workflow(profile, [relative(record_path(profile, notebook)) for notebook in chosen])
     if not progress.succeeded:
         return 1
@@ -43,6 +51,7 @@ def reproduce(notebooks: list[str], profile: str) -> int:
         print(f"Done in {time.monotonic() - started:.0f} s.")
     else:
         print("Nothing to do: everything is there and made from the present code and parameters.")
+    _print_origin(list(runs.values()), profile)
     for notebook in chosen:
         _print_findings(notebook, profile)
     return 0
@@ -98,6 +107,27 @@ def _run_workflow(profile: str, targets: list[str]) -> _Progress:
         progress.close()
         lock.release(force=True)
     return progress
+
+
+def _print_origin(runs: list[Run], profile: str) -> None:
+    """Print which runs are from evidence, which are left out, and which were computed by something else than this."""
+    tests = [list(store.record_of(run)["tests"].values()) for run in runs]
+    missing = sum(not store.is_finished(run) for run in runs)
+    published = sum(any(test["place"] != "runs" for test in told) for told in tests)
+    here = environment()
+    by_others = sum(
+        any(test["place"] == "runs" and {**test["computed"], **here} != test["computed"] for test in told)
+        for told in tests
+    )
+    if published:
+        print(f"{published} of {len(runs)} runs are read from evidence/; `hybridlib runs list` says their origin.")
+    if missing:
+        print(f"{missing} of {len(runs)} runs are left out; COMPUTE=1 make reproduce PROFILE={profile} computes them.")
+    if by_others:
+        print(
+            f"{by_others} of {len(runs)} runs were computed by other code or packages; delete runs/ and "
+            f"results/{profile}/ to compute them anew."
+        )
 
 
 def _print_findings(notebook: str, profile: str) -> None:

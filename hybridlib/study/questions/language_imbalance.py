@@ -3,110 +3,121 @@
 The question is: how robust are hybrid batches against language imbalance in the training data?
 """
 
-from typing import Annotated, Self
+import math
+from typing import Annotated, ClassVar, Self
 
-import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
 from hybridlib.study.params import BETWEEN, Params
-from hybridlib.study.report.claims import Claim
+from hybridlib.study.report.claims import Claim, change, minus
+from hybridlib.study.report.results import read_sums
 from hybridlib.study.run import Trial
-from hybridlib.training.settings import Share
 
-CLAIMS = (
-    Claim("Where data is most unequal, hybrid batches are better than monolingual ones for multilingual retrieval",
-          "multilingual", "map", "hybrid", "x-x-mono"),
-    Claim("Where data is most unequal, hybrid batches are as good as monolingual ones for monolingual retrieval",
-          "monolingual", "map", "hybrid", "x-x-mono", strict=False),
-    Claim("Where data is most unequal, hybrid batches leave less language bias than monolingual ones",
-          "multilingual", "rank_distance", "hybrid", "x-x-mono"),
-    Claim("Where data is most unequal, hybrid batches rank languages more fairly (PEER) than monolingual ones",
-          "multilingual", "peer@100", "hybrid", "x-x-mono"),
-    Claim("With hybrid batches, monolingual quality falls less from large languages to small ones than with "
-          "monolingual batches", "monolingual", "slope", "hybrid", "x-x-mono", relative=False),
-    Claim("With hybrid batches, monolingual quality falls less from large languages to small ones than with "
-          "cross-lingual batches", "monolingual", "slope", "hybrid", "x-y", relative=False),
-)  # fmt: skip
+MEASURES = ("map", "recall@10", "rank_distance", "preference", "lpr")
+# So many of the rarest languages are called rare, and as many of the largest rich.
+_RARE = 5
+
+
+def _claims() -> tuple[Claim, ...]:
+    unequal = change("hybrid", "x-x-mono", "unequal", "balanced")
+    from_x_y = change("hybrid", "x-y", "unequal", "balanced")
+    more = "hybrid gains more over x-x-mono with unequal data than with balanced data, for"
+    return (
+        Claim(f"In the pool, {more} rare languages", "rare", "multilingual", "map", unequal, kind="primary"),
+        Claim(f"Within a language, {more} rare languages", "rare", "monolingual", "map", unequal),
+        Claim(f"Across languages, {more} rare languages", "rare", "cross-lingual", "map", unequal),
+        Claim(f"In rank distance, {more} rare languages", "rare", "multilingual", "rank_distance", unequal),
+        Claim(f"In the pool, {more} rich languages", "rich", "multilingual", "map", unequal),
+        Claim("Within a language, hybrid gains more over x-y with unequal data, for rare languages",
+              "rare", "monolingual", "map", from_x_y),
+        Claim("In the pool, hybrid gains more over x-y with unequal data, for rare languages",
+              "rare", "multilingual", "map", from_x_y),
+        Claim("With unequal data, hybrid batches are better than monolingual ones in the pool, for rare languages",
+              "rare", "multilingual", "map", minus(("hybrid", "unequal"), ("x-x-mono", "unequal")), in_answer=True),
+        Claim("With unequal data, hybrid batches are not inferior to monolingual ones within a rare language",
+              "rare", "monolingual", "map", minus(("hybrid", "unequal"), ("x-x-mono", "unequal")),
+              "not inferior", in_answer=True),
+    )  # fmt: skip
+
+
+CLAIMS = _claims()
 
 
 class LanguageImbalanceParams(Params):
     """Parameters of `notebooks/language_imbalance.ipynb`.
 
-    The n-th largest language has a share of the training items that is in proportion to n to the power of minus the
-    exponent. The mean over languages is the same for every exponent, so that imbalance is not mistaken for a lack of
-    data. Every seed draws which language is the n-th largest, so that imbalance is not mistaken for the difficulty of a
-    language.
+    The n-th largest language has a share of the training items that is in proportion to n to a power. With balanced
+    data, every language has the mean of these shares, so that imbalance is not mistaken for a lack of data. The order
+    of the languages changes from run to run, so that imbalance is not mistaken for the difficulty of a language.
 
     Attributes:
-        encoder: the encoder to start from.
-        languages: those of training and evaluation.
-        exponents: those of the power law; 0 is balanced.
-        mean_share: share of the training items that exists in a language, averaged over the languages.
-        samplings: ways to draw languages, by name: the probability of a language is in proportion to this power of its
-            size; 0 is uniform, 1 proportional.
+        languages: those of training and evaluation; all of them if empty.
+        ratio: the largest language has so many times the items of the smallest.
+        largest: the share of the training items that the largest language has.
+        orders: the languages from the largest to the smallest, an order for each fold, or each seed if there are none.
         alpha: the probability of a monolingual batch in `hybrid`.
-        size_exponent: the exponent with which sizes below 1 are tried (with the first sampling).
     """
 
-    encoder: str
-    languages: Annotated[list[str], Field(min_length=2)]
-    exponents: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)]
-    mean_share: Annotated[float, Field(gt=0, le=1)]
-    samplings: Annotated[dict[str, Share], Field(min_length=1)]
-    alpha: Share
-    size_exponent: Annotated[float, Field(ge=0)]
+    notebook: ClassVar = "language_imbalance"
+    question: ClassVar = "Do hybrid batches protect rare languages from imbalance in the training data?"
+    claims: ClassVar = CLAIMS
+
+    ratio: Annotated[float, Field(gt=1)]
+    largest: Annotated[float, Field(gt=0, le=1)]
+    orders: Annotated[list[list[str]], Field(min_length=1)]
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+    languages: list[str] = Field(default=[])
 
     @model_validator(mode="after")
-    def _no_language_has_more_than_there_is(self) -> Self:
-        largest = max(self._shares(max(self.exponents), 1.0, 0).values())
-        if largest > 1:
-            allowed = self.mean_share / largest
-            raise ValueError(
-                f"mean_share is {self.mean_share}; at exponent {max(self.exponents)} allowed: {allowed:.3f}"
-            )
+    def _orders_are_of_the_languages(self) -> Self:
+        for order in self.orders:
+            if sorted(order) != sorted(self.languages or self.orders[0]):
+                raise ValueError(f"orders has {order}; allowed: each of {self.languages or self.orders[0]} once")
         return self
 
+    def shares(self, place: int) -> dict[str, float]:
+        """Return the share of the items that every language has in one of the orders, rounded to four digits."""
+        order = self.orders[place % len(self.orders)]
+        power = math.log(self.ratio) / math.log(len(order))
+        shares = {code: round(self.largest * (n + 1) ** -power, 4) for n, code in enumerate(order)}
+        return dict(sorted(shares.items()))
+
     def trials(self) -> list[Trial]:
-        """Return a trial for every exponent, sampling, strategy and seed.
+        """Return the trials: strategies with balanced and with unequal data, labelled by `data`.
 
-        Labels are `exponent`, `sampling`, `strategy`, `size` and `seed`.
+        The untrained encoder, which has seen neither, stands beside both.
         """
-        samplings = list(self.samplings)
-        cells = [(exponent, sampling, 1.0) for exponent in self.exponents for sampling in samplings]
-        cells += [(self.size_exponent, samplings[0], size) for size in self.sizes]
-        cells = list(dict.fromkeys(cells))
-        return [self._trial(*cell, strategy, seed) for seed in self.seeds for cell in cells for strategy in BETWEEN]
+        mean = round(sum(self.shares(0).values()) / len(self.shares(0)), 4)
+        languages = tuple(self.languages)
+        trials = []
+        for place, (fold, seed) in enumerate(self.replicates):
+            untrained = self.run(fold, seed, steps=0, languages=languages)
+            unequal = {"available": self.shares(place), "language_temperature": 1.0}  # drawn in proportion
+            for data, further in (("balanced", {"others": mean}), ("unequal", unequal)):
+                runs = {
+                    name: self.run(fold, seed, name, self.alpha, languages=languages, **further) for name in BETWEEN
+                }
+                for name, run in {"untrained": untrained, **runs}.items():
+                    trials.append(Trial(self.labels(name, fold, seed, data=data, order=place), run))
+        return trials
 
-    def training_shares(self) -> pd.DataFrame:
-        """Return the share of the items that exists: `exponent`, `size`, `seed`, `language`, `share`."""
-        cells = [(exponent, 1.0) for exponent in self.exponents] + [(self.size_exponent, size) for size in self.sizes]
-        rows = [
-            {"exponent": exponent, "size": size, "seed": seed, "language": language, "share": share}
-            for exponent, size in dict.fromkeys(cells)
-            for seed in self.seeds
-            for language, share in self._shares(exponent, size, seed).items()
-        ]
-        return pd.DataFrame(rows)
+    def read_tables(self) -> dict[str, pd.DataFrame]:
+        """Read the results: `all`, and `rare` and `rich` for the questions in the rarest and the largest languages.
 
-    def _shares(self, exponent: float, size: float, seed: int) -> dict[str, float]:
-        weight = np.arange(1, len(self.languages) + 1) ** -float(exponent)
-        share = self.mean_share * size * weight / weight.mean()
-        order = np.random.default_rng([self.data_seed, seed]).permutation(self.languages)
-        return dict(zip(order.tolist(), share.round(6).tolist(), strict=True))
-
-    def _trial(self, exponent: float, sampling: str, size: float, strategy: str, seed: int) -> Trial:
-        # All samplings are the same where all languages have one size, and one run serves them.
-        power = self.samplings[sampling] if exponent else 0.0
-        run = self.run(
-            self.encoder,
-            seed,
-            strategy,
-            self.alpha,
-            languages=tuple(self.languages),
-            task_languages=tuple(self.languages),
-            available=self._shares(exponent, size, seed),
-            language_temperature=1 / power if power else float("inf"),
-            measures=("map", "rank_distance", "peer@100"),
-        )
-        return Trial(dict(exponent=exponent, sampling=sampling, strategy=strategy, size=size, seed=seed), run)
+        There, the cells of the means are places in the order, since languages change places.
+        """
+        table = read_sums(self.trials(), MEASURES, task=self.task)
+        if table.empty:
+            return {}
+        places = {(n, code): place for n, order in enumerate(self.orders) for place, code in enumerate(order)}
+        orders = [order % len(self.orders) for order in table.order]
+        place = pd.Series([places[key] for key in zip(orders, table.query_language, strict=True)], index=table.index)
+        size = len(self.orders[0])
+        count = min(_RARE, size // 2)
+        return {
+            "all": table,
+            "place": table.assign(cell=place),
+            "rare": table.assign(cell=place)[place >= size - count],
+            "rich": table.assign(cell=place)[place < count],
+        }

@@ -3,32 +3,40 @@
 The question is: what does hybrid training gain over standard multilingual fine-tuning, family by family?
 """
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
+import pandas as pd
 from pydantic import Field, model_validator
 
 from hybridlib.names import STRATEGIES
 from hybridlib.study.params import Params
-from hybridlib.study.report.claims import Claim
+from hybridlib.study.report.claims import Claim, minus
+from hybridlib.study.report.results import read_sums
 from hybridlib.study.run import Trial
 from hybridlib.training.settings import Share
 
 # The sampler has no such strategy: these are batches of `en-en`, of code-switched text.
 CODE_SWITCH = "code-switch"
+MEASURES = ("map", "recall@10", "rank_distance", "preference", "lpr")
 
 CLAIMS = (
-    Claim("Hybrid batches are better than x-x for monolingual retrieval", "monolingual", "map", "hybrid", "x-x"),
-    Claim("Hybrid batches are better than x-x for cross-lingual retrieval", "cross-lingual", "map", "hybrid", "x-x"),
-    Claim("Hybrid batches are better than x-x for multilingual retrieval", "multilingual", "map", "hybrid", "x-x"),
-    Claim("Hybrid batches leave less language bias than x-x", "multilingual", "rank_distance", "hybrid", "x-x"),
-    Claim("Hybrid batches are better than mix-passages for multilingual retrieval",
-          "multilingual", "map", "hybrid", "mix-passages"),
-    Claim("Hybrid batches are better than mix-entries for multilingual retrieval",
-          "multilingual", "map", "hybrid", "mix-entries"),
-    Claim("Hybrid batches are better than round-robin-entries for multilingual retrieval",
-          "multilingual", "map", "hybrid", "round-robin-entries"),
-    Claim("Hybrid batches are better than code-switching for multilingual retrieval",
-          "multilingual", "map", "hybrid", "code-switch"),
+    Claim("In the pool of all languages, hybrid batches are better than x-x",
+          "main", "multilingual", "map", minus("hybrid", "x-x"), kind="primary"),
+    Claim("Across languages, hybrid batches are better than x-x",
+          "main", "cross-lingual", "map", minus("hybrid", "x-x")),
+    Claim("Within a language, hybrid batches are better than x-x",
+          "main", "monolingual", "map", minus("hybrid", "x-x"), in_answer=True),
+    Claim("Hybrid batches leave less language bias (rank distance) than x-x",
+          "main", "multilingual", "rank_distance", minus("hybrid", "x-x")),
+    Claim("In the pool, hybrid batches are better than x-x-mono",
+          "main", "multilingual", "map", minus("hybrid", "x-x-mono"), paper=("mlqa-r", "hybrid", "x-x-mono"),
+          in_answer=True),
+    Claim("In the pool, hybrid batches are better than x-y",
+          "main", "multilingual", "map", minus("hybrid", "x-y"), paper=("mlqa-r", "hybrid", "x-y"), in_answer=True),
+    Claim("In the pool, hybrid batches are better than mix-passages",
+          "main", "multilingual", "map", minus("hybrid", "mix-passages"), in_answer=True),
+    Claim("Within a language, hybrid batches are better than mix-passages",
+          "main", "monolingual", "map", minus("hybrid", "mix-passages")),
 )  # fmt: skip
 
 
@@ -36,17 +44,17 @@ class MlqaLanguageFamiliesParams(Params):
     """Parameters of `notebooks/mlqa_language_families.ipynb`.
 
     Attributes:
-        encoder: the encoder to start from.
-        strategies: those to compare.
+        strategies: those to compare, beside the untrained encoder.
         baseline: the strategy that gains are over.
-        size_strategies: those that are tried with less data.
         alpha: the probability of a monolingual batch in `hybrid`.
     """
 
-    encoder: str
+    notebook: ClassVar = "mlqa_language_families"
+    question: ClassVar = "Do hybrid batches gain over standard multilingual fine-tuning (x-x)?"
+    claims: ClassVar = CLAIMS
+
     strategies: Annotated[list[str], Field(min_length=2)]
     baseline: str
-    size_strategies: list[str]
     alpha: Share
 
     @model_validator(mode="after")
@@ -55,19 +63,22 @@ class MlqaLanguageFamiliesParams(Params):
         for name in self.strategies:
             if name not in allowed:
                 raise ValueError(f"unknown strategy {name!r}; allowed: {', '.join(allowed)}")
-        for name in (self.baseline, *self.size_strategies):
-            if name not in self.strategies:
-                raise ValueError(f"{name!r} is not among strategies: {', '.join(self.strategies)}")
+        if self.baseline not in self.strategies:
+            raise ValueError(f"{self.baseline!r} is not among strategies: {', '.join(self.strategies)}")
         return self
 
     def trials(self) -> list[Trial]:
-        """Return a trial for every strategy and seed; labels `strategy`, `size`, `seed`."""
-        cells = [(strategy, 1.0) for strategy in self.strategies]
-        cells += [(strategy, size) for size in self.sizes if size < 1 for strategy in self.size_strategies]
-        return [self._trial(*cell, seed) for seed in self.seeds for cell in cells]
+        """Return a trial for every strategy and run, and of the untrained encoder; labelled by `strategy`."""
+        fold, seed = self.replicates[0]
+        untrained = Trial(self.labels("untrained", fold, seed), self.run(fold, seed, steps=0))
+        return [untrained, *(self._trial(name, *one) for name in self.strategies for one in self.replicates)]
 
-    def _trial(self, strategy: str, size: float, seed: int) -> Trial:
+    def read_tables(self) -> dict[str, pd.DataFrame]:
+        """Read the results, `main`."""
+        table = read_sums(self.trials(), MEASURES, task=self.task)
+        return {"main": table} if len(table) else {}
+
+    def _trial(self, strategy: str, fold: int | None, seed: int) -> Trial:
         switched = strategy == CODE_SWITCH
-        drawn = "en-en" if switched else strategy
-        run = self.run(self.encoder, seed, drawn, self.alpha, code_switched=switched, others=size)
-        return Trial(dict(strategy=strategy, size=size, seed=seed), run)
+        run = self.run(fold, seed, "en-en" if switched else strategy, self.alpha, code_switched=switched)
+        return Trial(self.labels(strategy, fold, seed), run)

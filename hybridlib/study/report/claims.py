@@ -1,26 +1,51 @@
 """Claims: statements of a question about its results; `findings` holds them against what was found."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim about two strategies, or two values of another label.
+    """A claim about a contrast of settings: a sum of their means, each with a weight, as {"hybrid": 1, "x-y": -1}.
 
     Attributes:
         text: the claim, in the present tense.
+        on: the name of the table of results that it is about.
         setting, measure: those by which it is tested.
-        first, other: the two values that are compared.
-        strict: whether the first is claimed to be better, not just as good.
-        relative: whether the difference is a share of the other's mean; false for a measure that may be 0.
-        in_paper: whether the paper reports it, for XQuAD-R.
+        contrast: the weight of each label; those with a positive weight are claimed to do better.
+        asks: whether they are claimed to be better, or only not inferior by the measure's margin.
+        kind: a primary claim was fixed before the results were seen, and p values are corrected for the number of a
+            notebook's primary claims. A secondary one counts where the primary ones hold. An exploratory one suggests.
+        paper: the task and the two strategies whose figures the paper reports for it, if it does.
+        in_answer: whether the answer at the head of the notebook tells of it; it tells of every primary claim.
     """
 
     text: str
+    on: str
     setting: str
     measure: str
-    first: str | float
-    other: str | float
-    strict: bool = True
-    relative: bool = True
-    in_paper: bool = False
+    contrast: Mapping[Any, float]
+    asks: Literal["better", "not inferior"] = "better"
+    kind: Literal["primary", "secondary", "exploratory"] = "secondary"
+    paper: tuple[str, str, str] | None = None
+    in_answer: bool = False
+
+
+def minus(first: Any, other: Any) -> dict[Any, float]:
+    """Return the contrast of one label with another.
+
+    >>> minus("hybrid", "x-y")
+    {'hybrid': 1.0, 'x-y': -1.0}
+    """
+    return {first: 1.0, other: -1.0}
+
+
+def half_of_the_gap(kept_by: str, best: str, worst: str) -> dict[str, float]:
+    """Return the contrast that is above 0 where a strategy keeps more than half of the gap between two others."""
+    return {kept_by: 1.0, best: -0.5, worst: -0.5}
+
+
+def change(first: str, other: str, where: str, reference: str) -> dict[tuple[str, str], float]:
+    """Return a difference in differences: of two strategies where something is so, against where it is not."""
+    return {(first, where): 1.0, (other, where): -1.0, (first, reference): -1.0, (other, reference): 1.0}

@@ -1,9 +1,10 @@
 """Figures, drawn from tables; each function returns a figure, and `save` keeps it.
 
-Four labels can be told apart in grey; a figure of more raises a ValueError.
+Figures of points that have names are in `hybridlib.study.report.planes`.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,92 +15,131 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hybridlib.names import SETTINGS, script
+from hybridlib.names import LOWER_IS_BETTER, SETTINGS
 from hybridlib.paths import replacing
-from hybridlib.study.report.results import summarize
-from hybridlib.study.report.style import COLOURS, LINES, MARKERS, STYLE, alpha_label, encoder_label, looks_of
+from hybridlib.study.report.effects import effects
+from hybridlib.study.report.style import STYLE, Look, look_of, looks_of
 
 _MAP_STYLE: dict[Any, Any] = {**STYLE, "axes.grid": False, "font.size": 8}
+# Files name neither the day nor the version, and write letters as outlines, so that no font is needed to read them.
+_SVG: dict[Any, Any] = {"svg.hashsalt": "hybridlib", "svg.fonttype": "path"}
+_VERDICTS = {
+    "better": Look("#0072b2", "^"),
+    "not inferior": Look("#008560", "o"),
+    "not told apart": Look("#6e6e6e", "D", filled=False),
+    "worse": Look("#d55e00", "v"),
+}
+# Where they exceed so many margins, differences are drawn on a logarithmic scale.
+_FAR = 6
 
 
-def trade_off(means: pd.DataFrame, *, measure: str = "map") -> Figure:
-    """Draw monolingual against cross-lingual quality: one path over alpha for each encoder.
+def curve(
+    sums: pd.DataFrame, alphas: Mapping[str, float], *, without_seeds: Collection[str] = ("untrained",)
+) -> pd.DataFrame:
+    """Compute the mean over alpha in each setting, with how sure its shape is.
 
-    The bars span the seeds. The dotted line joins the two ends. Above it, mixing batches is better than choosing
-    between them.
+    All alphas are tested on the same articles, and how hard these are moves the curve as a whole. So the interval is
+    that of the distance from the mean of the curve.
+
+    Args:
+        sums: as returned by `read_sums`, of one task and one measure.
+        alphas: by strategy.
+        without_seeds: strategies that are levels instead of points of the curve, if the sums have them.
+
+    Returns:
+        `setting`, `contrast` (the strategy), `alpha` (NaN for a level), `value`, `lower` and `upper`.
     """
-    table = summarize(means)[measure].unstack("setting")
-    encoders = table.index.unique("encoder")
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1, len(encoders), figsize=(4.2 * len(encoders), 3.9), squeeze=False)
-        for place, (encoder, axes) in enumerate(zip(encoders, panels[0], strict=True)):
-            _draw_path(axes, table.loc[encoder], colour=COLOURS[place], marker=MARKERS[place])
-            axes.margins(x=0.4, y=0.14)
-            axes.locator_params(axis="x", nbins=5)
-            axes.set(
-                title=f"{encoder_label(encoder)} encoder",
-                xlabel=f"cross-lingual {measure}",
-                ylabel=f"monolingual {measure}",
-            )
-            axes.legend(loc="lower left", fontsize=8)
-    return figure
-
-
-def over_alpha(means: pd.DataFrame, groups: Mapping[str, Sequence[str]], *, measure: str = "map") -> Figure:
-    """Draw the measure in each setting, and the rank distance, over alpha; the band spans the seeds.
-
-    Each group of query languages has a line of its own.
-    """
-    panels = [(setting, measure) for setting in SETTINGS] + [("multilingual", "rank_distance")]
-    with plt.rc_context(STYLE):
-        figure, row = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 3.5))
-        for axes, (setting, shown) in zip(row, panels, strict=True):
-            for (group, languages), line in zip(groups.items(), LINES[: len(groups)], strict=True):
-                table = summarize(means[means.query_language.isin(languages)])[shown].xs(setting, level="setting")
-                for place, encoder in enumerate(table.index.unique("encoder")):
-                    by_alpha = table.loc[encoder].groupby("alpha")
-                    mean, colour = by_alpha.mean(), COLOURS[place]
-                    axes.plot(
-                        mean.index, mean, line, label=f"{encoder_label(encoder)}, {group}", marker=MARKERS[place],
-                        color=colour, markersize=5, markerfacecolor=colour if line == "-" else "white",
-                    )  # fmt: skip
-                    axes.fill_between(mean.index, by_alpha.min(), by_alpha.max(), color=colour, alpha=0.18, linewidth=0)
-            better = "lower is better" if shown == "rank_distance" else "higher is better"
-            axes.set_title(f"{setting}: {shown.replace('_', ' ')}\n({better})")
-            axes.set_xlabel("α, probability of a monolingual batch")
-            axes.set_xticks(mean.index)
-            axes.set_ylim(bottom=0)
-        _add_legend(figure, row[0], columns=2)
-    return figure
-
-
-def language_heat_map(
-    means: pd.DataFrame, low_resource: Sequence[str], *, alphas: Sequence[float] = (0.0, 0.5, 1.0), measure: str = "map"
-) -> Figure:
-    """Draw the measure for every query language (rows) and passage language (columns), averaged over seeds.
-
-    There is a row of maps for each encoder. The diagonal is monolingual retrieval. Languages are ordered by script; the
-    low-resource ones, marked *, come last.
-    """
-    pairs = means[(means.measure == measure) & (means.setting != "multilingual")]
-    order = sorted(
-        pairs.query_language.unique(),
-        key=lambda code: (code in low_resource, script(code) != "Latn", script(code), code),
+    levels = [name for name in without_seeds if (sums.strategy == name).any()]
+    means = {name: {name: 1.0} for name in (*alphas, *levels)}
+    shapes = {name: {other: (name == other) - 1 / len(alphas) for other in alphas} for name in alphas}
+    found, apart = (
+        effects(sums, some, without_seeds=without_seeds).set_index(["setting", "contrast"]) for some in (means, shapes)
     )
-    encoders, highest = pairs.encoder.unique(), float(pairs.value.max())
-    size = (1.4 + 3.1 * len(alphas), 0.5 + 3.1 * len(encoders))
-    with plt.rc_context(_MAP_STYLE):
-        figure, grid = plt.subplots(len(encoders), len(alphas), figsize=size, sharex=True, sharey=True, squeeze=False)
-        for row, encoder in zip(grid, encoders, strict=True):
-            for axes, alpha in zip(row, alphas, strict=True):
-                chosen = pairs[(pairs.encoder == encoder) & (pairs.alpha == alpha)]
-                image = _draw_language_map(axes, chosen, order, low_resource, highest=highest)
-                axes.set_title(f"{encoder_label(encoder)}, {alpha_label(alpha)}")
-            row[0].set_ylabel("query language")
+    half = (apart.upper - apart.value).reindex(found.index)
+    table = found[["value"]].assign(lower=found.value - half, upper=found.value + half).reset_index()
+    return table.assign(alpha=table.contrast.map(dict(alphas))).round(6)
+
+
+def over_alpha(panels: Mapping[str, pd.DataFrame], *, ylabel: str = "map") -> Figure:
+    """Draw the mean over alpha in each setting, a row of panels for each data set, and levels as dotted lines.
+
+    Args:
+        panels: as returned by `curve`, by title.
+        ylabel: what the curves are of.
+    """
+    size = (1 + 3.1 * len(SETTINGS), 0.5 + 2.6 * len(panels))
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(len(panels), len(SETTINGS), figsize=size, sharex=True, squeeze=False)
+        for row, (title, table) in zip(grid, panels.items(), strict=True):
+            for axes, setting in zip(row, SETTINGS, strict=True):
+                shown = table[table.setting == setting].sort_values("alpha")
+                points, levels = shown[shown.alpha.notna()], shown[shown.alpha.isna()]
+                look = look_of("hybrid")
+                axes.fill_between(points.alpha, points.lower, points.upper, color=look.colour, alpha=0.2, linewidth=0)
+                axes.plot(points.alpha, points.value, **look.points, markersize=5)
+                for name, level in zip(levels.contrast, levels.value, strict=True):
+                    line = look_of(name)
+                    axes.axhline(level, color=line.colour, linestyle=":")
+                    axes.annotate(
+                        name, (0, level), xycoords=axes.get_yaxis_transform(), xytext=(4, 3),
+                        textcoords="offset points", color=line.colour, fontsize=8,
+                    )  # fmt: skip
+                axes.set_xticks(points.alpha, [f"{alpha:g}" for alpha in points.alpha])
+                axes.set_title(f"{title}: {setting}")
+            row[0].set_ylabel(ylabel)
         for axes in grid[-1]:
-            axes.set_xlabel("passage language")
-        figure.colorbar(image, ax=grid, label=measure, shrink=0.6, aspect=30)
+            axes.set_xlabel("α, probability of a monolingual batch")
     return figure
+
+
+def forest(table: pd.DataFrame, *, row: str = "contrast", xlabel: str = "difference") -> Figure:
+    """Draw differences with their intervals, one below the other, a panel for each setting and measure.
+
+    Colour and marker tell the verdict. Grey is the margin of non-inferiority. Where differences are much larger than
+    it, the scale is logarithmic beyond it.
+
+    Args:
+        table: as returned by `verdicts`.
+        row: column whose values are the rows.
+        xlabel: what the differences are.
+    """
+    rows = list(dict.fromkeys(table[row]))
+    panels = {
+        key: some.set_index(row) for key, some in table.groupby(["measure", "setting"], observed=True, sort=False)
+    }
+    size = (1.6 + 2.7 * len(panels), 1.2 + 0.3 * len(rows))
+    with plt.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure, grid = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+        for axes, ((measure, setting), shown) in zip(grid[0], panels.items(), strict=True):
+            _draw_differences(axes, shown, rows)
+            less = "\n(lower is better)" if measure in LOWER_IS_BETTER else ""
+            axes.set(title=f"{setting} {measure}{less}".replace("_", " "), xlabel=xlabel)
+        grid[0, 0].set_yticks(range(len(rows)), [str(value) for value in rows])
+        grid[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+        handles = [
+            plt.Line2D([], [], **look.points, linestyle="", markersize=5.5, label=verdict)
+            for verdict, look in _VERDICTS.items()
+            if (table.verdict == verdict).any()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
+    return figure
+
+
+def _draw_differences(axes: Axes, shown: pd.DataFrame, rows: list) -> None:
+    """Draw the differences of a panel, whose index says in which of the rows each is."""
+    axes.axvline(0, color="0.3", linewidth=0.8, zorder=1)
+    margin = shown["margin"] if "margin" in shown else pd.Series(np.nan, shown.index)
+    ends = shown[["lower", "upper"]].abs().to_numpy().max()
+    for (name, one), most in zip(shown.iterrows(), margin, strict=True):
+        y, look = rows.index(name), _VERDICTS[one.verdict]
+        if most > 0:
+            axes.fill([-most, most, most, -most], [y - 0.5, y - 0.5, y + 0.5, y + 0.5], color="0.92", linewidth=0)
+        axes.plot([one.lower, one.upper], [y, y], color=look.colour, linewidth=1.4)
+        axes.plot(one.value, y, **look.points, markersize=5.5, zorder=3)
+    if margin.notna().any() and ends > _FAR * margin.min():
+        axes.set_xscale("symlog", linthresh=margin.min(), linscale=1)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}".replace("-", "−"))
+        axes.xaxis.set_minor_locator(plt.NullLocator())
 
 
 def lines(
@@ -118,10 +158,9 @@ def lines(
         figure, row = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.4), squeeze=False)
         for axes, name in zip(row[0], panels, strict=True):
             for what, look in looks.items():
-                curve = table[(table[panel] == name) & (table[label] == what)].sort_values(x)
-                style = {"color": COLOURS[look], "marker": MARKERS[look], "ls": LINES[look]}
-                axes.plot(curve[x], curve.value, label=what, markersize=5, **style)
-                axes.fill_between(curve[x], curve.lower, curve.upper, color=COLOURS[look], alpha=0.15, linewidth=0)
+                points = table[(table[panel] == name) & (table[label] == what)].sort_values(x)
+                axes.plot(points[x], points.value, label=what, markersize=5, linestyle=look.line, **look.points)
+                axes.fill_between(points[x], points.lower, points.upper, color=look.colour, alpha=0.15, linewidth=0)
             if log:
                 axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
@@ -129,43 +168,6 @@ def lines(
             axes.set(title=name, xlabel=xlabel)
         row[0, 0].set_ylabel(ylabel)
         _add_legend(figure, row[0, 0], columns=4)
-    return figure
-
-
-def effects(
-    table: pd.DataFrame, *, row: str, panel: str, xlabel: str, label: str | None = None, margin: float | None = None
-) -> Figure:
-    """Draw differences with their intervals, one below the other.
-
-    An interval that does not cross the line at 0 speaks for a difference.
-
-    Args:
-        table: `difference`, `lower`, `upper` and the columns named here.
-        row: column whose values are the rows.
-        panel: column told apart by panel.
-        label: column told apart by colour and marker, one above the other in a row.
-        margin: the margin of non-inferiority; a dashed line is drawn at minus the margin.
-    """
-    rows, panels = _values(table[row]), _values(table[panel])
-    looks = looks_of(_values(table[label]) if label else [""])
-    size = (1.6 + 2.9 * len(panels), 1.3 + (0.2 + 0.13 * len(looks)) * len(rows))
-    with plt.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure, grid = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
-        for axes, name in zip(grid[0], panels, strict=True):
-            axes.axvline(0, color="0.3", linewidth=0.8)
-            if margin is not None:
-                axes.axvline(-margin, color="0.3", linewidth=0.8, ls="--", label=f"margin, {margin:g}")
-            for place, (what, look) in enumerate(looks.items()):
-                shown = table[(table[panel] == name) & ((table[label] == what) if label else True)]
-                y = shown[row].map({value: number for number, value in enumerate(rows)}).astype(float)
-                y += 0.55 * ((place + 0.5) / len(looks) - 0.5)
-                span = [shown.difference - shown.lower, shown.upper - shown.difference]
-                style: Any = {"fmt": MARKERS[look], "color": COLOURS[look], "markersize": 4.5, "capsize": 2}
-                axes.errorbar(shown.difference, y, xerr=span, linewidth=1.2, label=what or None, **style)
-            axes.set(title=name, xlabel=xlabel)
-            axes.set_yticks(range(len(rows)), [str(value) for value in rows])
-            axes.set_ylim(len(rows) - 0.5, -0.5)
-        _add_legend(figure, grid[0, 0], columns=3)
     return figure
 
 
@@ -200,48 +202,28 @@ def matrices(
                     axes.text(x + 0.5, y + 0.5, "−", ha="center", va="center", fontsize=7)
             axes.tick_params(length=0)
         grid[0, 0].set_ylabel(row)
-        figure.colorbar(grid[0, 0].collections[0], ax=grid, label=title, shrink=0.7, aspect=30)
+        bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, label=title, shrink=0.7, aspect=30)
+        assert bar.solids is not None
+        bar.solids.set_rasterized(False)  # pixels would be compressed, not everywhere into the same bytes
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure under a temporary name, then rename it. The same figure gives the same bytes."""
-    with replacing(path) as draft:
-        figure.savefig(draft, dpi=150, metadata={"Software": None})
-    return path
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG under a temporary name, then rename it. The same tables give the same bytes anywhere."""
+    with replacing(path) as draft, plt.rc_context(_SVG):
+        figure.savefig(draft, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        draft.write_text(steady(draft.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
 
 
-def _draw_path(axes: Axes, table: pd.DataFrame, *, colour: str, marker: str) -> None:
-    """Draw one encoder's path over alpha from its means by alpha, seed and setting."""
-    by_alpha = table.groupby("alpha")
-    centre, low, high = by_alpha.mean(), by_alpha.min(), by_alpha.max()
-    x, y = centre["cross-lingual"], centre["monolingual"]
-    axes.plot(x.iloc[[0, -1]], y.iloc[[0, -1]], ":", color="0.4", label="straight line between the ends")
-    xerr, yerr = (np.abs([low[name] - centre[name], high[name] - centre[name]]) for name in (x.name, y.name))
-    axes.errorbar(
-        x, y, xerr=xerr, yerr=yerr, fmt=marker + "-", color=colour, markersize=6, capsize=2,
-        label="mean and range over seeds",
-    )  # fmt: skip
-    for alpha in centre.index:
-        axes.annotate(alpha_label(alpha), (x[alpha], y[alpha]), xytext=(7, 5), textcoords="offset points")
+def steady(text: str) -> str:
+    """Take what differs between machines out of an SVG file: the last digits of numbers, and names made from them.
 
-
-def _draw_language_map(
-    axes: Axes, pairs: pd.DataFrame, order: list[str], low_resource: Sequence[str], *, highest: float
-) -> Any:
-    """Draw the mean of every pair of languages; return the image, which the colour bar explains."""
-    table = pairs.pivot_table(index="query_language", columns="passage_language", values="value", observed=True)
-    table = table.reindex(index=order, columns=order)
-    image = axes.imshow(table, cmap=sns.color_palette("cividis", as_cmap=True), vmin=0, vmax=highest)
-    labels = [f"{code}*" if code in low_resource else code for code in order]
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.tick_params(length=0)
-    if len(low_resource):
-        edge = len(order) - sum(code in low_resource for code in order) - 0.5
-        axes.axhline(edge, color="white", linewidth=1.2)
-        axes.axvline(edge, color="white", linewidth=1.2)
-    return image
+    >>> steady('<path id="p0123456789" d="M 1.234567 -0.000001"/><use href="#p0123456789"/>')
+    '<path id="n0" d="M 1.235 0"/><use href="#n0"/>'
+    """
+    names = {name: f"n{number}" for number, name in enumerate(re.findall(r'id="(\w+[0-9a-f]{10})"', text))}
+    text = re.sub(r"\b\w+[0-9a-f]{10}\b", lambda found: names.get(found[0], found[0]), text)
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{round(float(found[0]), 3) + 0.0:.5g}", text)
 
 
 def _add_legend(figure: Figure, axes: Axes, *, columns: int) -> None:

@@ -1,162 +1,208 @@
-"""Findings: sentences that say whether the results bear out a claim; they are computed, never typed.
+"""Findings: sentences that say whether the results bear out the claims of a notebook; computed, never typed.
 
-A claim says that one strategy does better than another by some measure, or at least as well: within a twentieth. Both
-were trained from the same first weights with the same seeds and answered the same questions. So the verdict is that of
-`hybridlib.study.report.comparison`: by question and seed, and corrected for how many claims are checked together. The
-margin of a twentieth was set before the first run.
+The verdict on a difference is that of `hybridlib.study.report.effects`. p values of the primary claims of a notebook
+are corrected together. A claim that something is not inferior counts only where the reference is better than the
+untrained encoder: where training helps nothing, losing nothing is no merit.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hybridlib.names import LOWER_IS_BETTER
-from hybridlib.paths import replacing
+from hybridlib.names import E5_SMALL
+from hybridlib.paths import findings_path, replacing, results_path
+from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim
-from hybridlib.study.report.comparison import compare
-from hybridlib.study.report.paper import claim_figures, number
-from hybridlib.study.report.results import summarize
+from hybridlib.study.report.effects import MARGINS, effects, holm, verdicts
+from hybridlib.study.report.paper import claim_figures
+from hybridlib.study.report.results import write_sums
 
-# A strategy that is worse by less than this share is as good.
-MARGIN = 0.05
-_VERDICTS = {
-    "better": "holds",
-    "non-inferior": "holds",
-    "worse": "does not hold",
-    "inferior": "does not hold",
-    "not shown": "not shown",
-}
+# What is looked at without the seeds of training.
+WITHOUT_SEEDS = ("untrained", "untrained, centred", "bm25")
+_ERROR = 0.05
+UNTRAINED = "untrained"
 
 
-def check_claims(
-    questions: pd.DataFrame,
-    claims: Sequence[Claim],
-    *,
-    rng: np.random.Generator,
-    label: str = "strategy",
-    by: Sequence[str] = (),
-) -> pd.DataFrame:
+def check_claims(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Hold claims against results.
 
     Args:
-        questions: as returned by `read_questions`: `setting`, `measure`, `question`, `seed`, `value`, the label and the
-            columns of `by`.
-        claims: those to check together.
-        rng: draws the permutations and resamples.
-        label: the column that has the two sides of a claim as values.
-        by: columns whose values are checked apart, such as `encoder`.
+        claims: those of a notebook. A claim about a table that is not there, or about a label that it lacks, has the
+            verdict `not computed`.
+        tables: as returned by the `read` of the notebook's parameters, by name.
 
     Returns:
-        A row for every claim and group: `claim`, `paper` (its figures, if it reports the claim), the columns of `by`,
-        the means of the two sides (`value`, `other`), the `difference` with its interval (`lower`, `upper`), `relative`
-        (whether these three are shares of the other's mean), `p`, corrected by Holm's method for the claims of its
-        kind, and the `verdict`: `holds`, `does not hold` or `not shown`. A positive difference says that the first is
-        better.
-
-    Raises:
-        ValueError: nothing in the results is about a claim.
+        A row for every claim: `claim`, `kind`, `on`, `setting`, `measure`, `difference` with its 95 % interval
+        (`lower`, `upper`) and `p` (Holm's for primary claims; where a claim asks for `not inferior`, of the hypothesis
+        that the margin is lost), the `verdict` on the difference, whether it `holds` (`yes`, `no`, `the contrary`,
+        `not answered`, `not computed`), and the `paper`'s figures for the two sides.
     """
-    sides = pd.concat([_values_of_claim(questions, number, claim, label, by) for number, claim in enumerate(claims)])
-    tables = []
-    for strict, margin in ((True, None), (False, MARGIN)):
-        chosen = sides[sides.claim.isin([number for number, claim in enumerate(claims) if claim.strict == strict])]
-        if len(chosen):
-            keys = ["claim", *by]
-            table = compare(chosen, [("first", "other")], by=keys, label="side", rng=rng, margin=margin)
-            means = chosen.groupby([*keys, "side"], observed=True).raw.mean().unstack("side").reset_index()
-            tables.append(table.merge(means.rename(columns={"first": "value", "other": "against"}), on=keys))
-    table = pd.concat(tables).sort_values("claim", kind="stable", ignore_index=True)
-    texts = [claims[number] for number in table.claim]
-    paper = [claim_figures(c.setting, c.measure, c.first, c.other) if c.in_paper else "" for c in texts]
-    columns = ["value", "other", "difference", "lower", "upper", "relative", "p", "verdict"]
-    return table.assign(
-        claim=[claim.text for claim in texts], paper=paper, relative=[claim.relative for claim in texts],
-        other=table.against, p=table.p_holm, verdict=table.verdict.map(_VERDICTS),
-    )[["claim", "paper", *by, *columns]]  # fmt: skip
+    rows = [_row(claim, tables) for claim in claims]
+    table = pd.DataFrame(rows)
+    primary = (table.kind == "primary") & table.p.notna()
+    if primary.any():
+        table.loc[primary, "p"] = holm(table.p[primary].to_numpy())
+    table["holds"] = [_holds(row, claim) for row, claim in zip(_records(table), claims, strict=True)]
+    return table.drop(columns=["reference_helps", "not_inferior"])
 
 
-def _values_of_claim(questions: pd.DataFrame, number: int, claim: Claim, label: str, by: Sequence[str]) -> pd.DataFrame:
-    """Return the values of the two sides of a claim: `raw`, and `value` scaled so that more is better."""
-    about = questions[(questions.setting == claim.setting) & (questions.measure == claim.measure)]
-    about = about[about[label].isin([claim.first, claim.other])]
-    if about[label].nunique() < 2:
-        raise ValueError(
-            f"nothing to check {claim.text!r} with: no {claim.measure} in the {claim.setting} setting for both "
-            f"{label} {claim.first!r} and {claim.other!r}"
-        )
-    table = about[[*by, "seed", "question"]].assign(claim=number, raw=about.value)
-    table["side"] = np.where(about[label] == claim.first, "first", "other")
-    sign = -1 if claim.measure in LOWER_IS_BETTER else 1
-    if not claim.relative:
-        return table.assign(value=sign * table.raw)
-    groups = [table[column] for column in ("claim", *by)]
-    mean = table.raw.where(table.side == "other").groupby(groups, observed=True).transform("mean")
-    return table.assign(value=sign * table.raw / mean)
+def _row(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "claim": claim.text,
+        "kind": claim.kind,
+        "on": claim.on,
+        "setting": claim.setting,
+        "measure": claim.measure,
+    }
+    task, *sides = claim.paper or ("",)
+    paper = claim_figures(claim.setting, claim.measure, *sides, task=task) if claim.paper else ""
+    nothing = dict.fromkeys(("difference", "lower", "upper", "p"), np.nan)
+    said |= {"reference_helps": True, "not_inferior": False, "verdict": "not computed", "paper": paper} | nothing
+    table = tables.get(claim.on, pd.DataFrame())
+    chosen = table if table.empty else table[(table.setting == claim.setting) & (table.measure == claim.measure)]
+    label = _label_of(claim)
+    if chosen.empty or set(claim.contrast) - _known(chosen, label):
+        return said
+    found = _effect(chosen, dict(claim.contrast), label)
+    p = found.p_margin if claim.asks == "not inferior" else found.p
+    said |= {"difference": found.value, "lower": found.lower, "upper": found.upper, "p": p}
+    said |= {"verdict": found.verdict, "not_inferior": bool(found.not_inferior)}
+    reference = next(name for name, weight in claim.contrast.items() if weight < 0)
+    untrained = UNTRAINED if isinstance(reference, str) else (UNTRAINED, *reference[1:])
+    if claim.asks == "not inferior" and untrained in _known(chosen, label):
+        helps = _effect(chosen, {reference: 1.0, untrained: -1.0}, label)
+        said["reference_helps"] = helps.verdict == "better"
+    return said
 
 
-def gains_kept(means: pd.DataFrame, *, alpha: float = 0.5) -> pd.DataFrame:
-    """Compute how much a hybrid keeps of what each end of the mix is good at, in map.
+def _label_of(claim: Claim) -> str | list[str]:
+    """Return the columns of the labels of a contrast: the strategy, and what data there was if there are two."""
+    return ["strategy", "data"] if isinstance(next(iter(claim.contrast)), tuple) else "strategy"
 
-    Returns:
-        A row for every encoder: the share kept of the monolingual gain of alpha 1 over alpha 0 (`monolingual`), of the
-        cross-lingual gain of alpha 0 over alpha 1 (`cross-lingual`), and their `sum`. It is 1 on the straight line
-        between the two ends; more says that mixing is better than choosing.
+
+def _known(table: pd.DataFrame, label: str | list[str]) -> set[Any]:
+    if isinstance(label, str):
+        return set(table[label].unique())
+    return set(table[label].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _effect(table: pd.DataFrame, contrast: dict[Any, float], label: str | list[str]) -> Any:
+    found = effects(table, {"": contrast}, label=label, without_seeds=seedless(contrast), margin=MARGINS)
+    return verdicts(found).iloc[0]
+
+
+def seedless(labels: Iterable[Any]) -> list[Any]:
+    """Return those of some labels, strategies or tuples that begin with one, which no other seed would change."""
+    return [label for label in labels if (label[0] if isinstance(label, tuple) else label) in WITHOUT_SEEDS]
+
+
+def _holds(row: Mapping[str, Any], claim: Claim) -> str:
+    """Say whether a claim holds, by the verdict on the difference and the corrected p.
+
+    The contrary is shown as a claim is: of one that asks for `better`, by the same p.
     """
-    maps = summarize(means)["map"].groupby(["encoder", "alpha", "setting"], observed=True).mean().unstack("setting")
-    rows = {}
-    for encoder in maps.index.unique("encoder"):
-        table = maps.loc[encoder]
-        ends = {"monolingual": (table.loc[0.0], table.loc[1.0]), "cross-lingual": (table.loc[1.0], table.loc[0.0])}
-        rows[encoder] = {
-            setting: (table.loc[alpha][setting] - low[setting]) / (high[setting] - low[setting])
-            for setting, (low, high) in ends.items()
-        }
-    shares = pd.DataFrame(rows).T.rename_axis("encoder")
-    return shares.assign(sum=shares.sum(axis=1))
+    if row["verdict"] == "not computed":
+        return "not computed"
+    if not row["reference_helps"]:
+        return "not answered"
+    shown = row["verdict"] == "better" if claim.asks == "better" else row["not_inferior"]
+    if shown and row["p"] < _ERROR:
+        return "yes"
+    refuted = claim.asks == "better" and row["verdict"] == "worse" and row["p"] < _ERROR
+    return "the contrary" if refuted else "no"
 
 
-def tell(claims: pd.DataFrame, *, by: Sequence[str] = ()) -> list[str]:
-    """Put the findings into sentences, one a claim: effect, interval, p, and the paper's figures if it has them."""
-    sentences = []
-    for (claim, paper), rows in claims.groupby(["claim", "paper"], sort=False):
-        found = "; ".join(_verdict_in_words(row, by) for row in rows.to_dict("records"))
-        sentences.append(f"{claim}. Found: {found}." + (f" Paper: {paper}." if paper else ""))
-    return sentences
+class Prose(str):
+    """A text in Markdown, which a notebook shows as such."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
 
 
-def tell_non_inferiority(tests: pd.DataFrame, *, margin: float, measure: str) -> list[str]:
-    """Put tests of non-inferiority by language into sentences, one for each pair that was compared.
+def answer(params: Params, checked: pd.DataFrame) -> Prose:
+    """Write the answer at the head of a notebook, in Markdown; of the embedded corpus the figures without a verdict.
 
     Args:
-        tests: as returned by `comparison.compare` by `query_language`; `all` stands for all languages together.
-        margin: the margin of the tests.
-        measure: the measure of the values that were compared.
+        params: those of the notebook.
+        checked: its claims, as returned by `check_claims`.
     """
-    sentences = []
-    for (first, other), rows in tests.groupby(["first", "other"], sort=False):
-        languages = rows[rows.query_language != "all"]
-        counts = languages.verdict.value_counts()
-        found = ", ".join(f"{verdict} in {count}" for verdict, count in counts.items())
-        overall = rows[rows.query_language == "all"].iloc[0]
-        sentences.append(
-            f"{str(first).capitalize()} against {other} ({measure}, margin {margin:g}): {found} of {len(languages)} "
-            f"languages; over all of them {overall.verdict} ({overall.difference:+.3f} [{overall.lower:+.3f}, "
-            f"{overall.upper:+.3f}], p = {overall.p_holm:.2g})."
+    rows = list(zip(params.claims, _records(checked), strict=True))
+    told = [(claim, row) for claim, row in rows if claim.kind == "primary" or claim.in_answer]
+    told = [(claim, row) for claim, row in told if row["holds"] != "not computed"]
+    if params.is_demonstration:
+        head = (
+            "**This is a demonstration.** Static encoders and made sentences show that everything works, and say "
+            "nothing about the paper. The same comparisons as on real text give these differences:"
         )
-    return sentences
+        lines = [f"- {claim.text}? {_figures(row)}" for claim, row in told]
+    else:
+        head = f"**{params.question} {_word([row['holds'] for claim, row in rows if claim.kind == 'primary'])}.**"
+        lines = [f"- {sentence(claim, row)}" for claim, row in told]
+    return Prose("\n".join([head, "", *lines]) + "\n")
 
 
-def write_findings(path: Path, sentences: Sequence[str]) -> None:
-    """Write the findings as a list in Markdown."""
-    with replacing(path) as draft:
-        draft.write_text("".join(f"- {sentence}\n" for sentence in sentences), encoding="utf-8")
+def _word(holds: Sequence[str]) -> str:
+    """Answer in a word, by which of the primary claims hold."""
+    if set(holds) == {"yes"}:
+        return "Yes"
+    if "yes" in holds:
+        return "In part"
+    if "the contrary" in holds:
+        return "No"
+    return "Not shown" if "no" in holds else "These runs cannot answer"
 
 
-def _verdict_in_words(row: dict, by: Sequence[str]) -> str:
-    where = ", ".join(str(row[column]).partition("@")[0] for column in by)  # an encoder stands without its revision
-    as_text = "{:+.1%}".format if row["relative"] else "{:+.3f}".format
-    span = f"{as_text(row['difference'])} [{as_text(row['lower'])}, {as_text(row['upper'])}]"
-    values = f"{number(row['value'])} against {number(row['other'])}"
-    return f"{where + ': ' if where else ''}{row['verdict']} ({values}; {span}, p = {row['p']:.2g})"
+def deviations(params: Params) -> Prose | None:
+    """Say in what the runs with the real encoder differ from the paper's; nothing for other encoders."""
+    if params.encoder != E5_SMALL:
+        return None
+    return Prose(
+        "*How this differs from the paper.* The encoder is multilingual-e5-small (118 million parameters, its matrices "
+        "in 4 bits), not XLM-R base or LaBSE. In pre-training it has seen SQuAD, MIRACL and Mr. TyDi, so nothing here "
+        "is zero-shot in the strict sense. It is trained on folds of XQuAD-R, not on translated data. See "
+        "[the README](../README.md#deviations-from-the-paper)."
+    )
+
+
+def sentence(claim: Claim, row: Mapping[str, Any]) -> str:
+    """Put a claim and what was found into a sentence, with the paper's figures where it has them."""
+    said = {
+        "yes": "yes, though worse by less than the margin" if row["verdict"] == "worse" else "yes",
+        "no": "no, worse" if row["verdict"] == "worse" else "not shown",
+        "the contrary": "no, worse",
+        "not answered": "cannot be answered, since the reference is not better than the untrained encoder",
+    }[row["holds"]]
+    paper = f" Paper: {row['paper']}." if row["paper"] else ""
+    return f"{claim.text}: **{said}**, {_figures(row)}.{paper}"
+
+
+def tell(claims: Sequence[Claim], checked: pd.DataFrame, *, demonstration: bool = False) -> list[str]:
+    """Put all claims that could be computed into sentences, primary ones first."""
+    rows = list(zip(claims, _records(checked), strict=True))
+    rows = [(claim, row) for claim, row in rows if row["holds"] != "not computed"]
+    if demonstration:
+        return [f"{claim.text}? {_figures(row)}" for claim, row in rows]
+    order = ("primary", "secondary", "exploratory")
+    return [f"({claim.kind}) {sentence(claim, row)}" for kind in order for claim, row in rows if claim.kind == kind]
+
+
+def write(params: Params, sums: Mapping[str, pd.DataFrame], checked: pd.DataFrame) -> None:
+    """Write what a notebook has found into the folder of its profile: the sums, and the answer and the findings."""
+    write_sums(results_path(params.profile, params.notebook), sums)
+    told = tell(params.claims, checked, demonstration=params.is_demonstration)
+    with replacing(findings_path(params.profile, params.notebook)) as draft:
+        lines = "".join(f"- {sentence}\n" for sentence in told)
+        draft.write_text(f"{answer(params, checked)}\nAll findings:\n\n{lines}", encoding="utf-8")
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    digits = 1 if row["measure"] == "rank_distance" else 4
+    numbers = [f"{row[name]:+.{digits}f}".replace("-", "−") for name in ("difference", "lower", "upper")]
+    name = str(row["measure"]).replace("_", " ")
+    return f"{numbers[0]} {name} [{numbers[1]}, {numbers[2]}]"

@@ -7,7 +7,7 @@ the query's, and the cross-lingual setting is averaged over the passage language
 recall@10 in the multilingual setting and recall@1 in the others.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -82,28 +82,6 @@ def claim_figures(setting: str, measure: str, first: str, other: str, *, task: s
     return ", ".join([*([] if measure == "map" else [measure.replace("_", " ")]), *sides])
 
 
-def not_comparable(task: str, languages: Collection[str] | None = None) -> str:
-    """Say why results on a task cannot be set beside the paper's figures; an empty string if they can.
-
-    Args:
-        task: the task that the results are on.
-        languages: those that the results have; all languages of the task unless given.
-
-    >>> not_comparable("xquad-r")
-    ''
-    >>> not_comparable("atlas")
-    'the paper reports no figures for atlas, only for xquad-r, mlqa-r, miracl, whose passages are others'
-    """
-    printed = _printed()
-    tasks = printed.task.unique()
-    if task not in tasks:
-        return f"the paper reports no figures for {task}, only for {', '.join(tasks)}, whose passages are others"
-    published = set(printed.language[printed.task == task]) - set(_AGGREGATES)
-    if languages is None or set(languages) == published:
-        return ""
-    return f"the paper's figures are of {', '.join(sorted(published))}, these of {', '.join(sorted(languages))}"
-
-
 def beside(
     results: pd.DataFrame, *, task: str, encoder: str, tolerance: float = 0.01, by_language: bool = False
 ) -> pd.DataFrame:
@@ -151,6 +129,48 @@ def beside(
     table["verdict"] = _verdicts(table, tolerance)
     further = [column for column in values.columns if column not in (*keys, "value")]
     return table[[*further, *keys, "value", "paper", "difference", "verdict"]]
+
+
+def hybrid_gains(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return what `hybrid` gains over `x-x-mono` in the pool of XQuAD-R's languages (map), by group of languages.
+
+    >>> hybrid_gains({"th and tr": ["th", "tr"]}).round(3).loc["th and tr"].to_dict()
+    {'XLM-R': 0.045, 'LaBSE': 0.03}
+    """
+    rows = paper_figures()
+    rows = rows[(rows.task == "xquad-r") & (rows.measure == "map") & (rows.setting == "multilingual")]
+    values = rows.pivot(index="language", columns=["encoder", "strategy"], values="value")
+    return pd.DataFrame(
+        {
+            title: {
+                group: (values[encoder].hybrid - values[encoder]["x-x-mono"]).loc[list(languages)].mean()
+                for group, languages in groups.items()
+            }
+            for encoder, title in ENCODERS.items()
+        }
+    )
+
+
+def hybrid_losses(limit: float = 0.02) -> pd.DataFrame:
+    """Return what `hybrid` loses against `x-x-mono` on MIRACL (ndcg@10), with the language as the unit.
+
+    Args:
+        limit: a language that loses it or more, as printed, is counted.
+
+    >>> hybrid_losses().round(4).loc["XLM-R"].to_dict()
+    {'difference': -0.0094, 't': -2.0153, 'languages': 15.0, 'lose 0.02 or more': 4.0}
+    """
+    rows = paper_figures()
+    rows = rows[(rows.task == "miracl") & (rows.measure == "ndcg@10")]
+    values = rows.pivot(index="language", columns=["encoder", "strategy"], values="value")
+    table = {}
+    for encoder, title in ENCODERS.items():
+        change = values[encoder].hybrid - values[encoder]["x-x-mono"]
+        t = change.mean() / change.sem()
+        lost = (change <= -limit + _ROUNDING).sum()
+        of = {"difference": change.mean(), "t": t, "languages": len(change), f"lose {limit:g} or more": lost}
+        table[title] = of
+    return pd.DataFrame(table).T
 
 
 @cache

@@ -1,22 +1,27 @@
-"""Results: one tidy table, and the means that are derived from it.
+"""Results: one tidy table, and the means and sums that are derived from it.
 
 A row of results is one value: of a query, in a setting, against the passages of a language, by a measure. Means are
-never stored instead of it.
+never stored instead of it. A study keeps ranks, from which results are computed when they are read; its statistics need
+the sums over the questions of each article only.
 """
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
 
+from hybridlib.data.sources.lareqa import SHARED_ARTICLES
+from hybridlib.evaluation.pairs import article_sums
 from hybridlib.paths import replacing
 from hybridlib.study import store
-from hybridlib.study.run import Run, Trial
+from hybridlib.study.run import Trial
 
+_WORDS = ("article", "setting", "measure", "query_language", "passage_language")
+# By these labels runs of one setting differ.
+REPLICATES = ("fold", "seed", "order", "trained_on")
 COLUMNS = ("query_id", "question", "query_language", "setting", "passage_language", "measure", "value")
 
 
@@ -52,61 +57,83 @@ def by_language_pair(results: pd.DataFrame) -> pd.DataFrame:
     return results.groupby(keys, observed=True, dropna=False).value.mean().reset_index()
 
 
-def read_means(trials: Sequence[Trial], measures: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read the means of finished runs over the queries of each pair of languages, with the labels of their trials.
+def read_sums(trials: Sequence[Trial], measures: Sequence[str], *, task: str, whole: bool = True) -> pd.DataFrame:
+    """Read what statistics are made from: values summed over the questions of each article, for every trial.
+
+    Trials whose runs are not there are left out; see `waiting`. So are the questions of MLQA-R on articles that runs on
+    XQuAD-R have been trained on.
 
     Args:
         trials: their labels become columns; words keep the order in which they come first.
-        measures: some of those the runs have; all of them unless given.
-    """
-    return _read(trials, lambda run: by_language_pair(store.read(run, measures)))
-
-
-def read_questions(
-    trials: Sequence[Trial], measures: Sequence[str], *, by: Sequence[str] = ("setting", "measure")
-) -> pd.DataFrame:
-    """Read the value of each question in finished runs, averaged over the languages it is asked and answered in.
-
-    Statistics are paired by these values.
-
-    Args:
-        trials: their labels become columns.
-        measures: some of those the runs have.
-        by: columns of the results to keep apart, as `query_language`.
+        measures: see `hybridlib.metric.measures.parse_measure`.
+        task: the name of the task; a trial that is not tested on it is left out.
+        whole: leave out a setting of which one run is missing, since its mean would be over other questions than that
+            of others. Trials are of one setting if they differ in `REPLICATES` alone.
 
     Returns:
-        The labels, the columns of `by`, `question` and `value`.
+        The labels, `test` (names the questions: `xquad-r-2`), and the columns of `article_sums`. It has no rows if
+        nothing is there.
     """
-    keys = [*by, "question"]
-    return _read(
-        trials, lambda run: store.read(run, measures).groupby(keys, observed=True).value.mean().dropna().reset_index()
-    )
+    asked = [(trial, test) for trial in trials for test in trial.run.tests if test.task == task]
+    there = [trial.run.test_name(test) in store.record_of(trial.run)["tests"] for trial, test in asked]
+    lacking = {_setting(trial) for (trial, _), kept in zip(asked, there, strict=True) if whole and not kept}
+    parts, labels = [], []
+    for (trial, test), kept in zip(asked, there, strict=True):
+        if kept and _setting(trial) not in lacking:
+            sums = article_sums(store.read(trial.run, test), measures)
+            if task == "mlqa-r" and trial.run.corpus == "xquad-r":
+                sums = sums[~sums.article.isin(SHARED_ARTICLES)]
+            parts.append(sums)
+            labels.append({**trial.labels, "test": trial.run.test_name(test)})
+    return _stacked(parts, labels) if parts else pd.DataFrame()
 
 
-def write_results(path: Path, trials: Sequence[Trial]) -> None:
-    """Write the results of finished runs into one Parquet file, query by query, with their trials' labels.
+def _setting(trial: Trial) -> tuple[Any, ...]:
+    return tuple(value for name, value in trial.labels.items() if name not in REPLICATES)
 
-    One trial at a time is in memory.
+
+def _stacked(parts: Sequence[pd.DataFrame], labels: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Put tables one below the other, each with its labels; words become categories, in the order they come in."""
+    columns: dict[str, Any] = {}
+    for name in parts[0].columns:
+        arrays = [part[name].array for part in parts]
+        columns[name] = union_categoricals(arrays) if name in _WORDS else np.concatenate(arrays)
+    sizes = [len(part) for part in parts]
+    for name, value in labels[0].items():
+        values = pd.Series([of[name] for of in labels])
+        if isinstance(value, str):
+            codes, words = pd.factorize(values)
+            columns[name] = pd.Categorical.from_codes(np.repeat(codes, sizes), words)
+        else:
+            columns[name] = np.repeat(values.to_numpy(), sizes)
+    return pd.DataFrame(columns)
+
+
+def apart(sums: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Put a label into the names of the tests, where each of its values has runs of its own; means are over them.
+
+    A value of the label, with a test and a seed, at which a strategy is missing is left out for all of them.
+
+    Args:
+        sums: as returned by `read_sums`; without rows it stays as it is.
+        label: the column.
     """
-    with replacing(path) as draft, contextlib.ExitStack() as stack:
-        writer = None
-        for trial in trials:
-            table = pq.read_table(store.folder_of(trial.run) / "results.parquet").replace_schema_metadata()
-            for name, value in trial.labels.items():
-                constant = pa.DictionaryArray.from_arrays(np.zeros(len(table), dtype=np.int8), pa.array([value]))
-                table = table.append_column(name, constant)
-            if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(draft, table.schema, compression="zstd"))
-            writer.write_table(table)
+    if sums.empty:
+        return sums
+    strategies = sums.groupby([label, "test", "seed"], observed=True).strategy.transform("nunique")
+    sums = sums[strategies == sums.strategy.nunique()]
+    return sums.assign(test=sums.test.astype(str) + "/" + sums[label].astype(str))
 
 
-def _read(trials: Sequence[Trial], summary: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
-    tables: dict[Run, pd.DataFrame] = {}
-    for trial in trials:
-        if trial.run not in tables:
-            tables[trial.run] = summary(trial.run)
-    table = pd.concat([tables[trial.run].assign(**trial.labels) for trial in trials], ignore_index=True)
-    for name in trials[0].labels:
-        if table[name].dtype == object or isinstance(table[name].dtype, pd.StringDtype):
-            table[name] = pd.Categorical(table[name], table[name].unique())
-    return table
+def waiting(trials: Iterable[Trial]) -> list[Trial]:
+    """Return the trials whose runs, or a test of them, have not been computed."""
+    return [trial for trial in trials if not store.is_finished(trial.run)]
+
+
+def write_sums(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write the tables of a notebook into one Parquet file; the column `part` has their names."""
+    whole = pd.concat({name: table.astype({"article": str}) for name, table in tables.items()}, names=["part"])
+    whole = whole.reset_index("part").reset_index(drop=True)
+    mixed = whole.select_dtypes(exclude="number").columns
+    with replacing(path) as draft:
+        whole.astype(dict.fromkeys(mixed, "string")).to_parquet(draft, compression="zstd", index=False)

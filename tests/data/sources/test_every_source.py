@@ -97,7 +97,6 @@ def test_languages_that_cannot_be_are_refused_with_those_that_can(name):
         (load_corpus, "squad-translate", "test", "split is 'test'; allowed: train$"),
         (load_corpus, "squadshifts", "train", "split is 'train'; allowed: validation$"),
         (load_corpus, "mmarco", "test", "split is 'test'; allowed: train, validation$"),
-        # Its articles have another title in each language.
         (load_task, "mlqa-r", "test", "split is 'test'; mlqa-r has none: allowed is None$"),
     ],
 )

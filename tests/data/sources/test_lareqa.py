@@ -1,5 +1,6 @@
-"""Files in LAReQA's format: what is read from them, how they are split, and XQuAD-R and MLQA-R as published."""
+"""Files in LAReQA's format: what is read from them, what belongs together, and XQuAD-R and MLQA-R as published."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 from made_sources import articles, paragraph
 
 from hybridlib.data.corpus import connected_groups
+from hybridlib.data.folds import read_folds
 from hybridlib.data.load import load_task
 from hybridlib.data.sources import lareqa
-from hybridlib.data.sources.lareqa import read_lareqa, read_mlqa_r, read_xquad_r, split_articles, task_from_lareqa
+from hybridlib.data.sources.lareqa import read_lareqa, read_mlqa_r, read_xquad_r, task_from_lareqa
 
 # LAReQA publishes the numbers of questions and candidate sentences of each language (Roy et al., 2020, and
 # https://github.com/google-research-datasets/lareqa). XQuAD-R has 1,190 questions in all of them.
@@ -95,6 +97,9 @@ def test_files_of_your_own_become_a_task_in_two_calls(files):
     assert task.languages == ["en", "fi", "sw"]
     assert (len(task.queries), len(task.passages), len(task.qrels)) == (6, 8, 14)
     assert len(task.restrict(["en", "sw"]).qrels) == 5  # a in both, b in English
+    # Questions belong to the article of their English title; c has no other than the Finnish one.
+    articles = {"en:a": "Bear", "en:b": "Bear", "fi:b": "Bear", "fi:a": "Bear", "fi:c": "Karhu", "sw:a": "Bear"}
+    assert dict(zip(task.queries.query_id, task.queries.article, strict=True)) == articles
     # Paths may be strings, and languages any code.
     data = read_lareqa({"xx-made-up": str(files["en"])})
     assert data.passages.passage_id.tolist() == ["xx-made-up:Bear:0:0", "xx-made-up:Bear:0:1"]
@@ -187,19 +192,6 @@ def test_of_articles_keeps_what_belongs_to_them(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("number", "held_out"), [(1, 1), (4, 1), (7, 2), (48, 12)])  # a quarter, at least one
-def test_a_quarter_of_the_articles_is_held_out(number, held_out):
-    titles = [f"t{n}" for n in range(number)]
-    queries = pd.DataFrame({"article": titles * 2})
-    data = lareqa.LareqaData(queries, pd.DataFrame(), pd.DataFrame())
-    parts = split_articles(data, 0)
-    assert len(parts["test"]) == held_out
-    assert sorted(parts["train"] + parts["test"]) == sorted(titles)
-    assert split_articles(data, 0) == parts
-    if number == 48:
-        assert split_articles(data, 1) != parts
-
-
 def test_a_missing_file_is_named(files, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.json does not exist"):
         read_lareqa({**files, "de": tmp_path / "absent.json"})
@@ -285,10 +277,34 @@ def test_the_relevant_sentence_of_xquad_r_holds_the_start_of_the_answer(real_dat
                 number += 1
 
 
-def test_articles_of_xquad_r_have_one_title_in_all_languages(xquad_r):
-    # Splits by article rely on it: there are 48 articles, each of which has the same questions everywhere.
-    assert xquad_r.queries.article.nunique() == 48
-    assert (xquad_r.queries.groupby("question").article.nunique() == 1).all()
+# The number of relevant pairs and of articles, and the SHA-256 of the pairs, a line each: the ids of query and passage,
+# and the article, between tabs. They are those of the runs that are kept as evidence, whose ranks are in this order.
+# The 316 questions of fold 0 are in 11 languages each, so they have 316 * 11 * 11 = 38,236 pairs.
+PAIRS = {
+    ("xquad-r", 0): (38236, 12, "34e087c599215d4a08c26a74979f2d203732b06afeff47d4512de05b0dbd2359"),
+    ("xquad-r", 1): (36421, 13, "8235cde2803df492825acc33b468f3eb2c1b08d3cc74944a71cbedf35f8acff3"),
+    ("xquad-r", 2): (34485, 11, "644ad8a21071801986bc9a200717264ee378043d6911048ed1963fb3a1ce7958"),
+    ("xquad-r", 3): (34848, 12, "d6d0011e5b55fbe265996ac19af0b67a0214d50d2feec6752147b988e01db2ed"),
+    ("mlqa-r", None): (15747, 520, "ebda1fbd8f4e30e85d1be333fab71b7880f02205baa565d9afbdb9f099ac65e7"),
+}
+
+
+@pytest.mark.parametrize(("name", "fold"), PAIRS)
+def test_pairs_and_articles_are_those_of_the_runs_that_are_kept(real_data, name, fold):
+    if not (real_data / name).is_dir():
+        pytest.skip(f"HYBRIDLIB_DATA has no {name}; MLQA-R may not be passed on for all uses")
+    task = load_task(name, fold=fold)
+    queries, passages = task.queries.iloc[task.pairs[:, 0]], task.passages.iloc[task.pairs[:, 1]]
+    lines = "\n".join(map("\t".join, zip(queries.query_id, passages.passage_id, queries.article, strict=True)))
+    found = (len(task.pairs), task.queries.article.nunique(), hashlib.sha256(lines.encode()).hexdigest())
+    assert found == PAIRS[name, fold]
+
+
+def test_the_articles_that_mlqa_r_shares_with_xquad_r_are_two(real_data):
+    if not (real_data / "mlqa-r").is_dir():
+        pytest.skip("HYBRIDLIB_DATA has no mlqa-r; MLQA-R may not be passed on for all uses")
+    titles = set(read_folds().index.str.replace("_", " "))
+    assert titles & set(load_task("mlqa-r").queries.article) == set(lareqa.SHARED_ARTICLES)
 
 
 def test_texts_of_xquad_r_hold_no_byte_order_mark(xquad_r):

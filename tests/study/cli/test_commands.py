@@ -9,17 +9,19 @@ from sentence_transformers import SentenceTransformer
 from tiny_project import TINY
 
 import hybridlib as hl
+from hybridlib.evaluation.pairs import results_of
 from hybridlib.study import store
 from hybridlib.study.cli import commands
 from hybridlib.study.cli.main import main
 from hybridlib.study.questions import QUESTIONS
+from hybridlib.study.run import Trial
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
 
 @pytest.fixture
 def params(tmp_path, monkeypatch):
-    """Write a parameter file of six runs of two steps into an empty folder, and make that the working directory."""
+    """Write a parameter file of four runs of two steps into an empty folder, and make that the working directory."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "domain_data.yaml"
     path.write_text(yaml.safe_dump(TINY["domain_data"]))
@@ -27,27 +29,39 @@ def params(tmp_path, monkeypatch):
 
 
 def test_training_saves_the_encoder_with_its_card_and_leaves_the_run_to_the_notebook(params, capsys):
-    chosen = ["--select", "strategy=hybrid", "share=0.5", "--output", "encoders", "--licence", "apache-2.0"]
+    chosen = ["--select", "strategy=general + domain", "--output", "encoders", "--licence", "apache-2.0"]
     assert main(["train", "--params", str(params), *chosen]) == 0
     (folder,) = Path("encoders").iterdir()
-    assert folder.name == "added=money,share=0.5,strategy=hybrid,size=1,seed=0"
+    assert folder.name == "strategy=general-+-domain,fold=-1,seed=0,added=money"
     said = capsys.readouterr().out
     assert said.startswith(f"1 of 1: {folder.name}\n") and f"Encoder  {folder}\n" in said
     trials = QUESTIONS["domain_data"].from_yaml(params).trials()
     (run,) = {trial.run for trial in trials if store.is_finished(trial.run)}
-    assert (run.strategy, run.items) == ("hybrid", {"money": 20, "places": 20})
+    assert run.items == {"money": 20, "places": 40}
+    (test,) = run.tests
     encoder = SentenceTransformer(str(folder), device="cpu")
-    again = hl.evaluate(encoder, run.load_task(), measures=run.measures)
-    pd.testing.assert_frame_equal(again, store.read(run)[again.columns], check_categorical=False)
+    results = hl.evaluate(encoder, run.load_task(test))
+    kept = results_of(store.read(run, test))
+    pd.testing.assert_frame_equal(kept[results.columns], results, check_categorical=False)
     card = (folder / "README.md").read_text()
     assert "license: apache-2.0" in card and "with hybrid batches (alpha 0.5)" in card
     assert "- en\n" in card and "- hybridlib\n" in card and "model-index:" in card
-    value = hl.summarize(store.read(run)).loc["multilingual", "map"]
+    value = hl.summarize(results).loc["multilingual", "map"]
+    assert f"{run.test_name(test)}\n" in said
     assert f"{value:.4f}" in said and f"{value:.4f}".rstrip("0") in card
 
 
+def test_what_has_nothing_to_train_is_measured_and_not_saved(params, capsys, monkeypatch):
+    (trial, *_) = QUESTIONS["domain_data"].from_yaml(params).trials()
+    words = Trial(trial.labels, trial.run.model_copy(update={"encoder": "bm25", "steps": 0}))
+    monkeypatch.setattr(QUESTIONS["domain_data"], "trials", lambda given: [words])
+    assert main(["train", "--params", str(params), "--output", "encoders"]) == 0
+    assert capsys.readouterr().out.endswith("There is nothing to save.\n\n")
+    assert store.is_finished(words.run) and not Path("encoders").exists()
+
+
 def test_an_encoder_that_is_there_is_not_trained_again(params, monkeypatch):
-    arguments = ["train", "--params", str(params), "--select", "strategy=x-y", "share=0", "--output", "encoders"]
+    arguments = ["train", "--params", str(params), "--select", "strategy=general", "--output", "encoders"]
     assert main(arguments) == 0
     monkeypatch.setattr(store, "train", lambda *given, **named: pytest.fail("trained again"))
     assert main(arguments) == 0
@@ -59,7 +73,7 @@ def test_an_encoder_that_is_there_is_not_trained_again(params, monkeypatch):
         (
             "domain_data",
             "alpha=0.5",
-            "select is alpha=0.5; allowed: added: money; share: 0, 0.5; strategy: hybrid, x-x-mono, x-y; ",
+            "select is alpha=0.5; allowed: strategy: fewer general, fewer general + domain, general, general + domain",
         ),
         ("domain_data", "seed=7", "select is seed=7; allowed: "),
         ("domain_data", "hybrid", "select is hybrid=; allowed: "),

@@ -8,6 +8,7 @@ from hybridlib.data.load import SOURCES
 from hybridlib.paths import params_path
 from hybridlib.study.cli import plan
 from hybridlib.study.cli.main import main
+from hybridlib.study.keys import by_key
 from hybridlib.study.questions import QUESTIONS
 
 PAPER = QUESTIONS["batch_ratio"].from_yaml(params_path("paper", "batch_ratio"))
@@ -24,8 +25,12 @@ def one(monkeypatch):
 def test_static_encoders_have_runs_and_steps_and_no_hours(capsys):
     assert main(["plan", "--profile", "embedded"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^batch_ratio +48 +9,600 +0\.0$", said, re.M)
-    assert re.search(r"^in all +351 ", said, re.M) and "nothing is downloaded" in said and "GPU hours are" not in said
+    known = {name: model.from_yaml(params_path("embedded", name)).runs() for name, model in QUESTIONS.items()}
+    steps = sum(run.steps for run in known["batch_ratio"])
+    assert re.search(rf"^batch_ratio +{len(known['batch_ratio'])} +{steps:,} +0\.0$", said, re.M)
+    every = by_key(run for runs in known.values() for run in runs)  # some are those of several notebooks
+    assert len(every) < sum(map(len, known.values())) and re.search(rf"^in all +{len(every)} ", said, re.M)
+    assert "nothing is downloaded" in said and "GPU hours are" not in said
 
 
 def test_a_run_that_two_notebooks_share_is_counted_once(one):
@@ -34,16 +39,20 @@ def test_a_run_that_two_notebooks_share_is_counted_once(one):
 
 
 def test_hours_are_pairs_by_the_measured_rate(one):
-    run = PAPER.runs()[0].model_copy(update={"steps": 3600, "batch_size": 100, "hard_negatives": False})
+    run = PAPER.runs()[0].model_copy(update={"steps": 3600, "batch_size": 100, "hard_negatives": None})
     # With 21 million parameters 12 * 100 * 100 / 36.6 pairs a second are trained; XLM-R has 86 million.
     assert plan._hours(run) == pytest.approx(3600 * 100 / 3600 / (120_000 / 36.6) * 86 / 21)
-    assert plan._hours(run.model_copy(update={"hard_negatives": True})) == pytest.approx(1.5 * plan._hours(run))
-    assert plan._hours(run.model_copy(update={"encoder": "static:scratch"})) == 0
+    assert plan._hours(run.model_copy(update={"hard_negatives": "intfloat/multilingual-e5-small"})) == pytest.approx(
+        1.5 * plan._hours(run)
+    )
+    for nothing in ({"encoder": "static:scratch"}, {"encoder": "bm25"}, {"steps": 0}):
+        assert plan._hours(run.model_copy(update=nothing)) == 0
 
 
 def test_downloads_are_the_files_of_the_sources_that_are_not_here_and_the_encoders(one):
-    sizes = [file.size or 0 for name in ("squad-translate", "squadshifts", "xquad-r") for file in SOURCES[name].files]
-    assert {run.corpus for run in PAPER.runs()} == {"squad-translate"} and PAPER.task == "xquad-r"
+    tasks = {test.task for run in PAPER.runs() for test in run.tests}
+    sizes = [file.size or 0 for name in {"squad-translate", "squadshifts", *tasks} for file in SOURCES[name].files]
+    assert {run.corpus for run in PAPER.runs()} == {"squad-translate"} and "xquad-r" in tasks
     whole, here, _ = plan._data(PAPER.runs())
     assert (whole, here) == (sum(sizes), 0)
 
@@ -51,9 +60,14 @@ def test_downloads_are_the_files_of_the_sources_that_are_not_here_and_the_encode
 def test_an_encoder_of_unknown_size_is_refused(one, monkeypatch):
     run = PAPER.runs()[0].model_copy(update={"encoder": "owner/name@abc"})
     with pytest.raises(ValueError, match=r"encoder is 'owner/name'; its size is not known; allowed in a plan: F"):
-        plan._size(run)
+        plan._size(run.encoder)
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are(capsys):
     assert main(["plan", "--profile", "nowhere"]) == 2
-    assert "profiles: embedded" in capsys.readouterr().err
+    assert "profiles: e5, embedded, paper" in capsys.readouterr().err
+
+
+def test_runs_that_are_kept_take_nothing(capsys):
+    assert main(["plan", "--profile", "e5"]) == 0
+    assert re.search(r"^181 of \d+ runs are kept already, and take nothing\.$", capsys.readouterr().out, re.M)

@@ -12,14 +12,27 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from small_runs import keep
 from tiny_project import TINY
 
 from hybridlib.paths import project_root
 from hybridlib.study import store, workers
-from hybridlib.study.cli import jobs, notebooks
+from hybridlib.study.cli import jobs, notebooks, reproduce
 from hybridlib.study.cli.main import main
 
 ROOT = project_root()
+
+
+class Number(int):
+    """A number that stands for a run."""
+
+    is_small = True
+
+
+class Name(str):
+    """A text that stands for a run."""
+
+    is_small = True
 
 
 @pytest.fixture
@@ -40,7 +53,7 @@ def light_workers(monkeypatch):
     """Start workers without what is imported for training, which takes seconds."""
     monkeypatch.setattr(workers, "_begin_work", bool)
     yield
-    jobs._workers().shutdown()  # workers stay in the folder they were started in
+    jobs._workers(small=True).shutdown()  # workers stay in the folder they were started in
     jobs._workers.cache_clear()
 
 
@@ -68,9 +81,9 @@ def test_it_makes_the_notebooks_the_figures_the_results_and_the_findings(reprodu
         executed = nbformat.read(reproduced / f"results/tiny/{name}.ipynb", as_version=4)
         assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
         assert (reproduced / f"results/tiny/{name}.md").read_text().startswith("Found: ")
-    assert {path.name for path in (reproduced / "figures/tiny").iterdir()} == {f"{name}-means.png" for name in TINY}
+    assert {path.name for path in (reproduced / "figures/tiny").iterdir()} == {f"{name}-means.svg" for name in TINY}
     results = pd.read_parquet(reproduced / "results/tiny/domain_data.parquet")
-    assert set(results.share) == {0.0, 0.5}
+    assert set(results.strategy) >= {"general", "general + domain", "fewer general", "fewer general + domain"}
 
 
 @pytest.mark.parametrize("named", [[], ["domain_data"]])
@@ -80,7 +93,7 @@ def test_a_second_call_computes_nothing_and_says_where_things_are_and_what_was_f
     assert main(["reproduce", *named, "--profile", "tiny"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("Nothing to do")
-    made = ("results/tiny/domain_data.ipynb", "figures/tiny/domain_data-means.png", "results/tiny/domain_data.parquet")
+    made = ("results/tiny/domain_data.ipynb", "figures/tiny/domain_data-means.svg", "results/tiny/domain_data.parquet")
     assert not [word for word in (*made, "Found:") if word not in said]
     assert ("results/tiny/miracl_high_resource.ipynb" in said) == (not named)
 
@@ -89,9 +102,9 @@ def test_a_second_call_computes_nothing_and_says_where_things_are_and_what_was_f
 @pytest.mark.parametrize(
     ("changed", "changes", "message"),
     [
-        ("domain_data", {"shares": [0.0, 2.0]}, "shares.1 is 2.0"),
-        ("miracl_high_resource", {"margin": "1e-4"}, "margin is '1e-4': .*; YAML reads a number like 1e-4 as text"),
-        ("miracl_high_resource", {"margins": 0.1}, "unknown key 'margins'; allowed: profile, task"),
+        ("domain_data", {"alpha": 2.0}, "alpha is 2.0"),
+        ("miracl_high_resource", {"alpha": "1e-4"}, "alpha is '1e-4': .*; YAML reads a number like 1e-4 as text"),
+        ("miracl_high_resource", {"alphas": 0.1}, "unknown key 'alphas'; allowed: profile, encoder, task"),
         ("miracl_high_resource", {"profile": "tiny"}, "profile is 'tiny'; it must be the name of its folder, 'wrong'"),
     ],
 )
@@ -109,8 +122,8 @@ def test_data_that_do_not_fit_are_said_of_every_file_and_nothing_is_computed(
 ):
     """Load the data in this process, to wait for no imports; it is loaded before the first job."""
     pool = ThreadPoolExecutor(1)
-    monkeypatch.setattr(jobs, "_workers", lambda: pool)
-    write_profile(inside, "large", "domain_data", {"batch_size": 1000})
+    monkeypatch.setattr(jobs, "_workers", lambda **options: pool)
+    write_profile(inside, "large", "domain_data", {"training": {**TINY["domain_data"]["training"], "batch_size": 1000}})
     other = inside / "params/large/miracl_high_resource.yaml"
     other.write_text(other.read_text().replace("batch_size: 8", "batch_size: 1001"))
     assert main(["reproduce", "--profile", "large"]) == 2
@@ -163,20 +176,20 @@ def test_a_cell_that_fails_is_named_its_notebook_kept_and_the_others_are_finishe
 
 def test_a_run_that_fails_is_said_and_the_others_are_finished(copied, capfd, monkeypatch):
     shutil.rmtree(copied / "runs")
-    write_profile(copied, "failing", "domain_data", {"steps": 3})
+    write_profile(copied, "failing", "domain_data", {"training": {**TINY["domain_data"]["training"], "steps": 3}})
     computed = []
 
     def compute(run, in_worker):
         if run.strategy == "hybrid" and run.items:
             raise RuntimeError("on purpose")
         computed.append(run)
-        store.keep(run, pd.DataFrame({"value": [0.0]}), None)
+        keep(run)
 
     monkeypatch.setattr(jobs, "check_data", lambda *arguments: None)
     monkeypatch.setattr(jobs, "compute_run", compute)
     monkeypatch.setattr(notebooks, "execute", lambda name, profile: (copied / f"results/{profile}/{name}.json").touch())
     assert main(["reproduce", "--profile", "failing"]) == 1
-    assert len(computed) == 10 - 2
+    assert len(computed) == 11 - 4
     assert [path.name for path in (copied / "results/failing").glob("*.json")] == ["miracl_high_resource.json"]
     assert "on purpose" in capfd.readouterr().err
 
@@ -195,9 +208,9 @@ def test_a_killed_worker_is_said_and_does_not_fail_the_runs_after_it(tmp_path, m
     monkeypatch.setattr(store, "is_finished", lambda run: False)
     monkeypatch.setattr(store, "compute", os._exit)
     with pytest.raises(RuntimeError, match="a worker was killed from outside"):
-        jobs.compute_run(1, in_worker=True)
+        jobs.compute_run(Number(1), in_worker=True)
     monkeypatch.setattr(store, "compute", os.mkdir)
-    jobs.compute_run(tmp_path / "run", in_worker=True)
+    jobs.compute_run(Name(tmp_path / "run"), in_worker=True)
     assert (tmp_path / "run").is_dir()
 
 
@@ -210,7 +223,13 @@ def test_a_run_that_is_finished_meanwhile_is_left_alone(monkeypatch, finished, e
     assert computed == expected
 
 
-@pytest.mark.parametrize(("visible", "found"), [("", []), ("-1", []), ("0,2", ["0", "2"])])
-def test_gpus_are_those_that_are_visible(monkeypatch, visible, found):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert workers.gpus() == found
+def test_what_other_code_has_computed_is_said_and_read(inside, capsys, monkeypatch, nothing_computed):
+    told = re.compile(
+        r"\d+ of 11 runs were computed by other code or packages; delete runs/ and results/tiny/ to compute"
+    )
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert not told.search(capsys.readouterr().out)
+    here = reproduce.environment()
+    monkeypatch.setattr(reproduce, "environment", lambda: {**here, "code": "other"})
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert told.search(capsys.readouterr().out).group().startswith("11 of 11")

@@ -7,16 +7,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
+from report_tables import made_sums
 
 from hybridlib.names import SETTINGS
-from hybridlib.study.report.figures import effects, language_heat_map, lines, matrices, over_alpha, save, trade_off
-from hybridlib.study.report.results import summarize
+from hybridlib.study.report.figures import curve, forest, lines, matrices, over_alpha, save, steady
+from hybridlib.study.report.style import look_of, looks_of
 
 matplotlib.use("agg")
-LANGUAGES = ["ar", "de", "en", "sw"]
-ALPHAS = [0.0, 0.5, 1.0]
-PANELS = [*((setting, "map") for setting in SETTINGS), ("multilingual", "rank_distance")]
+ALPHAS = {"x-y": 0.0, "hybrid": 0.5, "x-x-mono": 1.0}
 
 
 @pytest.fixture(autouse=True)
@@ -49,70 +49,42 @@ def draw_table(name, **columns):
     return table.assign(lower=value - 0.1, upper=value + width, **{name: value})
 
 
-@pytest.fixture(scope="module")
-def means():
-    rows = [
-        {"encoder": encoder, "alpha": alpha, "seed": seed, "query_language": query, "setting": setting,
-         "passage_language": passage, "measure": measure}
-        for encoder, alpha, seed in itertools.product(("static:scratch", "owner/name@abc"), ALPHAS, (0, 1))
-        for query, (setting, measure) in itertools.product(LANGUAGES, PANELS)
-        for passage in (["all"] if setting == "multilingual" else LANGUAGES)
-        if (setting == "monolingual") == (passage == query)
-    ]  # fmt: skip
-    return pd.DataFrame(rows).assign(value=np.random.default_rng(0).random(len(rows)))
+# The curve over alpha
 
 
-def test_the_trade_off_draws_one_path_over_alpha_for_each_encoder(means):
-    figure = trade_off(means)
-    table = summarize(means)["map"].unstack("setting").groupby(["encoder", "alpha"]).mean()
-    assert len(figure.axes) == 2
-    for axes, encoder in zip(figure.axes, table.index.unique("encoder"), strict=True):
-        paths = [line.get_xydata() for line in axes.get_lines() if len(line.get_xydata()) == len(ALPHAS)]
-        expected = table.loc[encoder][["cross-lingual", "monolingual"]].to_numpy()
-        assert any(np.allclose(path, expected) for path in paths)
-    assert set(titles(figure)) == {"scratch encoder", "name encoder"}
-    assert words(figure.axes[0].texts) == ["α = 0 (x-y)", "α = 0.5", "α = 1 (x-x-mono)"]
+def test_a_curve_has_the_means_and_its_intervals_do_not_depend_on_how_hard_articles_are():
+    sums = made_sums([*ALPHAS, "untrained"])
+    table = curve(sums, ALPHAS)
+    # Every cell of `made_sums` has as many questions, so the macro mean is that of all.
+    totals = sums.groupby(["setting", "strategy"], observed=True)[["total", "count"]].sum()
+    expected = totals["total"] / totals["count"]
+    for row in table.itertuples():
+        assert row.value == pytest.approx(expected[row.setting, row.contrast], abs=2e-6)  # rounded to 1e-6
+    assert table.set_index("contrast").alpha.dropna().to_dict() == ALPHAS
+    assert set(table.contrast[table.alpha.isna()]) == {"untrained"}
+    assert table[["lower", "upper"]].isna().all(axis=1).tolist() == (table.contrast == "untrained").tolist()
+    hard = sums.article == sums.article.iloc[0]
+    harder = curve(sums.assign(total=sums.total - 0.2 * hard * sums["count"]), ALPHAS)
+    assert (harder.value < table.value).all()
+    apart = (harder.upper - harder.lower) - (table.upper - table.lower)
+    assert np.nanmax(apart.abs()) < 5e-6  # ends are rounded to 1e-6
 
 
-def test_the_heat_map_has_queries_in_rows_passages_in_columns_and_low_resource_languages_last(means):
-    figure = language_heat_map(means, ["de"], alphas=ALPHAS)
-    panels = [axes for axes in figure.axes if axes.images]
-    assert len(panels) == 2 * len(ALPHAS)
-    # Latin script comes first, then Arabic, and last de, which is thinned here.
-    assert words(panels[0].get_yticklabels()) == ["en", "sw", "ar", "de*"]
-    drawn = np.asarray(panels[0].images[0].get_array())
-    chosen = means[(means.encoder == "static:scratch") & (means.alpha == 0) & (means.measure == "map")]
-    cell = chosen[(chosen.query_language == "sw") & (chosen.passage_language == "de")].value.mean()
-    assert drawn[1, 3] == pytest.approx(cell)
-
-
-def test_over_alpha_draws_every_group_by_a_line_of_its_own_and_the_range_of_the_seeds(means):
-    groups = {"high": ["de", "en"], "middle": ["ar"], "low": ["sw"]}
-    figure = over_alpha(means, groups)
-    assert titles(figure) == [
-        "monolingual: map\n(higher is better)",
-        "cross-lingual: map\n(higher is better)",
-        "multilingual: map\n(higher is better)",
-        "multilingual: rank distance\n(lower is better)",
-    ]
-    looks = [f"{name}, {group}" for group in groups for name in ("name", "scratch")]
-    assert words(figure.legends[0].get_texts()) == looks
-    for axes, (setting, measure) in zip(figure.axes, PANELS, strict=True):
-        of_panel = means[(means.setting == setting) & (means.measure == measure)]
-        shown = itertools.product(groups.values(), ["owner/name@abc", "static:scratch"])
-        for (languages, encoder), line, band in zip(shown, axes.get_lines(), axes.collections, strict=True):
-            # Every language counts alike, and here each has as many rows.
-            chosen = of_panel[of_panel.query_language.isin(languages) & (of_panel.encoder == encoder)]
-            by_seed = chosen.groupby(["alpha", "seed"]).value.mean().unstack()
-            assert line.get_xdata().tolist() == ALPHAS
-            assert line.get_ydata() == pytest.approx(by_seed.mean(axis=1).to_numpy())
-            for alpha, row in by_seed.iterrows():
-                assert ends(band, alpha) == pytest.approx((row.min(), row.max()))
-        assert [line.get_label() for line in axes.get_lines()] == looks
-        # They can be told apart without the colours.
-        assert len({(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()}) == len(looks)
-        assert {line.get_linestyle() for line in axes.get_lines() if "high" in line.get_label()} == {"-"}
-        assert axes.get_xticks().tolist() == ALPHAS and axes.get_ylim()[0] == 0
+def test_over_alpha_draws_the_curve_its_interval_and_the_levels_in_each_setting():
+    tables = {title: curve(made_sums([*ALPHAS, "untrained"], seed=n), ALPHAS) for n, title in enumerate("ab")}
+    figure = over_alpha(tables, ylabel="recall@1")
+    assert titles(figure) == [f"{title}: {setting}" for title in "ab" for setting in SETTINGS]
+    for axes, (title, setting) in zip(figure.axes, itertools.product(tables, SETTINGS), strict=True):
+        shown = tables[title][tables[title].setting == setting]
+        points = shown.dropna().sort_values("alpha")
+        line, level = axes.get_lines()
+        assert line.get_xydata().tolist() == points[["alpha", "value"]].to_numpy().tolist()
+        for row in points.itertuples():
+            assert ends(axes.collections[0], row.alpha) == (row.lower, row.upper)
+        assert level.get_ydata()[0] == shown.value[shown.alpha.isna()].item() and level.get_linestyle() == ":"
+        assert words(axes.texts) == ["untrained"] and axes.get_xticks().tolist() == [0, 0.5, 1]
+    assert words(axes.get_xticklabels()) == ["0", "0.5", "1"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["recall@1", "", ""] * 2
 
 
 # Lines
@@ -155,100 +127,108 @@ def test_categories_keep_their_order_in_lines_and_those_that_do_not_occur_are_le
     assert [line.get_label() for line in figure.axes[0].get_lines()] == ["x-x-mono", "x-y", "hybrid"]
 
 
-@pytest.mark.parametrize(
-    "labels", [["x-y", "hybrid", "x-x-mono", "x-x"], ["mix-entries", "x-x-mono", "other", "hybrid"], list("abcd")]
-)
-def test_four_labels_can_be_told_apart_in_grey_and_a_fifth_is_refused(labels):
-    def draw(labels):
-        table = pd.DataFrame({"label": labels, "x": 1, "panel": "p", "value": 0.5, "lower": 0.4, "upper": 0.6})
-        return lines(table, x="x", label="label", panel="panel", xlabel="", ylabel="").axes[0].get_lines()
+# Looks
 
-    for look in (Line2D.get_linestyle, Line2D.get_marker, Line2D.get_color):
-        assert len({look(line) for line in draw(labels)}) == 4
-    with pytest.raises(ValueError, match=r"labels are .*'fifth'\]; allowed: at most 4"):
-        draw([*labels, "fifth"])
+
+def seen(look):
+    return look.marker, look.filled
+
+
+def test_every_strategy_has_a_look_of_its_own_that_can_be_told_in_grey():
+    names = ["untrained", "bm25", "x-x-mono", "hybrid", "hybrid-pairs", "x-y", "x-x", "mix-passages", "mix-entries",
+             "round-robin-entries", "en-en", "code-switch"]  # fmt: skip
+    looks = looks_of([*names, "untrained, centred", "x-x-mono, centred"])
+    assert len({seen(look) for look in looks.values()}) == len(looks)
+    assert len({look.colour for look in looks.values()}) == len(names)
+    centred = looks["x-x-mono, centred"]
+    assert not centred.filled and centred._replace(filled=True) == looks["x-x-mono"] == look_of("x-x-mono")
+
+
+@pytest.mark.parametrize("name", ["untrained", "bm25", "x-x-mono", "hybrid", "hybrid-pairs", "x-y", "x-x", "en-en",
+                                  "mix-passages", "mix-entries", "round-robin-entries", "code-switch"])  # fmt: skip
+def test_markers_stand_out_from_white(name):
+    # Contrast of graphics by WCAG 2.2, 1.4.11: 3 : 1 at least.
+    parts = [int(look_of(name).colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    assert 1.05 / (np.dot([0.2126, 0.7152, 0.0722], linear) + 0.05) >= 3
+
+
+@pytest.mark.parametrize(
+    "labels", [["x-y", "hybrid", "x-x-mono", "x-x"], ["mix-entries", "other", "hybrid", "more"], list("abcd")]
+)
+def test_other_labels_take_looks_that_are_free_and_too_many_are_refused(labels):
+    table = pd.DataFrame({"label": labels, "x": 1, "panel": "p", "value": 0.5, "lower": 0.4, "upper": 0.6})
+    drawn = lines(table, x="x", label="label", panel="panel", xlabel="", ylabel="").axes[0].get_lines()
+    for look in (Line2D.get_marker, Line2D.get_color):
+        assert len({look(line) for line in drawn}) == 4
+    for more in (list("vwxyz"), ["hybrid, α = 0.25", "hybrid, α = 0.75"]):
+        with pytest.raises(ValueError, match=rf"labels are .*'{more[-1]}'\]; allowed: at most 4 besides strategies"):
+            looks_of([*labels, *more])
 
 
 def test_a_strategy_looks_the_same_in_every_figure(curves):
-    looks = {}
+    table = curves[(curves.setting == "monolingual") & (curves["size"] == 1.0)]
     for strategies in (["x-y", "hybrid", "x-x-mono"], ["hybrid"]):
-        table = curves[(curves.setting == "monolingual") & curves.strategy.isin(strategies)]
-        table = table.assign(strategy=pd.Categorical(table.strategy, strategies), difference=table.value)
-        drawn = lines(table, x="size", label="strategy", panel="setting", xlabel="", ylabel="").axes[0].get_lines()
-        bars = effects(table, row="size", panel="setting", label="strategy", xlabel="").axes[0].containers
-        for line, bar in zip(drawn, bars, strict=True):
-            assert line.get_label() == bar.get_label()
-            looks.setdefault(line.get_label(), set()).update(
-                {(line.get_marker(), line.get_color()), (bar[0].get_marker(), bar[0].get_color())}
-            )
-    assert list(looks) == ["x-y", "hybrid", "x-x-mono"]
-    assert all(len(of_strategy) == 1 for of_strategy in looks.values())
-    assert len(set.union(*looks.values())) == 3
+        shown = table[table.strategy.isin(strategies)]
+        drawn = lines(shown, x="size", label="strategy", panel="setting", xlabel="", ylabel="").axes[0].get_lines()
+        for line in drawn:
+            look = look_of(line.get_label())
+            assert (line.get_marker(), to_hex(line.get_color())) == (look.marker, look.colour)
 
 
-# Effects
-
-
-def bars(axes):
-    """Return the points and the ends of the intervals as drawn: a row of label, x, y, lower, upper for each."""
-    found = []
-    for container in axes.containers:
-        points, _, (spans,) = container.lines
-        for (x, y), segment in zip(points.get_xydata(), spans.get_segments(), strict=True):
-            assert segment[:, 1].tolist() == [y, y]
-            found.append((container.get_label(), x, y, *segment[:, 0]))
-    return found
+# The forest
 
 
 @pytest.fixture
-def gains():
-    return draw_table("difference", family=["Turkic", "Greek", "Uralic"], strategy=["hybrid", "x-y"])
+def judged():
+    """Make the verdicts on three rivals by two measures."""
+    rivals = ["x-x-mono", "x-y", "untrained"]
+    rows = [
+        ("monolingual", "map", -0.004, 0.003, 0.01, "not inferior"),
+        ("monolingual", "map", 0.009, 0.004, 0.01, "better"),
+        ("monolingual", "map", -0.03, 0.01, 0.01, "worse"),
+        ("multilingual", "rank_distance", -90.0, 12.0, 15.0, "better"),
+        ("multilingual", "rank_distance", 4.0, 30.0, 9.0, "not told apart"),
+        ("multilingual", "rank_distance", -250.0, 20.0, np.nan, "better"),
+    ]
+    table = pd.DataFrame(rows, columns=["setting", "measure", "value", "half", "margin", "verdict"])
+    table = table.assign(lower=table.value - table.half, upper=table.value + table.half, contrast=rivals * 2)
+    return table.drop(columns="half")
 
 
-@pytest.mark.parametrize(
-    ("heights", "margin", "legend"),
-    [
-        ({"hybrid": 0}, None, []),
-        # Two labels stand a quarter of 0.55 above the middle of the row, and as much below it.
-        ({"hybrid": -0.1375, "x-y": 0.1375}, 0.02, [["margin, 0.02", "hybrid", "x-y"]]),
-    ],
-)
-def test_effects_are_the_rows_of_the_table_from_the_top_with_their_intervals(gains, heights, margin, legend):
-    table = gains[gains.strategy.isin(list(heights))]
-    label = "strategy" if len(heights) > 1 else None
-    figure = effects(table, row="family", panel="setting", label=label, xlabel="gain", margin=margin)
-    assert titles(figure) == ["monolingual", "cross-lingual"]
-    assert words(figure.axes[0].get_yticklabels()) == ["Turkic", "Greek", "Uralic"]
-    for axes, setting in zip(figure.axes, titles(figure), strict=True):
-        of_panel = table[table.setting == setting]
-        rows = zip(bars(axes), of_panel.sort_values("strategy", kind="stable").itertuples(), strict=True)
-        for number, ((drawn_label, x, y, lower, upper), row) in enumerate(rows):
-            assert drawn_label == row.strategy or not label
-            assert (x, lower, upper) == pytest.approx((row.difference, row.lower, row.upper))
-            assert y == pytest.approx(number % 3 + heights[row.strategy])
-        assert axes.get_ylim() == (2.5, -0.5)  # the first row is on top
-        assert axes.get_xlabel() == "gain"
-        upright = {
-            line.get_linestyle(): list(line.get_xdata()) for line in axes.get_lines() if line.get_linestyle() != "None"
-        }
-        assert upright == {"-": [0, 0], "--": [-margin, -margin]} if margin else {"-": [0, 0]}
-        assert len({container[0].get_marker() for container in axes.containers}) == len(heights)
-    assert [words(drawn.get_texts()) for drawn in figure.legends] == legend
+def test_a_forest_has_a_row_for_each_rival_with_its_interval_verdict_and_margin(judged):
+    figure = forest(judged, xlabel="hybrid minus …")
+    assert titles(figure) == ["monolingual map", "multilingual rank distance\n(lower is better)"]
+    assert words(figure.axes[0].get_yticklabels()) == ["x-x-mono", "x-y", "untrained"]
+    assert figure.axes[0].get_ylim() == (2.5, -0.5)  # the first row is on top
+    markers = {"better": "^", "not inferior": "o", "not told apart": "D", "worse": "v"}
+    for axes, measure in zip(figure.axes, ["map", "rank_distance"], strict=True):
+        shown = judged[judged.measure == measure].reset_index(drop=True)
+        zero, *drawn = axes.get_lines()
+        assert list(zero.get_xdata()) == [0, 0]
+        for y, (row, span, point) in enumerate(zip(shown.itertuples(), drawn[::2], drawn[1::2], strict=True)):
+            assert span.get_xydata().tolist() == [[row.lower, y], [row.upper, y]]
+            assert point.get_xydata().tolist() == [[row.value, y]] and point.get_marker() == markers[row.verdict]
+            assert span.get_color() == point.get_color()
+        bands = [patch.get_xy() for patch in axes.patches]
+        expected = [(-most, most, y - 0.5, y + 0.5) for y, most in enumerate(shown["margin"]) if most > 0]
+        assert [(*band[:, 0][:2], band[:, 1].min(), band[:, 1].max()) for band in bands] == expected
+        assert axes.get_xlabel() == "hybrid minus …"
+    assert words(figure.legends[0].get_texts()) == ["better", "not inferior", "not told apart", "worse"]
 
 
-def test_effects_keep_the_order_of_categories_and_leave_a_missing_row_empty(gains):
-    order = ["Uralic", "Turkic", "Afroasiatic", "Greek"]
-    table = gains.assign(
-        family=pd.Categorical(gains.family, order), strategy=pd.Categorical(gains.strategy, ["x-y", "hybrid"])
-    )
-    table = table[(table.family != "Turkic") | (table.strategy != "x-y") | (table.setting != "monolingual")]
-    figure = effects(table, row="family", panel="setting", label="strategy", xlabel="")
-    axes = figure.axes[0]
-    assert words(axes.get_yticklabels()) == ["Uralic", "Turkic", "Greek"]
-    assert [container.get_label() for container in axes.containers] == ["x-y", "hybrid"]
-    assert sorted((label, round(y)) for label, _, y, *_ in bars(axes)) == [
-        ("hybrid", 0), ("hybrid", 1), ("hybrid", 2), ("x-y", 0), ("x-y", 2),
-    ]  # fmt: skip
+def test_a_forest_is_logarithmic_beyond_the_margin_where_differences_are_much_larger(judged):
+    # The ends are 0.04, four margins, and 270, thirty margins of 9.
+    assert [axes.get_xscale() for axes in forest(judged).axes] == ["linear", "symlog"]
+    assert forest(judged).axes[1].xaxis.get_major_formatter()(-100.0, 0) == "−100"
+    assert [axes.get_xscale() for axes in forest(judged.drop(columns="margin")).axes] == ["linear", "linear"]
+
+
+def test_a_forest_names_no_verdict_that_does_not_occur_and_leaves_a_missing_row_empty(judged):
+    figure = forest(judged[judged.verdict == "better"])
+    assert words(figure.legends[0].get_texts()) == ["better"]
+    assert words(figure.axes[0].get_yticklabels()) == ["x-y", "x-x-mono", "untrained"]
+    assert [len(axes.get_lines()) for axes in figure.axes] == [3, 5]  # the line at 0, and two for each row
 
 
 # Matrices
@@ -302,14 +282,37 @@ def test_a_loss_in_a_large_matrix_has_a_minus_sign_in_its_cell_and_nothing_else_
     assert not matrices(tables, row="", column="", title="").axes[0].texts
 
 
-@pytest.mark.parametrize("kind", ["trade_off", "lines", "effects", "matrices"])
-def test_a_figure_is_saved_as_the_same_bytes_under_its_name_alone(means, curves, gains, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["lines", "forest", "over_alpha", "matrices"])
+def test_a_figure_is_saved_as_the_same_bytes_under_its_name_alone(curves, judged, tmp_path, kind):
     figure = {
-        "trade_off": lambda: trade_off(means),
         "lines": lambda: lines(curves, x="size", label="strategy", panel="setting", xlabel="", ylabel="", log=True),
-        "effects": lambda: effects(gains, row="family", panel="setting", label="strategy", xlabel="", margin=0.1),
+        "forest": lambda: forest(judged),
+        "over_alpha": lambda: over_alpha({"a": curve(made_sums(list(ALPHAS)), ALPHAS)}),
         "matrices": lambda: matrices({"a": pd.DataFrame([[1.0, np.nan]])}, row="", column="", title=""),
     }[kind]
-    first = save(figure(), tmp_path / "deep" / "a.png").read_bytes()
-    assert save(figure(), tmp_path / "deep" / "b.png").read_bytes() == first and first.startswith(b"\x89PNG")
-    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["a.png", "b.png"]
+    paths = [tmp_path / "deep" / name for name in ("a.svg", "b.svg")]
+    for path in paths:
+        save(figure(), path)
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second and b"<svg" in first
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["a.svg", "b.svg"]
+    for varying in (b"<image", b"dc:date", b"Matplotlib v"):
+        assert varying not in first
+
+
+def test_what_differs_in_the_last_digits_is_saved_as_the_same_bytes(curves, tmp_path):
+    # So small are the differences between processors; matplotlib prints six digits, and names parts by all of them.
+    saved = set()
+    for factor in (1.0, 1.0 + 1e-13):
+        table = curves.assign(value=curves.value * factor, size=curves["size"] * factor)
+        figure = lines(table, x="size", label="strategy", panel="setting", xlabel="", ylabel="")
+        figure.set_size_inches(7.0 * factor, 3.0 * factor)
+        save(figure, tmp_path / "a.svg")
+        saved.add((tmp_path / "a.svg").read_bytes())
+    assert len(saved) == 1
+
+
+def test_a_name_is_replaced_wherever_it_is_used_and_short_numbers_stay():
+    assert steady('<g id="C0_0_ab12345678" x="12.25 0.085 7 99999.12345"/><use href="#C0_0_ab12345678"/>') == (
+        '<g id="n0" x="12.25 0.085 7 99999"/><use href="#n0"/>'
+    )

@@ -1,13 +1,26 @@
-"""Tests of means by hand: over queries, then passage languages, then query languages."""
+"""Tests of means by hand, over queries, then passage languages, then query languages; and of sums by article."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_sums import made_sums
+from small_runs import FURTHER, RUN, TEST, changed, keep
 
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.evaluate import evaluate_embeddings
+from hybridlib.evaluation.pairs import article_sums
 from hybridlib.names import SETTINGS
-from hybridlib.study.report.results import COLUMNS, by_language_pair, summarize
+from hybridlib.study import store
+from hybridlib.study.report.results import (
+    COLUMNS,
+    apart,
+    by_language_pair,
+    read_sums,
+    summarize,
+    waiting,
+    write_sums,
+)
+from hybridlib.study.run import Trial
 
 
 def draw_results(measures):
@@ -86,3 +99,100 @@ def test_the_means_by_language_pair_average_over_queries_only():
     assert means["de", "en", "map"] == pytest.approx(0.3)
     assert means["de", "sw", "map"] == pytest.approx(0.9)
     assert len(means) == 9
+
+
+# Sums by article
+
+
+@pytest.fixture
+def in_a_project(tmp_path, monkeypatch):
+    """Go to an empty project, where no runs are."""
+    for folder in ("params", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+# Nothing loads its data, so these tests need no encoder and no text.
+UNTRAINED = changed(RUN, steps=0, tests=(TEST,))
+TRIALS = [
+    Trial({"strategy": "hybrid", "fold": -1, "seed": 0}, RUN),
+    Trial({"strategy": "untrained", "fold": -1, "seed": 0}, UNTRAINED),
+]
+
+
+def test_sums_are_read_for_every_trial_with_its_labels_and_the_name_of_its_test(in_a_project):
+    keep(RUN)
+    keep(UNTRAINED, first=2)
+    sums = read_sums(TRIALS, ("map", "rank_distance"), task="atlas")
+    assert {"strategy", "fold", "seed", "test"} < set(sums.columns)
+    assert list(sums.strategy.cat.categories) == ["hybrid", "untrained"]  # in the order of the trials
+    assert set(sums.test) == {RUN.test_name(TEST)}
+    for trial in TRIALS:
+        of_one = sums[sums.strategy == trial.labels["strategy"]]
+        expected = article_sums(store.read(trial.run, TEST), ("map", "rank_distance"))
+        columns = ["article", "setting", "measure", "query_language", "passage_language"]
+        pd.testing.assert_frame_equal(
+            of_one[columns].astype(str).reset_index(drop=True), expected[columns].astype(str), check_dtype=False
+        )
+        assert of_one.total.tolist() == expected.total.tolist()
+        assert of_one["count"].tolist() == expected["count"].tolist()
+
+
+def test_trials_that_are_not_there_are_left_out_and_wait(in_a_project):
+    assert read_sums(TRIALS, ("map",), task="atlas").empty
+    assert waiting(TRIALS) == TRIALS
+    keep(RUN)
+    assert set(read_sums(TRIALS, ("map",), task="atlas").strategy) == {"hybrid"}
+    assert waiting(TRIALS) == TRIALS[1:]
+
+
+def test_a_trial_waits_until_all_of_its_tests_are_there(in_a_project):
+    both = Trial({"strategy": "hybrid", "fold": -1, "seed": 0}, changed(RUN, tests=(TEST, FURTHER)))
+    keep(both.run, TEST)
+    assert waiting([both]) == [both]
+    assert len(read_sums([both], ("map",), task="atlas")) > 0
+    assert read_sums([both], ("map",), task="atlas-partial").empty
+    keep(both.run, FURTHER)
+    assert waiting([both]) == []
+    assert len(read_sums([both], ("map",), task="atlas-partial")) > 0
+
+
+def test_a_setting_of_which_a_run_is_missing_is_left_out_unless_parts_are_asked_for(in_a_project):
+    # Its mean would be over other runs than that of others, so it would not compare.
+    trials = [
+        Trial({"strategy": strategy, "fold": -1, "seed": seed}, changed(RUN, strategy=strategy, alpha=alpha, seed=seed))
+        for strategy, alpha in (("hybrid", 0.5), ("x-y", 0.0))
+        for seed in (0, 1)
+    ]
+    for trial in trials[:3]:  # x-y lacks its second seed
+        keep(trial.run)
+    whole = read_sums(trials, ("map",), task="atlas")
+    assert set(whole.strategy) == {"hybrid"} and set(whole.seed) == {0, 1}
+    part = read_sums(trials, ("map",), task="atlas", whole=False)
+    assert set(zip(part.strategy, part.seed, strict=True)) == {("hybrid", 0), ("hybrid", 1), ("x-y", 0)}
+    keep(trials[3].run)
+    assert set(read_sums(trials, ("map",), task="atlas").strategy) == {"hybrid", "x-y"}
+
+
+def test_a_label_put_into_the_names_of_tests_keeps_runs_apart():
+    sums = made_sums({"hybrid": 0.5, "x-y": 0.4}).assign(rotation=1)
+    assert set(apart(sums, "rotation").test) == {"xquad-r-0/1"} and set(sums.test) == {"xquad-r-0"}
+    assert apart(sums[:0], "rotation").empty and apart(pd.DataFrame(), "rotation").empty
+
+
+def test_where_one_strategy_is_missing_the_others_are_left_out_too():
+    full = made_sums({"hybrid": 0.5, "x-y": 0.4}).assign(rotation=0)
+    lacking = made_sums({"hybrid": 0.9}).assign(rotation=1)
+    assert set(apart(pd.concat([full, lacking]), "rotation").test) == {"xquad-r-0/0"}
+    other_fold = lacking.assign(test="xquad-r-1", rotation=0)
+    assert set(apart(pd.concat([full, other_fold]), "rotation").test) == {"xquad-r-0/0"}
+
+
+def test_sums_of_all_parts_of_a_notebook_are_in_one_file(tmp_path):
+    tables = {"main": made_sums({"hybrid": 0.5}), "low": made_sums({"hybrid": 0.4}, rotation=1, cell=1)}
+    tables["main"]["article"] = pd.Categorical(tables["main"].article)
+    write_sums(tmp_path / "deep" / "x.parquet", tables)
+    kept = pd.read_parquet(tmp_path / "deep" / "x.parquet")
+    assert kept.part.unique().tolist() == ["main", "low"]
+    assert kept.total.sum() == pytest.approx(tables["main"].total.sum() + tables["low"].total.sum())
+    assert kept[kept.part == "main"].rotation.isna().all() and len(list(tmp_path.rglob("*.parquet"))) == 1

@@ -1,0 +1,132 @@
+"""The results of a profile on one page of Markdown, for who reads no notebooks: made from what the notebooks wrote."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hybridlib.paths import figure_path, findings_path, project_root, replacing, results_path
+from hybridlib.study.report.effects import effects
+from hybridlib.study.report.findings import WITHOUT_SEEDS
+
+_MARKS = ("<!-- results: made by `hybridlib results`, and compared by a test -->", "<!-- end of results -->")
+_TITLES = {
+    "batch_ratio": "Batch ratio",
+    "language_imbalance": "Language imbalance",
+    "domain_data": "Domain data",
+    "miracl_high_resource": "High-resource languages",
+    "mlqa_language_families": "Language families on MLQA",
+}
+_HEADINGS = {
+    ("monolingual", "map"): "mono map",
+    ("cross-lingual", "map"): "cross map",
+    ("multilingual", "map"): "multi map",
+    ("multilingual", "rank_distance"): "rank distance",
+}
+_IN_TATOEBA = {("cross-lingual", "recall@1"): "recall@1"}
+# The rows of the short table; the notebook has all of them.
+SHORT = (
+    "untrained",
+    "untrained, centred",
+    "x-x",
+    "x-x-mono",
+    "x-x-mono, centred",
+    "hybrid",
+    "x-y",
+    "mix-passages",
+    "bm25",
+)
+
+
+def write_pages(profile: str) -> list[Path]:
+    """Write `docs/results.md`, and the table of the README between its two marks; return what was written.
+
+    Raises:
+        FileNotFoundError: a notebook of the profile has not been run, or there is no README.
+        ValueError: the README has no marks.
+    """
+    page, readme = project_root() / "docs" / "results.md", project_root() / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    if not all(mark in text for mark in _MARKS):
+        raise ValueError(f"{readme} lacks the marks {' and '.join(_MARKS)}, between which the results stand")
+    before, rest = text.split(_MARKS[0])
+    _, after = rest.split(_MARKS[1])
+    made = {
+        page: results_page(profile),
+        readme: f"{before}{_MARKS[0]}\n{overview_in_markdown(profile)}\n{_MARKS[1]}{after}",
+    }
+    for path, content in made.items():
+        with replacing(path) as draft:
+            draft.write_text(content, encoding="utf-8")
+    return list(made)
+
+
+def results_page(profile: str) -> str:
+    """Return a page for the folder `docs/`: the table of strategies, then of every notebook the answer and findings.
+
+    Args:
+        profile: the folder of `results/` that the notebooks of a profile have written.
+
+    Raises:
+        FileNotFoundError: a notebook has not been run.
+    """
+    lines = [
+        f"# Results of profile `{profile}`",
+        "",
+        f"Made by `make notebooks` from the runs in `evidence/{profile}`; nothing here is typed. Differences have 95 %",
+        "intervals over articles and seeds. The [README](../README.md) says what each name means, and the",
+        "[notebooks](../notebooks) how each figure is made.",
+        "",
+        overview_in_markdown(profile),
+    ]
+    for notebook, title in _TITLES.items():
+        path = findings_path(profile, notebook)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist; make it by `make reproduce PROFILE={profile}`")
+        written = path.read_text(encoding="utf-8")
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            f"[The notebook](../notebooks/{notebook}.ipynb) has the details.",
+            "",
+            written.strip(),
+        ]
+        for figure in sorted(figure_path(profile, notebook).parent.glob(f"{notebook}-*.svg")):
+            name = figure.stem.partition("-")[2].replace("_", " ")
+            lines += ["", f"![{title}: {name}](../figures/{profile}/{figure.name})"]
+    return "\n".join(lines) + "\n"
+
+
+def overview_in_markdown(profile: str) -> str:
+    """Return the means of the main strategies on the main task, on MLQA-R and on Tatoeba, as a table in Markdown.
+
+    Raises:
+        FileNotFoundError: the notebook of the batch ratio has not been run.
+    """
+    path = results_path(profile, "batch_ratio")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; make it by `make reproduce PROFILE={profile}`")
+    sums = pd.read_parquet(path)
+    columns: dict[str, pd.Series] = {}
+    for part, title in (("main", ""), ("mlqa-r", "MLQA-R "), ("tatoeba", "Tatoeba ")):
+        rows = sums[(sums.part == part) & sums.strategy.isin(SHORT)].dropna(axis="columns", how="all")
+        if rows.empty:
+            continue
+        means = {name: {name: 1.0} for name in dict.fromkeys(rows.strategy)}
+        found = effects(rows, means, without_seeds=WITHOUT_SEEDS)
+        for heading, name in (_IN_TATOEBA if part == "tatoeba" else _HEADINGS).items():
+            chosen = found[(found.setting == heading[0]) & (found.measure == heading[1])]
+            if len(chosen) and (part == "main" or heading[1] != "rank_distance"):
+                columns[title + name] = chosen.set_index("contrast").value
+    table = pd.DataFrame(columns).reindex([name for name in SHORT if name in set(sums.strategy)])
+    lines = ["| | " + " | ".join(table.columns) + " |", "| --- |" + " ---: |" * len(table.columns)]
+    for name, row in table.iterrows():
+        cells = [_number(heading, value) for heading, value in row.items()]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _number(name: object, value: float) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.0f}" if "distance" in str(name) else f"{value:.3f}"

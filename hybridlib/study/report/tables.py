@@ -1,0 +1,171 @@
+"""Tables of a notebook, made from the sums by article: frames to look at, or None where nothing is there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from hybridlib.names import SETTINGS
+from hybridlib.study import store
+from hybridlib.study.params import Params
+from hybridlib.study.report.contrasts import means_of
+from hybridlib.study.report.effects import effects
+from hybridlib.study.report.findings import WITHOUT_SEEDS, Prose
+from hybridlib.study.report.paper import paper_figures
+from hybridlib.study.report.results import waiting
+from hybridlib.study.run import Run
+
+_LEFT: dict[str, Any] = {"text-align": "left"}
+_GREY = "color: #767676"
+_NARROW = [
+    {"selector": "th.row_heading", "props": "text-align: left; white-space: nowrap"},
+    {"selector": "th, td", "props": "padding: 3px 5px"},
+]
+_TITLES = {"xquad-r": "XQuAD-R, held-out articles", "mlqa-r": "MLQA-R", "miracl": "MIRACL"}
+# Columns need different names; these blanks do not show.
+_PADS = dict(zip(SETTINGS, ("", " ", "  "), strict=True))
+
+
+class Shown(NamedTuple):
+    """A data set of the overview: its sums, the measures shown, and the name by which the paper has figures of it."""
+
+    sums: pd.DataFrame
+    measures: Sequence[tuple[str, str]]  # setting, measure
+    paper: str = ""
+
+
+# The measures that the overview shows: quality in three settings, and language bias.
+QUALITY = (
+    ("monolingual", "map"),
+    ("cross-lingual", "map"),
+    ("multilingual", "map"),
+    ("multilingual", "rank_distance"),
+)
+
+
+def shown(task: str, sums: Mapping[str, pd.DataFrame]) -> dict[str, Shown]:
+    """Return what there is of the data sets of a notebook: the main one, MLQA-R, and Tatoeba's recall."""
+    parts = {_TITLES.get(task, task): Shown(sums["main"], QUALITY, task)}
+    if "mlqa-r" in sums:
+        parts["MLQA-R"] = Shown(sums["mlqa-r"], QUALITY, "mlqa-r")
+    if "tatoeba" in sums:
+        parts["Tatoeba"] = Shown(sums["tatoeba"], [("cross-lingual", "recall@1")])
+    return parts
+
+
+def overview(parts: Mapping[str, Shown]) -> Styler:
+    """Show the mean of every strategy by measure and data set; the paper's map for XLM-R stands beside in grey."""
+    columns: dict[tuple[str, str], pd.Series] = {}
+    for title, part in parts.items():
+        found = effects(part.sums, means_of(part.sums), without_seeds=WITHOUT_SEEDS)
+        for setting, measure in part.measures:
+            chosen = found[(found.setting == setting) & (found.measure == measure)].set_index("contrast").value
+            columns[title, _heading(setting, measure)] = chosen
+            if measure == "map" and part.paper:
+                columns[title, "paper" + _PADS[setting]] = _paper(part.paper, setting, measure)
+    order = dict.fromkeys(name for part in parts.values() for name in part.sums.strategy)
+    table = pd.DataFrame({name: column for name, column in columns.items() if len(column)}).reindex(list(order))
+    ranks = [name for name in table.columns if "distance" in name[1]]
+    grey = [name for name in table.columns if name[1].startswith("paper")]
+    styled: Any = table.style.format("{:.3f}", na_rep="")
+    styled = styled.format("{:.0f}", subset=ranks, na_rep="")
+    styled = styled.map(lambda _: _GREY, subset=grey) if grey else styled
+    return styled.set_table_styles(_NARROW)
+
+
+def means_table(sums: pd.DataFrame, column: str, *, measure: str = "map") -> Styler | None:
+    """Show the means of every strategy in each setting, a block of columns for every value of another column."""
+    if sums.empty:
+        return None
+    chosen = sums[sums.measure == measure]
+    found = effects(chosen, means_of(chosen), by=("setting", column), without_seeds=WITHOUT_SEEDS)
+    table = found.pivot(index="contrast", columns=[column, "setting"], values="value")
+    table = table.reindex(list(dict.fromkeys(chosen.strategy))).sort_index(axis=1, level=0, sort_remaining=False)
+    return table.rename_axis(index=None).style.format("{:.0f}" if measure == "rank_distance" else "{:.4f}", na_rep="")
+
+
+def measures_table(sums: pd.DataFrame, setting: str) -> Styler:
+    """Show the means of every strategy by several measures in one setting."""
+    chosen = sums[sums.setting == setting]
+    found = effects(chosen, means_of(chosen), without_seeds=WITHOUT_SEEDS)
+    table = found.pivot(index="contrast", columns="measure", values="value").reindex(list(means_of(chosen)))
+    return table.rename_axis(index=None, columns=None).style.format("{:.3f}", na_rep="")
+
+
+def show_differences(found: pd.DataFrame) -> Styler | None:
+    """Show contrasts: the difference with its interval and p, and the verdict."""
+    if found.empty:
+        return None
+    shown = [name for name in found.columns if name not in ("sd", "margin", "p_margin", "not_inferior", "part")]
+    table = found[shown].reset_index(drop=True)
+    ranks = pd.IndexSlice[table.index[table.measure == "rank_distance"], ["value", "lower", "upper"]]
+    styled: Any = (
+        table.style.hide().format("{:+.4f}", subset=["value", "lower", "upper"]).format("{:.1g}", subset=["p"])
+    )
+    return styled.format("{:+.1f}", subset=ranks).set_properties(**_LEFT)
+
+
+def show_claims(params: Params, claims: pd.DataFrame) -> Styler:
+    """Show every claim that could be computed with its difference; of the embedded corpus without a verdict."""
+    there = claims[claims.holds != "not computed"].reset_index(drop=True)
+    hidden = ["on", "setting", *(["verdict", "holds", "paper", "kind"] if params.is_demonstration else [])]
+    table = there.drop(columns=hidden)
+    ranks = pd.IndexSlice[there.index[there.measure == "rank_distance"], ["difference", "lower", "upper"]]
+    styled = (
+        table.style.hide().format("{:+.4f}", subset=["difference", "lower", "upper"]).format("{:.1g}", subset=["p"])
+    )
+    return styled.format("{:+.1f}", subset=ranks).set_properties(**_LEFT)
+
+
+def verdicts_of(params: Params, claims: pd.DataFrame) -> pd.DataFrame:
+    """Return which claim holds, for a cell that the tests compare; of the embedded corpus only what was computed."""
+    there = claims[claims.holds != "not computed"]
+    return there[["claim", "measure"] if params.is_demonstration else ["claim", "kind", "holds"]].set_index("claim")
+
+
+def state_of(params: Params) -> Prose:
+    """Say in Markdown how many runs are there, by what they were computed, and how many wait to be computed."""
+    runs = params.runs()
+    there = [run for run in runs if store.is_finished(run)]
+    lines = [f"{len(there)} of {len(runs)} runs are there."]
+    for origin, count in _origins(there).items():
+        lines.append(f"- {count}: {origin}")
+    missing = waiting(params.trials())
+    if missing:
+        counts = pd.Series([_name(trial.labels) for trial in missing]).value_counts(sort=False)
+        named = "; ".join(f"{name} ({count})" for name, count in counts.items())
+        lines.append(f"- Not computed yet: {named}. `make reproduce PROFILE={params.profile} COMPUTE=1` computes them.")
+    return Prose("\n".join(lines))
+
+
+def _origins(runs: Sequence[Run]) -> dict[str, int]:
+    """Return by what runs were computed, and how many by each."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        computed = next(iter(store.record_of(run)["tests"].values()))["computed"]
+        packages = computed["packages"]
+        versions = [f"{name} {packages[name]}" for name in ("torch", "sentence-transformers") if name in packages]
+        said = ", ".join([computed["date"], computed["device"], *versions])
+        counts[said] = counts.get(said, 0) + 1
+    return counts
+
+
+def _name(labels: Mapping[str, Any]) -> str:
+    """Name a trial by its labels, without its fold and seed."""
+    further = [f"{name} {value}" for name, value in labels.items() if name not in ("strategy", "fold", "seed", "order")]
+    return ", ".join([str(labels["strategy"]), *further])
+
+
+def _heading(setting: str, measure: str) -> str:
+    short = dict(zip(SETTINGS, ("mono", "cross", "multi"), strict=True))[setting]
+    return "rank distance" if measure == "rank_distance" else f"{short} {measure}"
+
+
+def _paper(task: str, setting: str, measure: str) -> pd.Series:
+    """Return the paper's means for XLM-R by strategy."""
+    rows = paper_figures()
+    chosen = rows[
+        (rows.task == task) & (rows.encoder == "xlm-r") & (rows.setting == setting) & (rows.measure == measure)
+    ]
+    return chosen.groupby("strategy").value.mean()

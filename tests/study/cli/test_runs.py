@@ -1,0 +1,281 @@
+"""Tests of `hybridlib runs`: what one machine has computed is read on another, and nothing else is."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from small_runs import FURTHER, FURTHER_NAME, NAME, RUN, TEST, changed, keep, ranked, same
+
+from hybridlib.paths import project_root
+from hybridlib.study import code, ranks, store
+from hybridlib.study.cli import packs
+from hybridlib.study.cli.main import main
+
+OTHER = changed(RUN, seed=1)
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """Compute two runs on one machine, pack them, and go to another."""
+    for name in ("one/params", "one/notebooks", "two/params", "two/notebooks"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "one")
+    keep(RUN)
+    keep(OTHER, first=4)
+    assert main(["runs", "pack", "../runs.tar"]) == 0
+    monkeypatch.chdir(tmp_path / "two")
+    return tmp_path
+
+
+def add(name="runs.tar", *further):
+    return main(["runs", "add", f"../{name}", *further])
+
+
+def files(folder):
+    """Return all files of a folder, those in use by processes left out."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
+
+
+def test_what_was_packed_is_read_elsewhere_and_it_is_said_where_it_is_from(there, capsys):
+    assert add() == 0
+    assert store.is_finished(RUN) and same(store.read(RUN, TEST), ranked())
+    assert same(store.read(OTHER, TEST), ranked(first=4))
+    assert files(there / "one/runs") == files(there / "two/runs")
+    said = capsys.readouterr().out
+    origin = packs.described(store.record_of(RUN)["tests"][NAME])
+    assert "2 runs were added to runs/.\n" in said and f"2 tests were computed by {origin}.\n" in said
+
+
+def test_a_pack_has_the_same_bytes_each_time(there, monkeypatch):
+    monkeypatch.chdir(there / "one")
+    for path in (there / "one/runs").rglob("*"):
+        os.utime(path, (0, 0))
+    assert main(["runs", "pack", "../again.tar"]) == 0
+    assert (there / "again.tar").read_bytes() == (there / "runs.tar").read_bytes()
+
+
+def test_adding_what_is_there_changes_nothing(there, capsys):
+    add()
+    before = {path: path.stat().st_mtime_ns for path in (there / "two/runs").rglob("*.parquet")}
+    capsys.readouterr()
+    assert add() == 0
+    assert capsys.readouterr().out == "2 runs are there already.\n"
+    assert {path: path.stat().st_mtime_ns for path in (there / "two/runs").rglob("*.parquet")} == before
+
+
+def test_runs_of_other_versions_and_devices_are_added_and_named(there, capsys, monkeypatch):
+    monkeypatch.chdir(there / "one")
+    there_too = changed(RUN, seed=2)
+    monkeypatch.setattr(code, "environment", lambda: {"code": "c0de123456", "packages": {"torch": "9.9.9"}})
+    monkeypatch.setattr(code, "_device", lambda: "Abacus 3000")
+    monkeypatch.setattr(code, "_commit", lambda: "")
+    keep(there_too)
+    main(["runs", "pack", "../runs.tar"])
+    monkeypatch.chdir(there / "two")
+    capsys.readouterr()
+    assert add() == 0
+    assert store.is_finished(there_too)
+    assert "1 tests were computed by Abacus 3000, torch 9.9.9, c0de123, " in capsys.readouterr().out
+
+
+def test_other_ranks_of_the_same_run_are_refused_by_name_and_nothing_is_added(there, capsys):
+    keep(OTHER, first=5)
+    before = files(there / "two/runs")
+    assert add() == 2
+    said = capsys.readouterr().err
+    assert f"run {store.key_of(OTHER)} is refused, and nothing is added: " in said
+    assert f"has the same settings and other ranks of {NAME}" in said
+    assert files(there / "two/runs") == before and not store.is_finished(RUN)
+
+
+def test_other_ranks_than_those_of_the_evidence_are_refused_too(there, capsys):
+    shutil.copytree(there / "one/runs", there / "two/evidence/small", ignore=shutil.ignore_patterns(".*"))
+    ranks.write_sums(there / "two/evidence/small")
+    assert add() == 0
+    assert "2 runs are there already" in capsys.readouterr().out
+    shutil.rmtree(there / "two/runs")
+    path = there / f"two/evidence/small/{store.key_of(RUN)}.parquet"
+    ranks.write_ranks(path, ranks.read_record(path), {NAME: (ranked(7).in_language, ranked(7).in_pool)})
+    ranks.write_sums(there / "two/evidence/small")
+    assert add() == 2
+    assert f"{path} has the same settings and other ranks" in capsys.readouterr().err
+
+
+def test_new_tests_of_a_run_are_joined_to_those_that_are_there(there, capsys):
+    both = changed(RUN, tests=(TEST, FURTHER))
+    keep(both, FURTHER, first=8)
+    assert add() == 0
+    assert "1 runs were given tests that they lacked" in capsys.readouterr().out
+    assert store.is_finished(both)
+    assert same(store.read(both, TEST), ranked()) and same(store.read(both, FURTHER), ranked(first=8))
+
+
+def test_pairs_of_other_data_are_refused(there, capsys):
+    path = there / f"two/runs/pairs/{NAME}.parquet"
+    ranks.write_pairs(path, ranked(pairs=4).pairs)
+    assert add() == 2
+    assert f"the pairs of {NAME} are refused, and nothing is added: {path} has others" in capsys.readouterr().err
+    assert not list((there / "two/runs").glob("*.parquet"))
+
+
+def test_a_folder_of_evidence_is_made_by_adding_to_it(there, capsys):
+    assert add("runs.tar", "--to", "evidence/mine") == 0
+    assert store.is_finished(RUN) and not (there / "two/runs").exists()
+    assert set(ranks.read_sums(there / "two/evidence/mine")) == set(files(there / "one/runs"))
+    assert add("runs.tar", "--to", "evidence/mine") == 0
+    assert main(["runs", "pack", "../again.tar", "--profile", "mine"]) == 0
+    assert (there / "again.tar").read_bytes() == (there / "runs.tar").read_bytes()
+    assert main(["runs", "pack", "../again.tar", "--profile", "yours"]) == 2
+    assert "profile is 'yours'; profiles with evidence: mine" in capsys.readouterr().err
+
+
+def test_tests_of_a_run_in_several_folders_are_packed_together(there, monkeypatch):
+    add("runs.tar", "--to", "evidence/mine")
+    both = changed(RUN, tests=(TEST, FURTHER))
+    keep(both, FURTHER, first=8)
+    assert main(["runs", "pack", "../all.tar", "--all"]) == 0
+    (there / "three").mkdir()
+    monkeypatch.chdir(there / "three")
+    assert add("all.tar") == 0
+    assert store.is_finished(both) and store.is_finished(OTHER)
+
+
+def made_pack(path, contents, kinds=None):
+    """Write a pack with these files, whose list of checksums is right."""
+    listed = "".join(f"{sha256(data).hexdigest()}  {name}\n" for name, data in sorted(contents.items()))
+    with tarfile.open(path, "w") as tar:
+        for name, data in {**contents, "SHA256SUMS": listed.encode()}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            if kinds and name in kinds:
+                member.type, member.linkname, member.size = kinds[name], "/etc/passwd", 0
+            tar.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../outside.parquet", None),
+        ("/tmp/outside.parquet", None),
+        ("pairs/../../outside.parquet", None),
+        ("pairs/.hidden.parquet", None),
+        ("run.pickle", None),
+        ("0123456789abcdef0123.parquet", tarfile.SYMTYPE),
+        ("0123456789abcdef0123.parquet", tarfile.LNKTYPE),
+        ("pairs", tarfile.DIRTYPE),
+    ],
+)
+def test_a_pack_writes_nothing_but_runs_and_nothing_outside_of_its_folder(there, capsys, name, kind):
+    contents = {**files(there / "one/runs"), name: b"anything"}
+    made_pack(there / "evil.tar", contents, {name: kind} if kind else None)
+    before = {path for path in there.rglob("*")}
+    assert add("evil.tar") == 2
+    assert f"../evil.tar is refused: it holds {name!r}, which is no file of a run" in capsys.readouterr().err
+    assert {path for path in there.rglob("*")} == before
+
+
+@pytest.mark.parametrize("at", ["first header", "first run", "last header", "last file"])
+def test_a_pack_that_was_cut_is_refused(there, capsys, at):
+    with tarfile.open(there / "runs.tar") as tar:
+        first, *_, last = tar.getmembers()
+    end = {"first header": 100, "first run": 999, "last header": last.offset, "last file": last.offset_data + 9}[at]
+    (there / "cut.tar").write_bytes((there / "runs.tar").read_bytes()[:end])
+    assert first.size > 999 and add("cut.tar") == 2
+    assert "../cut.tar is refused: " in capsys.readouterr().err
+    assert not store.is_finished(RUN) and not store.is_finished(OTHER)
+
+
+def test_an_altered_byte_in_whichever_file_of_a_pack_is_found_out(there, capsys):
+    whole = (there / "runs.tar").read_bytes()
+    with tarfile.open(there / "runs.tar") as tar:
+        members = {member.name: member.offset_data + member.size // 2 for member in tar}
+    assert len(members) == 4  # two runs, the pairs, and the list
+    for place in members.values():
+        (there / "altered.tar").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert add("altered.tar") == 2
+        assert "../altered.tar is refused: it was cut or altered; " in capsys.readouterr().err
+
+
+def test_a_pack_whose_list_is_right_and_whose_runs_are_not_is_refused(there, capsys):
+    contents = files(there / "one/runs")
+    key = f"{store.key_of(RUN)}.parquet"
+    for changes, message in (
+        ({key: contents[f"{store.key_of(OTHER)}.parquet"]}, "its settings are those of another run"),
+        ({key: b"no Parquet file"}, "is not whole"),
+        ({f"pairs/{NAME}.parquet": b""}, "is not whole"),
+    ):
+        made_pack(there / "wrong.tar", {**contents, **changes})
+        assert add("wrong.tar") == 2
+        assert message in capsys.readouterr().err
+    ranks.write_pairs(there / "pairs.parquet", ranked(pairs=4).pairs)
+    made_pack(there / "wrong.tar", {**contents, f"pairs/{NAME}.parquet": (there / "pairs.parquet").read_bytes()})
+    assert add("wrong.tar") == 2
+    assert f"the pairs of {NAME} are not those that it was tested on" in capsys.readouterr().err
+    made_pack(there / "wrong.tar", {})
+    assert add("wrong.tar") == 2
+    assert "../wrong.tar is refused: it has no SHA256SUMS, or no runs" in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+from hybridlib.study.cli import packs
+from hybridlib.study.cli.main import main
+write, files = packs._join, []
+def killing(new, there):
+    write(new, there)
+    os.kill(os.getpid(), signal.SIGKILL)
+packs._join = killing
+main(["runs", "add", "../runs.tar"])
+"""
+
+
+def test_killed_while_it_adds_it_goes_on_when_it_is_called_again(there):
+    environment = {**os.environ, "PYTHONPATH": str(Path(packs.__file__).parents[3])}
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert store.is_finished(RUN) != store.is_finished(OTHER)  # it was in the middle
+    assert add() == 0
+    assert store.is_finished(RUN) and store.is_finished(OTHER)
+    assert files(there / "one/runs") == files(there / "two/runs")
+
+
+def test_damaged_runs_are_not_packed(there, capsys, monkeypatch):
+    monkeypatch.chdir(there / "one")
+    path = store.path_of(RUN)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert main(["runs", "pack", "../again.tar"]) == 2
+    assert f"{path} was cut or altered; delete it" in capsys.readouterr().err
+    path.unlink()
+    (there / f"one/runs/pairs/{NAME}.parquet").write_bytes(b"")
+    assert main(["runs", "pack", "../again.tar"]) == 2
+    assert f"pairs/{NAME}.parquet was cut or altered, or is of other data than" in capsys.readouterr().err
+
+
+def test_a_list_of_runs_says_in_what_they_differ_and_where_they_are_from(there, capsys):
+    assert main(["runs", "list"]) == 0
+    assert capsys.readouterr().out == "There are no runs in runs/.\n"
+    add()
+    keep(changed(RUN, tests=(TEST, FURTHER)), FURTHER)
+    capsys.readouterr()
+    assert main(["runs", "list"]) == 0
+    said = capsys.readouterr().out
+    head, *rows = said.splitlines()[:3]
+    assert head.split() == ["run", "seed", "tests", "in", "computed", "by"]
+    assert sorted(row.split()[1] for row in rows) == ["0", "1"]
+    assert f"{NAME} {FURTHER_NAME}" in said and packs.described(store.record_of(RUN)["tests"][NAME]) in said
+    same_of_all = "encoder static:scratch, corpus atlas, data_seed 0, available sw:0.2, batch_size 20, steps 3"
+    assert said.endswith(f"\n\nThe same of all: {same_of_all}.\n")
+
+
+def test_without_runs_there_is_nothing_to_pack(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs", "pack", "runs.tar"]) == 2
+    assert "there are no runs in " in capsys.readouterr().err
+    assert not (tmp_path / "runs.tar").exists() and project_root() == tmp_path

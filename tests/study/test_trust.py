@@ -1,0 +1,121 @@
+"""Tests of what the project keeps as evidence: it is read, never computed again, and refused where it was altered."""
+
+import re
+import shutil
+
+import pytest
+from small_runs import FURTHER, NAME, RUN, TEST, changed, keep, ranked, same
+
+from hybridlib.paths import checksum, evidence_folders, project_root
+from hybridlib.study import ranks, store, trust
+from hybridlib.study.run import Run
+from hybridlib.study.workers import compute_runs, may_compute
+
+E5 = project_root() / "evidence/e5"
+
+
+@pytest.fixture
+def evidence(tmp_path, monkeypatch):
+    """Make the run's ranks evidence of a project in which nothing was computed."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("params", "notebooks", "evidence"):
+        (tmp_path / name).mkdir()
+    keep(RUN)
+    (tmp_path / "runs/.keep.lock").unlink()
+    (tmp_path / "runs").rename(tmp_path / "evidence/small")
+    ranks.write_sums(tmp_path / "evidence/small")
+    return tmp_path / "evidence/small"
+
+
+def test_evidence_is_read_as_if_it_had_been_computed_here(evidence):
+    assert store.is_finished(RUN) and same(store.read(RUN, TEST), ranked())
+    assert store.record_of(RUN)["tests"][NAME]["place"] == "evidence/small"
+    assert not (evidence.parents[1] / "runs").exists()
+
+
+def test_a_test_that_evidence_lacks_is_computed_here_and_both_are_read(evidence, monkeypatch):
+    both = changed(RUN, tests=(TEST, FURTHER))
+    assert not store.is_finished(both)
+    monkeypatch.setattr(Run, "train", lambda run, **options: "trained")
+    monkeypatch.setattr(Run, "measure", lambda run, encoder, test, **options: ranked(first=5))
+    store.compute(both)
+    assert store.is_finished(both)
+    assert same(store.read(both, TEST), ranked()) and same(store.read(both, FURTHER), ranked(first=5))
+    assert {test["place"] for test in store.record_of(both)["tests"].values()} == {"evidence/small", "runs"}
+
+
+@pytest.mark.parametrize("kind", ["changed", "cut"])
+@pytest.mark.parametrize("which", ["run", "pairs"])
+def test_an_altered_file_of_evidence_is_refused_by_name(evidence, kind, which):
+    path = evidence / (f"{store.key_of(RUN)}.parquet" if which == "run" else f"pairs/{NAME}.parquet")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] if kind == "cut" else data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    with pytest.raises(
+        ValueError, match=rf"{re.escape(str(path))} is refused: it was cut or altered, .*SHA256SUMS; get it"
+    ):
+        store.read(RUN, TEST)
+
+
+def test_a_file_that_the_list_does_not_name_is_refused_and_so_is_a_folder_without_a_list(evidence):
+    sums = evidence / "SHA256SUMS"
+    sums.write_text("")
+    with pytest.raises(ValueError, match=r"is refused: .*/evidence/small/SHA256SUMS does not list it"):
+        store.is_finished(RUN)
+    sums.unlink()
+    with pytest.raises(FileNotFoundError, match="SHA256SUMS"):
+        store.is_finished(RUN)
+
+
+def test_pairs_of_other_data_are_refused(evidence):
+    ranks.write_pairs(evidence / f"pairs/{NAME}.parquet", ranked(pairs=4).pairs)
+    ranks.write_sums(evidence)
+    with pytest.raises(ValueError, match=f"{NAME}.parquet is refused: the runs beside it were tested on other pairs"):
+        store.read(RUN, TEST)
+
+
+def test_evidence_of_another_run_is_refused(evidence):
+    other = changed(RUN, alpha=0.25)
+    shutil.copy(evidence / f"{store.key_of(RUN)}.parquet", evidence / f"{store.key_of(other)}.parquet")
+    ranks.write_sums(evidence)
+    with pytest.raises(ValueError, match=f"is refused: by its settings, its name is {store.key_of(RUN)}"):
+        store.is_finished(other)
+
+
+def test_what_a_profile_with_evidence_lacks_is_computed_only_if_asked_for(evidence, monkeypatch):
+    monkeypatch.delenv("HYBRIDLIB_COMPUTE", raising=False)
+    lacking = changed(RUN, seed=1)
+    compute_runs([RUN, lacking], "small")
+    assert not store.is_finished(lacking)
+    assert may_compute("embedded") and not may_compute("small")
+    monkeypatch.setenv("HYBRIDLIB_COMPUTE", "1")
+    assert may_compute("small")
+
+
+def test_a_file_is_read_again_when_it_has_changed_and_only_then(evidence, monkeypatch):
+    read = []
+    monkeypatch.setattr(trust, "checksum", lambda path: read.append(path.name) or checksum(path))
+    store.is_finished(RUN)
+    store.is_finished(RUN)
+    assert read == [f"{store.key_of(RUN)}.parquet"]
+
+
+# What follows is about the evidence of the project itself.
+
+
+def test_every_file_of_the_evidence_is_as_its_list_says():
+    assert evidence_folders() == [E5]
+    listed = ranks.read_sums(E5)
+    there = {path.relative_to(E5).as_posix() for path in E5.rglob("*") if path.is_file()}
+    assert there == {*listed, "SHA256SUMS"}
+    assert [name for name, digest in listed.items() if checksum(E5 / name) != digest] == []
+    assert sum((E5 / name).stat().st_size for name in there) < 15e6
+
+
+def test_every_run_of_the_evidence_is_what_it_says_and_has_its_pairs():
+    pairs = {path.stem: ranks.digest_of_pairs(ranks.read_pairs(path)) for path in E5.glob("pairs/*.parquet")}
+    for path in E5.glob("*.parquet"):
+        record = ranks.read_record(path)
+        assert trust.problem_of(path, record) == ""
+        for name, test in record["tests"].items():
+            assert test["pairs"] == pairs[name]
+            assert test["computed"]["device"] and test["computed"]["date"] and test["computed"]["origin"]
