@@ -120,9 +120,9 @@ def overview_in_markdown(profile: str) -> str:
                 columns[title + name] = chosen.set_index("contrast").value
     table = pd.DataFrame(columns).reindex([name for name in SHORT if name in set(sums.strategy)])
     lines = ["| | " + " | ".join(table.columns) + " |", "| --- |" + " ---: |" * len(table.columns)]
-    for name, row in table.iterrows():
+    for strategy, row in table.iterrows():
         cells = [_number(heading, value) for heading, value in row.items()]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        lines.append(f"| `{strategy}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
