@@ -34,10 +34,11 @@ def check_claims(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) ->
         tables: as returned by the `read` of the notebook's parameters, by name.
 
     Returns:
-        A row for every claim: `claim`, `kind`, `on`, `setting`, `measure`, `difference` with its 95 % interval
-        (`lower`, `upper`) and `p` (Holm's for primary claims; where a claim asks for `not inferior`, of the hypothesis
-        that the margin is lost), the `verdict` on the difference, whether it `holds` (`yes`, `no`, `the contrary`,
-        `not answered`, `not computed`), and the `paper`'s figures for the two sides.
+        A row for every claim: `claim`, `kind` (a secondary claim is exploratory unless all primary ones hold), `on`,
+        `setting`, `measure`, `difference` with its 95 % interval (`lower`, `upper`) and `p` (Holm's for primary claims;
+        where a claim asks for `not inferior`, of the hypothesis that the margin is lost), the `verdict` on the
+        difference, whether it `holds` (`yes`, `no`, `the contrary`, `not answered`, `not computed`), and the `paper`'s
+        figures for the two sides.
     """
     rows = [_row(claim, tables) for claim in claims]
     table = pd.DataFrame(rows)
@@ -45,6 +46,8 @@ def check_claims(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) ->
     if primary.any():
         table.loc[primary, "p"] = holm(table.p[primary].to_numpy())
     table["holds"] = [_holds(row, claim) for row, claim in zip(_records(table), claims, strict=True)]
+    if not (table.holds[table.kind == "primary"] == "yes").all():
+        table["kind"] = table.kind.replace("secondary", "exploratory")
     return table.drop(columns=["reference_helps", "not_inferior"])
 
 
@@ -139,7 +142,8 @@ def answer(params: Params, checked: pd.DataFrame) -> Prose:
         lines = [f"- {claim.text}? {_figures(row)}" for claim, row in told]
     else:
         head = f"**{params.question} {_word([row['holds'] for claim, row in rows if claim.kind == 'primary'])}.**"
-        lines = [f"- {sentence(claim, row)}" for claim, row in told]
+        marks = ["(exploratory) " if row["kind"] == "exploratory" else "" for _, row in told]
+        lines = [f"- {mark}{sentence(claim, row)}" for mark, (claim, row) in zip(marks, told, strict=True)]
     return Prose("\n".join([head, "", *lines]) + "\n")
 
 
@@ -185,7 +189,7 @@ def tell(claims: Sequence[Claim], checked: pd.DataFrame, *, demonstration: bool 
     if demonstration:
         return [f"{claim.text}? {_figures(row)}" for claim, row in rows]
     order = ("primary", "secondary", "exploratory")
-    return [f"({claim.kind}) {sentence(claim, row)}" for kind in order for claim, row in rows if claim.kind == kind]
+    return [f"({kind}) {sentence(claim, row)}" for kind in order for claim, row in rows if row["kind"] == kind]
 
 
 def write(params: Params, sums: Mapping[str, pd.DataFrame], checked: pd.DataFrame) -> None:

@@ -66,6 +66,7 @@ def overview(parts: Mapping[str, Shown]) -> Styler:
                 columns[title, "paper" + _PADS[setting]] = _paper(part.paper, setting, measure)
     order = dict.fromkeys(name for part in parts.values() for name in part.sums.strategy)
     table = pd.DataFrame({name: column for name, column in columns.items() if len(column)}).reindex(list(order))
+    table = table.rename_axis(index=None)
     ranks = [name for name in table.columns if "distance" in name[1]]
     grey = [name for name in table.columns if name[1].startswith("paper")]
     styled: Any = table.style.format("{:.3f}", na_rep="")

@@ -147,6 +147,14 @@ def test_the_contrary_of_a_primary_claim_needs_the_corrected_p_too():
     assert check_claims([CLAIM, CLAIM], sums).holds.tolist() == ["no", "no"]
 
 
+@pytest.mark.parametrize(("hybrid", "kind"), [(0.55, "secondary"), (0.5, "exploratory")])
+def test_a_secondary_claim_is_exploratory_unless_the_primary_ones_hold(hybrid, kind):
+    claims = [CLAIM, replace(CLAIM, kind="secondary")]
+    table = check_claims(claims, {"main": made_sums({"hybrid": hybrid, "x-y": 0.5}, spread=0.02)})
+    assert table.kind.tolist() == ["primary", kind]
+    assert tell(claims, table)[1].startswith(f"({kind}) ")
+
+
 def test_the_papers_figures_stand_beside_where_it_has_them():
     claim = replace(CLAIM, paper=("xquad-r", "hybrid", "x-y"))
     told = sentence(claim, check({"hybrid": 0.55, "x-y": 0.5}, claim, spread=0.02))
