@@ -14,11 +14,14 @@ import subprocess
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 # A run holds all that a question asks of it, and reports do not change results.
 _NOT_COMPUTING = ("study/questions/", "study/report/", "study/cli/")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# Python 3.11 may fail where two threads parse at once, as jobs do: https://github.com/python/cpython/issues/106905
+_PARSING = Lock()
 _SUFFIXES = (".py", ".csv", ".yaml")
 _PACKAGES = (
     "babel",
@@ -47,7 +50,8 @@ def code_hash(*, computing: bool = True) -> str:
 
 def _syntax(path: Path) -> bytes:
     """Return the syntax tree of a Python file, without docstrings, comments and places in the file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    with _PARSING:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
