@@ -143,7 +143,7 @@ def load_task(
         split: `validation`, `test` (the default) or `train` of the embedded tasks; the pool holds the passages of all
             facts.
         fold: the fold of articles of `xquad-r` to take, 0 to 3: those that `load_corpus` leaves out. Without one,
-            `xquad-r` is the benchmark as published, with all articles.
+            `xquad-r` is the benchmark as published, with all articles: those that a run was trained on are among them.
         languages: the languages to take; all of them unless given.
         paragraphs: whether a passage of `xquad-r` and `mlqa-r` is the sentence followed by its paragraph.
         pool: `judged`, or how many distractors to take of each language (see `RetrievalTask.with_pool`); all passages

@@ -120,12 +120,12 @@ NEITHER = "static:scratch, static:aligned, multilingual-e5-small-4bit, nor a fol
         ({"languages": ["en", "it"]}, r"languages is .*unknown language 'it'; known are ar, "),
         ({"encoder": "statik"}, rf"'statik': it is neither {NEITHER}"),
         ({"encoder": "./nowhere"}, rf"'\./nowhere': it is neither {NEITHER}"),
-        ({"strategies": ["hybird"]}, "strategies has 'hybird'; allowed: en-en, x-x, .*hybrid-pairs"),
-        ({"strategies": ["x-z, centred"]}, "strategies has 'x-z, centred'; allowed: en-en, .*bm25, untrained, centred"),
+        ({"strategies": ["hybird"]}, "strategies has 'hybird'; allowed: en-en; x-x; .*hybrid-pairs"),
+        ({"strategies": ["x-z, centred"]}, "strategies has 'x-z, centred'; allowed: en-en; .*bm25; untrained, centred"),
         ({"strategies": ["x-y, no masks"]}, "strategies has 'x-y, no masks'; allowed: .*x-y, no mask"),
         ({"transfer": {"squad": []}}, "transfer has 'squad'; allowed: .*tatoeba"),
-        ({"transfer": {"mlqa-r": ["hybird"]}}, "transfer.mlqa-r has 'hybird'; allowed: x-y, "),
-        ({"transfer": {"mlqa-r": ["en-en"]}}, "transfer.mlqa-r has 'en-en'; allowed: x-y, "),  # it is not trained
+        ({"transfer": {"mlqa-r": ["hybird"]}}, "transfer.mlqa-r has 'hybird'; allowed: x-y; "),
+        ({"transfer": {"mlqa-r": ["en-en"]}}, "transfer.mlqa-r has 'en-en'; allowed: x-y; "),  # it is not trained
         ({"task": "squad"}, r"task is 'squad': allowed: atlas, .*xquad-r"),
         ({"corpus": "squad"}, r"corpus is 'squad': allowed: atlas"),
         ({"corpus": "squad-translate+marco"}, r"allowed: atlas, .* or several joined by"),

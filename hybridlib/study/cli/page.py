@@ -9,6 +9,7 @@ from hybridlib.study.report.effects import effects
 from hybridlib.study.report.findings import WITHOUT_SEEDS
 
 _MARKS = ("<!-- results: made by `hybridlib results`, and compared by a test -->", "<!-- end of results -->")
+_PRIMARY = "- (primary) "
 _TITLES = {
     "batch_ratio": "Batch ratio",
     "language_imbalance": "Language imbalance",
@@ -52,7 +53,7 @@ def write_pages(profile: str) -> list[Path]:
     _, after = rest.split(_MARKS[1])
     made = {
         page: results_page(profile),
-        readme: f"{before}{_MARKS[0]}\n{overview_in_markdown(profile)}\n{_MARKS[1]}{after}",
+        readme: f"{before}{_MARKS[0]}\n{readme_part(profile)}\n{_MARKS[1]}{after}",
     }
     for path, content in made.items():
         with replacing(path) as draft:
@@ -79,22 +80,29 @@ def results_page(profile: str) -> str:
         overview_in_markdown(profile),
     ]
     for notebook, title in _TITLES.items():
-        path = findings_path(profile, notebook)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist; make it by `make reproduce PROFILE={profile}`")
-        written = path.read_text(encoding="utf-8")
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            f"[The notebook](../notebooks/{notebook}.ipynb) has the details.",
-            "",
-            written.strip(),
-        ]
+        written = _findings(profile, notebook)
+        lines += ["", f"## {title}", "", f"[The notebook](../notebooks/{notebook}.ipynb) has the details.", "", written]
         for figure in sorted(figure_path(profile, notebook).parent.glob(f"{notebook}-*.svg")):
             name = figure.stem.partition("-")[2].replace("_", " ")
             lines += ["", f"![{title}: {name}](../figures/{profile}/{figure.name})"]
     return "\n".join(lines) + "\n"
+
+
+def readme_part(profile: str) -> str:
+    """Return what stands in the README: the table of strategies, and the answer to every question in a line."""
+    answers = []
+    for notebook in _TITLES:
+        answer, *lines = _findings(profile, notebook).split("\n")
+        primary = [line.removeprefix(_PRIMARY).partition(" Paper:")[0] for line in lines if line.startswith(_PRIMARY)]
+        answers.append(f"- {answer} {' '.join(primary)} ([`{notebook}`](notebooks/{notebook}.ipynb))")
+    return overview_in_markdown(profile) + "\n\n" + "\n".join(answers)
+
+
+def _findings(profile: str, notebook: str) -> str:
+    path = findings_path(profile, notebook)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; make it by `make reproduce PROFILE={profile}`")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def overview_in_markdown(profile: str) -> str:

@@ -49,7 +49,9 @@ class MiraclHighResourceParams(Params):
     """
 
     notebook: ClassVar = "miracl_high_resource"
-    question: ClassVar = "Is hybrid training free of cost for high-resource languages?"
+    question: ClassVar = (
+        "Does one hybrid encoder stay within .01 of specialised ones in high-resource languages, on average?"
+    )
 
     languages: Annotated[list[str], Field(min_length=2)]
     all_languages: list[str]

@@ -174,7 +174,7 @@ def sentence(claim: Claim, row: Mapping[str, Any]) -> str:
     """Put a claim and what was found into a sentence, with the paper's figures where it has them."""
     said = {
         "yes": "yes, though worse by less than the margin" if row["verdict"] == "worse" else "yes",
-        "no": "no, worse" if row["verdict"] == "worse" else "not shown",
+        "no": "not shown, and worse" if row["verdict"] == "worse" else "not shown",
         "the contrary": "no, worse",
         "not answered": "cannot be answered, since the reference is not better than the untrained encoder",
     }[row["holds"]]

@@ -158,7 +158,7 @@ def hybrid_losses(limit: float = 0.02) -> pd.DataFrame:
         limit: a language that loses it or more, as printed, is counted.
 
     >>> hybrid_losses().round(4).loc["XLM-R"].to_dict()
-    {'difference': -0.0094, 't': -2.0153, 'languages': 15.0, 'lose 0.02 or more': 4.0}
+    {'difference': -0.0094, 't': -2.0153, 'languages': 15, 'lose 0.02 or more': 4}
     """
     rows = paper_figures()
     rows = rows[(rows.task == "miracl") & (rows.measure == "ndcg@10")]
@@ -170,7 +170,7 @@ def hybrid_losses(limit: float = 0.02) -> pd.DataFrame:
         lost = (change <= -limit + _ROUNDING).sum()
         of = {"difference": change.mean(), "t": t, "languages": len(change), f"lose {limit:g} or more": lost}
         table[title] = of
-    return pd.DataFrame(table).T
+    return pd.DataFrame(table).T.convert_dtypes()
 
 
 @cache

@@ -80,6 +80,8 @@ def means_table(sums: pd.DataFrame, column: str, *, measure: str = "map") -> Sty
     if sums.empty:
         return None
     chosen = sums[sums.measure == measure]
+    if pd.api.types.is_float_dtype(chosen[column]):
+        chosen = chosen.assign(**{column: chosen[column].map("{:g}".format)})
     found = effects(chosen, means_of(chosen), by=("setting", column), without_seeds=WITHOUT_SEEDS)
     table = found.pivot(index="contrast", columns=[column, "setting"], values="value")
     table = table.reindex(list(dict.fromkeys(chosen.strategy))).sort_index(axis=1, level=0, sort_remaining=False)

@@ -5,7 +5,7 @@ import pytest
 from made_sums import made_sums
 
 from hybridlib.paths import figure_path, findings_path, results_path
-from hybridlib.study.cli.page import overview_in_markdown, results_page, write_pages
+from hybridlib.study.cli.page import overview_in_markdown, readme_part, results_page, write_pages
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.report.results import write_sums
 
@@ -28,7 +28,9 @@ def project(tmp_path, monkeypatch):
     write_sums(results_path("made", "batch_ratio"), {"main": main, "mlqa-r": pd.concat(sums), "tatoeba": tatoeba})
     for name in QUESTIONS:
         path = findings_path("made", name)
-        path.write_text(f"**Is it so? Yes.**\n\nAll findings:\n\n- (primary) {name} it is.\n")
+        path.write_text(
+            f"**Is it so? Yes.**\n\n- It is: +.1. Paper: +.2.\n\nAll findings:\n\n- (primary) {name} it is.\n"
+        )
     for name in ("batch_ratio-plane", "batch_ratio-who_gains", "domain_data-forest"):
         path = figure_path("made", name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,9 @@ def test_the_page_is_written_and_the_readme_between_its_marks(project):
     assert write_pages("made") == [project / "docs/results.md", project / "README.md"]
     assert (project / "docs/results.md").read_text() == results_page("made")
     text = (project / "README.md").read_text()
-    assert text == README.replace("old", overview_in_markdown("made"))
+    assert text == README.replace("old", readme_part("made"))
+    assert all(f"- **Is it so? Yes.** {name} it is. ([`{name}`]" in text for name in QUESTIONS)
+    assert overview_in_markdown("made") in text
     write_pages("made")
     assert (project / "README.md").read_text() == text
 
