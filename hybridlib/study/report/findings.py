@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hybridlib.names import E5_SMALL
+from hybridlib.names import E5_SMALL, LOWER_IS_BETTER
 from hybridlib.paths import findings_path, replacing, results_path
 from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim
@@ -48,7 +48,7 @@ def check_claims(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) ->
     table["holds"] = [_holds(row, claim) for row, claim in zip(_records(table), claims, strict=True)]
     if not (table.holds[table.kind == "primary"] == "yes").all():
         table["kind"] = table.kind.replace("secondary", "exploratory")
-    return table.drop(columns=["reference_helps", "not_inferior"])
+    return table.drop(columns=["reference_helps", "not_inferior", "inferior"])
 
 
 def _row(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -62,7 +62,8 @@ def _row(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     task, *sides = claim.paper or ("",)
     paper = claim_figures(claim.setting, claim.measure, *sides, task=task) if claim.paper else ""
     nothing = dict.fromkeys(("difference", "lower", "upper", "p"), np.nan)
-    said |= {"reference_helps": True, "not_inferior": False, "verdict": "not computed", "paper": paper} | nothing
+    said |= {"reference_helps": True, "not_inferior": False, "inferior": False, "verdict": "not computed"}
+    said |= {"paper": paper} | nothing
     table = tables.get(claim.on, pd.DataFrame())
     chosen = table if table.empty else table[(table.setting == claim.setting) & (table.measure == claim.measure)]
     label = _label_of(claim)
@@ -71,7 +72,9 @@ def _row(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     found = _effect(chosen, dict(claim.contrast), label)
     p = found.p_margin if claim.asks == "not inferior" else found.p
     said |= {"difference": found.value, "lower": found.lower, "upper": found.upper, "p": p}
-    said |= {"verdict": found.verdict, "not_inferior": bool(found.not_inferior)}
+    turned = -1 if claim.measure in LOWER_IS_BETTER else 1
+    lost = max(turned * found.lower, turned * found.upper) < -found.margin
+    said |= {"verdict": found.verdict, "not_inferior": bool(found.not_inferior), "inferior": bool(lost)}
     reference = next(name for name, weight in claim.contrast.items() if weight < 0)
     untrained = UNTRAINED if isinstance(reference, str) else (UNTRAINED, *reference[1:])
     if claim.asks == "not inferior" and untrained in _known(chosen, label):
@@ -104,7 +107,8 @@ def seedless(labels: Iterable[Any]) -> list[Any]:
 def _holds(row: Mapping[str, Any], claim: Claim) -> str:
     """Say whether a claim holds, by the verdict on the difference and the corrected p.
 
-    The contrary is shown as a claim is: of one that asks for `better`, by the same p.
+    The contrary is shown as a claim is: of one that asks for `better`, by the same p; of one that asks for `not
+    inferior`, where the whole interval is beyond the margin.
     """
     if row["verdict"] == "not computed":
         return "not computed"
@@ -113,8 +117,8 @@ def _holds(row: Mapping[str, Any], claim: Claim) -> str:
     shown = row["verdict"] == "better" if claim.asks == "better" else row["not_inferior"]
     if shown and row["p"] < _ERROR:
         return "yes"
-    refuted = claim.asks == "better" and row["verdict"] == "worse" and row["p"] < _ERROR
-    return "the contrary" if refuted else "no"
+    worse = row["verdict"] == "worse" and row["p"] < _ERROR
+    return "the contrary" if (worse if claim.asks == "better" else row["inferior"]) else "no"
 
 
 class Prose(str):

@@ -157,7 +157,7 @@ def hybrid_losses(limit: float = 0.02) -> pd.DataFrame:
     Args:
         limit: a language that loses it or more, as printed, is counted.
 
-    >>> hybrid_losses().round(4).loc["XLM-R"].to_dict()
+    >>> hybrid_losses().round(4).to_dict("index")["XLM-R"]
     {'difference': -0.0094, 't': -2.0153, 'languages': 15, 'lose 0.02 or more': 4}
     """
     rows = paper_figures()

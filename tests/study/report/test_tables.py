@@ -65,8 +65,8 @@ def test_means_stand_in_a_block_for_every_value_of_a_column():
     both = pd.concat([MAIN.assign(temperature=0.02), made_sums({"hybrid": 0.6}).assign(temperature=0.05)])
     table = tables.means_table(both, "temperature").data
     assert table.index.tolist() == ["untrained", "x-x-mono", "hybrid"]
-    assert table[0.02, "monolingual"].tolist() == pytest.approx([0.4, 0.5, 0.55])
-    assert table[0.05, "monolingual"]["hybrid"] == pytest.approx(0.6)
+    assert table["0.02", "monolingual"].tolist() == pytest.approx([0.4, 0.5, 0.55])
+    assert table["0.05", "monolingual"]["hybrid"] == pytest.approx(0.6)
     assert tables.means_table(both[:0], "temperature") is None
 
 
