@@ -23,6 +23,7 @@ Record = dict[str, Any]
 Ranks = tuple[np.ndarray, np.ndarray]  # in the language, and in the pool. (N,) each
 
 SUMS = "SHA256SUMS"
+ADDING = ".adding"  # what is being added to a folder with a list, until all of it is in its place
 _RANKS = ("in_language", "in_pool")
 # Ranks are small numbers: their upper bytes, put side by side, take no room.
 _COMPACT: Mapping[str, Any] = {

@@ -15,6 +15,7 @@ import pandas as pd
 from hybridlib.paths import checksum, evidence_folders, project_root
 from hybridlib.study.keys import key_of_identity
 from hybridlib.study.ranks import (
+    ADDING,
     SUMS,
     Record,
     digest_of_pairs,
@@ -73,9 +74,12 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder whose files are not as its list of checksums says; one without runs needs no list.
 
     Raises:
-        ValueError: a file has another checksum than the list says, or a Parquet file is not in the list.
+        ValueError: a file has another checksum than the list says, a Parquet file is not in the list, or runs are being
+            added.
         FileNotFoundError: there is no list, or no file that it names.
     """
+    if (folder / ADDING).exists():
+        raise ValueError(f"{folder} is refused: adding runs to it has not ended; if it was interrupted, add them again")
     _check(folder, tuple(sorted(_states(folder))))
 
 

@@ -73,10 +73,10 @@ def test_a_file_of_evidence_that_is_missing_is_named(evidence, which):
 @pytest.mark.parametrize("which", ["0123456789abcdef0123.parquet", "pairs/other.parquet"])
 def test_a_table_that_the_list_does_not_name_is_refused(evidence, which):
     shutil.copy(evidence / f"pairs/{NAME}.parquet", evidence / which)
-    with pytest.raises(
-        ValueError,
-        match=rf"{re.escape(str(evidence / which))} is refused: .*/SHA256SUMS does not list it; delete it or, .*{AGAIN}$",
-    ):
+    message = (
+        rf"{re.escape(str(evidence / which))} is refused: .*/SHA256SUMS does not list it; delete it or, .*{AGAIN}$"
+    )
+    with pytest.raises(ValueError, match=message):
         store.is_finished(RUN)
 
 

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from hybridlib.paths import evidence_folders, replacing, runs_path
 from hybridlib.study.ranks import (
+    ADDING,
     SUMS,
     Record,
     digest_of_pairs,
@@ -221,8 +222,7 @@ def _bring_listed(draft: Path, folder: Path, lacking: Mapping[str, Collection[st
 
     The files and the list are made in `.adding-draft`, which is renamed to `.adding` when it is whole.
     """
-    whole = folder / ".adding"
-    unfinished = whole.with_name(".adding-draft")
+    unfinished = folder / f"{ADDING}-draft"
     shutil.rmtree(unfinished, ignore_errors=True)
     listed = read_sums(folder) if (folder / SUMS).exists() else {}
     for name in listed:
@@ -230,17 +230,17 @@ def _bring_listed(draft: Path, folder: Path, lacking: Mapping[str, Collection[st
             _write(unfinished / name, (folder / name).read_bytes())
     _bring(draft, unfinished, lacking)
     write_sums(unfinished, listed)
-    unfinished.rename(whole)
+    unfinished.rename(folder / ADDING)
     _place(folder)
 
 
 def _place(folder: Path) -> None:
-    """Move the files of `.adding`, if there are any, to where they belong, the list of checksums last."""
-    adding = folder / ".adding"
-    names = {path.relative_to(adding) for path in adding.rglob("*") if path.is_file()}
-    for name in sorted(names, key=lambda name: (name.name == SUMS, name)):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (adding / name).replace(folder / name)
+    """Move the files of `.adding`, if there are any, to where they belong."""
+    adding = folder / ADDING
+    for path in [path for path in adding.rglob("*") if path.is_file()]:
+        there = folder / path.relative_to(adding)
+        there.parent.mkdir(exist_ok=True)
+        path.replace(there)
     shutil.rmtree(adding, ignore_errors=True)
 
 

@@ -155,16 +155,17 @@ def test_a_folder_of_evidence_is_made_by_adding_to_it(there, capsys):
 
 
 @pytest.mark.parametrize("name", ["README.md", f"pairs/{NAME}.parquet", f"{store.key_of(OTHER)}.parquet"])
-def test_adding_to_evidence_that_was_altered_is_refused_by_name_and_leaves_its_list(there, capsys, name):
-    folder = there / "two/evidence/mine"
-    add("runs.tar", "--to", "evidence/mine")
+@pytest.mark.parametrize("to", ["evidence/mine", "../elsewhere"])
+def test_adding_to_a_folder_that_was_altered_is_refused_by_name_and_leaves_its_list(there, capsys, name, to):
+    folder = (there / "two" / to).resolve()
+    add("runs.tar", "--to", to)
     (folder / "README.md").write_text("What is here")
     ranks.write_sums(folder)
     (folder / name).write_bytes(b"altered")
     before = files(folder)
     keep(changed(RUN, seed=2))
     assert main(["runs", "pack", "../more.tar"]) == 0
-    assert add("more.tar", "--to", "evidence/mine") == 2
+    assert add("more.tar", "--to", to) == 2
     assert f"{folder / name} is refused: it was cut or altered" in capsys.readouterr().err
     assert files(folder) == before and not list(folder.glob(".*"))
 
@@ -367,6 +368,9 @@ def test_killed_while_it_adds_to_evidence_it_goes_on_when_it_is_called_again(the
         monkeypatch.chdir(machine)
         killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(moves)], env=environment)
         assert killed.returncode == -signal.SIGKILL
+        if moves:
+            with pytest.raises(ValueError, match=r"/mine is refused: adding runs to it has not ended; if it was inter"):
+                store.is_finished(RUN)
         assert add("more.tar", "--to", "evidence/mine") == 0
         assert not list((machine / "evidence/mine").glob(".*"))
         there_now = files(machine / "evidence/mine")
