@@ -9,7 +9,7 @@ whichever versions have written them. A table of pairs is kept once, in `pairs/<
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ Record = dict[str, Any]
 Ranks = tuple[np.ndarray, np.ndarray]  # in the language, and in the pool. (N,) each
 
 SUMS = "SHA256SUMS"
+ADDING = ".adding"  # what is being added to a folder with a list, until all of it is in its place
 _RANKS = ("in_language", "in_pool")
 # Ranks are small numbers: their upper bytes, put side by side, take no room.
 _COMPACT: Mapping[str, Any] = {
@@ -116,13 +117,19 @@ def read_sums(folder: Path) -> dict[str, str]:
     Raises:
         FileNotFoundError: the folder has no list.
     """
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-def write_sums(folder: Path) -> None:
-    """Write the checksums of all files of a folder, sorted by name."""
-    files = sorted(path for path in folder.rglob("[!.]*") if path.is_file() and path.name != SUMS)
-    lines = [f"{checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+def write_sums(folder: Path, further: Mapping[str, str] | None = None) -> None:
+    """Write the checksums of all files of a folder, sorted by name.
+
+    Args:
+        folder: the list is written into it.
+        further: checksums of files that are not in the folder, by their names.
+    """
+    files = [path for path in folder.rglob("[!.]*") if path.is_file() and path.name != SUMS]
+    sums = {**(further or {}), **{path.relative_to(folder).as_posix(): checksum(path) for path in files}}
     with replacing(folder / SUMS) as draft:
+        lines = [f"{sums[name]}  {name}\n" for name in sorted(sums, key=PurePosixPath)]
         draft.write_text("".join(lines), encoding="utf-8")

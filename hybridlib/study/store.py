@@ -3,8 +3,8 @@
 Runs are read from `runs/`, where those that are computed here are kept, and from the folders of `evidence/`. The code
 and the versions that have computed a run do not lock: they are recorded (see `record_of`). A file is written under
 another name and renamed when it is whole. A file of `runs/` that was cut or altered is never trusted: its run is
-computed again. A file of `evidence/` that is not as `SHA256SUMS` says is refused. Runs do not depend on each other, so
-killing and starting again gives the same ranks.
+computed again. A folder of `evidence/` that is not as its `SHA256SUMS` says is refused. Runs do not depend on each
+other, so killing and starting again gives the same ranks.
 """
 
 import copy
@@ -52,6 +52,7 @@ def is_finished(run: Run) -> bool:
 
     Raises:
         ValueError: a file of `evidence/` is not as it was published.
+        FileNotFoundError: `evidence/` lacks a file that was published.
     """
     kept = record_of(run)["tests"]
     is_kept = not run.keep_encoder or _encoder_of(run).is_dir()
@@ -77,7 +78,7 @@ def read(run: Run, test: Test) -> "Measured":
     """Return the ranks that a run gives the relevant pairs of a test.
 
     Raises:
-        FileNotFoundError: they have not been computed.
+        FileNotFoundError: they have not been computed, or `evidence/` lacks a file that was published.
         ValueError: a file of `evidence/` is not as it was published, or the pairs are not those of the data.
     """
     from hybridlib.evaluation.pairs import Measured

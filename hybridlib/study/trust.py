@@ -1,17 +1,21 @@
 """What is trusted of files that others may have cut or altered: those of `runs/` by digests, of `evidence/` by a list.
 
-A file is checked when it is first read, and again when it has changed since.
+A file of `runs/` is checked when it is first read, and again when it has changed since; a folder of `evidence/` as a
+whole, when anything in it is first looked for, and again when any of its files has changed since.
 """
 
 import logging
+import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from hybridlib.paths import checksum, evidence_folders
+from hybridlib.paths import checksum, evidence_folders, project_root
 from hybridlib.study.keys import key_of_identity
 from hybridlib.study.ranks import (
+    ADDING,
     SUMS,
     Record,
     digest_of_pairs,
@@ -36,8 +40,10 @@ def trusted_record(path: Path) -> Record | None:
 
     Raises:
         ValueError: a file of `evidence/` is not as it was published; the message names it.
-        FileNotFoundError: a folder of `evidence/` has no list of checksums.
+        FileNotFoundError: `evidence/` lacks a file that was published, or a list of checksums.
     """
+    if path.parent in evidence_folders():
+        check_folder(path.parent)
     return _record(path, *_state(path)) if path.exists() else None
 
 
@@ -51,10 +57,12 @@ def trusted_pairs(folder: Path, name: str, digest: str) -> pd.DataFrame | None:
 
     Raises:
         ValueError: a file of `evidence/` is not as it was published; the message names it.
-        FileNotFoundError: `evidence/` lacks it.
+        FileNotFoundError: `evidence/` lacks it, or another file that was published.
     """
     path, published = folder / "pairs" / f"{name}.parquet", folder in evidence_folders()
-    if not published and not path.exists():
+    if published:
+        check_folder(folder)
+    elif not path.exists():
         return None
     pairs, there = _pairs(path, *_state(path))
     if published and there != digest:
@@ -62,20 +70,17 @@ def trusted_pairs(folder: Path, name: str, digest: str) -> pd.DataFrame | None:
     return pairs if there == digest else None
 
 
-def check_file(path: Path, folder: Path) -> None:
-    """Refuse a file of a folder that is not as the folder's list of checksums says.
+def check_folder(folder: Path) -> None:
+    """Refuse a folder whose files are not as its list of checksums says; one without runs needs no list.
 
     Raises:
-        ValueError: the list has another checksum, or none.
+        ValueError: a file has another checksum than the list says, a Parquet file is not in the list, or runs are being
+            added.
+        FileNotFoundError: there is no list, or no file that it names.
     """
-    name = path.relative_to(folder).as_posix()
-    expected = read_sums(folder).get(name)
-    if expected is None:
-        raise ValueError(f"{path} is refused: {folder / SUMS} does not list it; delete it")
-    if expected != checksum(path):
-        raise ValueError(
-            f"{path} is refused: it was cut or altered, since its checksum is not that of {folder / SUMS}; get it again"
-        )
+    if (folder / ADDING).exists():
+        raise ValueError(f"{folder} is refused: adding runs to it has not ended; if it was interrupted, add them again")
+    _check(folder, tuple(sorted(_states(folder))))
 
 
 def problem_of(path: Path, record: Record) -> str:
@@ -88,15 +93,68 @@ def problem_of(path: Path, record: Record) -> str:
     return ""
 
 
+def problem_of_tests(path: Path, record: Record) -> str:
+    """Return what is wrong with a run's ranks by the pairs of its tests, which are beside it, or an empty text."""
+    for name, (in_language, in_pool) in read_ranks(path).items():
+        pairs = read_pairs(path.parent / "pairs" / f"{name}.parquet")
+        if digest_of_pairs(pairs) != record["tests"][name]["pairs"]:
+            return f"the pairs of {name} are not those that it was tested on"
+        if len(pairs) != len(in_language):
+            return f"it has {len(in_language)} ranks of {name}, which has {len(pairs)} pairs"
+        if any(ranks.dtype.kind != "i" or (ranks < 0).any() for ranks in (in_language, in_pool)):
+            return f"ranks of {name} are no whole numbers from 0 (not ranked) up"
+    return ""
+
+
 def _state(path: Path) -> tuple[int, int]:
     state = path.stat()
     return state.st_mtime_ns, state.st_size
 
 
+def _states(folder: Path, within: str = "") -> Iterator[tuple[str, int, int]]:
+    """Yield the files of a folder, hidden ones left out: the name, when it was modified, and the size of each."""
+    with os.scandir(folder / within) as entries:
+        for entry in entries:
+            name = f"{within}{entry.name}"
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _states(folder, f"{name}/")
+            else:
+                state = entry.stat()
+                yield name, state.st_mtime_ns, state.st_size
+
+
+@cache
+def _check(folder: Path, states: tuple[tuple[str, int, int], ...]) -> None:
+    there = {name for name, _, _ in states}
+    sums, tables = folder / SUMS, sorted(name for name in there if name.endswith(".parquet"))
+    root = project_root()
+    again = (
+        f"get it again, as by `git checkout -- {folder.relative_to(root) if folder.is_relative_to(root) else folder}`"
+    )
+    if SUMS not in there:
+        if tables:
+            raise FileNotFoundError(f"{sums} is missing, and nothing beside it is trusted without it; {again}")
+        return
+    listed = read_sums(folder)
+    for name, expected in listed.items():
+        if name not in there:
+            raise FileNotFoundError(f"{folder / name} is missing, which {sums} lists; {again}")
+        if expected != checksum(folder / name):
+            raise ValueError(
+                f"{folder / name} is refused: it was cut or altered, since its checksum is not that of {sums}; {again}"
+            )
+    for name in tables:
+        if name not in listed:
+            raise ValueError(
+                f"{folder / name} is refused: {sums} does not list it; delete it or, if the list was altered, {again}"
+            )
+
+
 @cache
 def _record(path: Path, modified: int, size: int) -> Record | None:
     if path.parent in evidence_folders():
-        check_file(path, path.parent)
         record = read_record(path)
         if key_of_identity(record) != path.stem:
             raise ValueError(f"{path} is refused: by its settings, its name is {key_of_identity(record)}")
@@ -114,8 +172,6 @@ def _record(path: Path, modified: int, size: int) -> Record | None:
 
 @cache
 def _pairs(path: Path, modified: int, size: int) -> tuple[pd.DataFrame, str]:
-    if path.parent.parent in evidence_folders():
-        check_file(path, path.parent.parent)
     try:
         pairs = read_pairs(path)
         return pairs, digest_of_pairs(pairs)

@@ -1,5 +1,6 @@
 """Tests of what the project keeps as evidence: it is read, never computed again, and refused where it was altered."""
 
+import os
 import re
 import shutil
 
@@ -12,6 +13,7 @@ from hybridlib.study.run import Run
 from hybridlib.study.workers import compute_runs, may_compute
 
 E5 = project_root() / "evidence/e5"
+AGAIN = "get it again, as by `git checkout -- evidence/small`"
 
 
 @pytest.fixture
@@ -23,6 +25,7 @@ def evidence(tmp_path, monkeypatch):
     keep(RUN)
     (tmp_path / "runs/.keep.lock").unlink()
     (tmp_path / "runs").rename(tmp_path / "evidence/small")
+    (tmp_path / "evidence/small/README.md").write_text("What is here\n")
     ranks.write_sums(tmp_path / "evidence/small")
     return tmp_path / "evidence/small"
 
@@ -45,25 +48,59 @@ def test_a_test_that_evidence_lacks_is_computed_here_and_both_are_read(evidence,
 
 
 @pytest.mark.parametrize("kind", ["changed", "cut"])
-@pytest.mark.parametrize("which", ["run", "pairs"])
-def test_an_altered_file_of_evidence_is_refused_by_name(evidence, kind, which):
-    path = evidence / (f"{store.key_of(RUN)}.parquet" if which == "run" else f"pairs/{NAME}.parquet")
+@pytest.mark.parametrize("which", [f"{store.key_of(RUN)}.parquet", f"pairs/{NAME}.parquet", "README.md"])
+@pytest.mark.parametrize("asked", [RUN, changed(RUN, seed=1)])
+def test_an_altered_file_of_evidence_is_refused_by_name_whatever_is_looked_for(evidence, kind, which, asked):
+    path = evidence / which
     data = path.read_bytes()
-    path.write_bytes(data[:-1] if kind == "cut" else data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    path.write_bytes(data[:-1] if kind == "cut" else data[:5] + bytes([data[5] ^ 1]) + data[6:])
     with pytest.raises(
-        ValueError, match=rf"{re.escape(str(path))} is refused: it was cut or altered, .*SHA256SUMS; get it"
+        ValueError,
+        match=rf"{re.escape(str(path))} is refused: it was cut or altered, .*SHA256SUMS; {AGAIN}$",
     ):
-        store.read(RUN, TEST)
+        store.is_finished(asked)
 
 
-def test_a_file_that_the_list_does_not_name_is_refused_and_so_is_a_folder_without_a_list(evidence):
+@pytest.mark.parametrize("which", [f"{store.key_of(RUN)}.parquet", f"pairs/{NAME}.parquet", "README.md"])
+def test_a_file_of_evidence_that_is_missing_is_named(evidence, which):
+    (evidence / which).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf"{re.escape(str(evidence / which))} is missing, which .*SHA256SUMS lists; {AGAIN}$"
+    ):
+        store.is_finished(RUN)
+
+
+@pytest.mark.parametrize("which", ["0123456789abcdef0123.parquet", "pairs/other.parquet"])
+def test_a_table_that_the_list_does_not_name_is_refused(evidence, which):
+    shutil.copy(evidence / f"pairs/{NAME}.parquet", evidence / which)
+    message = (
+        rf"{re.escape(str(evidence / which))} is refused: .*/SHA256SUMS does not list it; delete it or, .*{AGAIN}$"
+    )
+    with pytest.raises(ValueError, match=message):
+        store.is_finished(RUN)
+
+
+def test_evidence_without_a_list_is_refused_and_a_folder_without_runs_needs_none(evidence):
+    (evidence / "SHA256SUMS").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=f"SHA256SUMS is missing, and nothing beside it is trusted without it; {AGAIN}$"
+    ):
+        store.is_finished(RUN)
+    shutil.rmtree(evidence)
+    evidence.mkdir()
+    assert not store.is_finished(RUN)
+
+
+def test_a_list_that_was_altered_is_not_trusted_whichever_byte_it_was(evidence):
     sums = evidence / "SHA256SUMS"
-    sums.write_text("")
-    with pytest.raises(ValueError, match=r"is refused: .*/evidence/small/SHA256SUMS does not list it"):
-        store.is_finished(RUN)
-    sums.unlink()
-    with pytest.raises(FileNotFoundError, match="SHA256SUMS"):
-        store.is_finished(RUN)
+    whole = sums.read_bytes()
+    names = whole.index(b"README.md") - 66  # the line of a file that need not be listed
+    for place in [*range(0, names, 13), names, names + 64, names + 66]:
+        for altered in (bytes([whole[place] ^ 1]), b"\xff"):
+            sums.write_bytes(whole[:place] + altered + whole[place + 1 :])
+            os.utime(sums, ns=(place, altered[0]))  # each is another state of the file
+            with pytest.raises((ValueError, FileNotFoundError), match=AGAIN):
+                store.is_finished(RUN)
 
 
 def test_pairs_of_other_data_are_refused(evidence):
@@ -91,12 +128,15 @@ def test_what_a_profile_with_evidence_lacks_is_computed_only_if_asked_for(eviden
     assert may_compute("small")
 
 
-def test_a_file_is_read_again_when_it_has_changed_and_only_then(evidence, monkeypatch):
+def test_a_folder_is_checked_again_when_a_file_has_changed_and_only_then(evidence, monkeypatch):
     read = []
     monkeypatch.setattr(trust, "checksum", lambda path: read.append(path.name) or checksum(path))
     store.is_finished(RUN)
+    listed = [f"{store.key_of(RUN)}.parquet", "README.md", f"{NAME}.parquet"]
+    assert read == listed
+    os.utime(evidence / "README.md", (0, 0))
     store.is_finished(RUN)
-    assert read == [f"{store.key_of(RUN)}.parquet"]
+    assert read == listed + listed
 
 
 # What follows is about the evidence of the project itself.

@@ -7,8 +7,10 @@ those of runs and pairs and whose contents are as they were written.
 
 import io
 import re
+import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,16 +20,18 @@ from filelock import FileLock
 
 from hybridlib.paths import evidence_folders, replacing, runs_path
 from hybridlib.study.ranks import (
+    ADDING,
     SUMS,
     Record,
     digest_of_pairs,
     read_pairs,
     read_ranks,
     read_record,
+    read_sums,
     write_ranks,
     write_sums,
 )
-from hybridlib.study.trust import problem_of, trusted_pairs, trusted_record
+from hybridlib.study.trust import check_folder, problem_of, problem_of_tests, trusted_pairs, trusted_record
 
 _NAMES = re.compile(rf"[0-9a-f]{{20}}\.parquet|pairs/\w[\w.+-]*\.parquet|{SUMS}")
 
@@ -52,7 +56,10 @@ def pack_runs(output: Path, folders: Sequence[Path]) -> int:
 
     Raises:
         ValueError: there are none, or a file was cut or altered, or folders differ in the pairs of a test.
+        FileNotFoundError: there is no folder for the tar file, or `evidence/` lacks a file that was published.
     """
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"output is {output}, but there is no folder {output.parent}; make it first")
     files: dict[str, bytes] = {}
     with TemporaryDirectory() as name:
         draft, digests = Path(name), dict[str, str]()
@@ -70,7 +77,9 @@ def pack_runs(output: Path, folders: Sequence[Path]) -> int:
             _join(path, draft / path.name)
             files[path.name] = (draft / path.name).read_bytes()
     if not files:
-        raise ValueError(f"there are no runs in {', '.join(map(str, folders))}")
+        further = [] if len(folders) > 1 else [f"--profile {path.name}" for path in evidence_folders()]
+        hint = f"; `{'`, `'.join(further)}` or `--all` packs those of evidence/" if further else ""
+        raise ValueError(f"there are no runs in {', '.join(map(str, folders))}{hint}")
     files[SUMS] = "".join(f"{sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
     with replacing(output) as draft, tarfile.open(draft, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(files):
@@ -85,35 +94,37 @@ def add_runs(pack: Path, folder: Path) -> Added:
 
     Args:
         pack: the tar file.
-        folder: `runs/`, or another one, which gets a list of checksums.
+        folder: `runs/`, or another one, which has a list of checksums; only the lines of files that are added change.
 
     Raises:
-        ValueError: the pack is not whole, was altered or holds something else; or a run is there with other ranks, or
-            a test with other pairs. The message names it.
-        OSError: a file could not be read or written.
+        ValueError: the pack is not whole, was altered or holds something else; a run is in the folder, in `runs/` or in
+            `evidence/` with other ranks, or a test in the folder with other pairs; or a file of the folder or of
+            `evidence/` is not as its list says. The message names it.
+        OSError: a file is missing, or could not be read or written.
     """
+    folder, added = folder.resolve(), Added([], [], [])
+    is_runs = folder == runs_path().resolve()
     with TemporaryDirectory() as name:
         draft = Path(name)
         _unpack(pack, draft)
         records = {path.name: _checked(pack, path) for path in sorted(draft.glob("*.parquet"))}
-        is_runs = folder.resolve() == runs_path().resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".keep.lock"):
-            places = [folder, *(evidence_folders() if is_runs else ())]
-            known = {name: _known(name, record, places) for name, record in records.items()}
+        with _locked(folder, keep=is_runs):
+            if not is_runs:
+                _place(folder)
+                check_folder(folder)
+            everywhere = dict.fromkeys([folder, runs_path(), *evidence_folders()])
+            known = {name: _known(name, record, everywhere) for name, record in records.items()}
             _refuse_other_pairs(draft, folder)
-            for path in sorted(draft.glob("pairs/*")):
-                _write(folder / "pairs" / path.name, path.read_bytes())
+            lacking: dict[str, set[str]] = {}
             for name, record in records.items():
-                if set(record["tests"]) - known[name]:
-                    _join(draft / name, folder / name)
-        if not is_runs:
-            (folder / ".keep.lock").unlink(missing_ok=True)
-            write_sums(folder)
-    added = Added([], [], [])
-    for name, record in records.items():
-        lacked = set(record["tests"]) - known[name]
-        (added.known if not lacked else added.joined if known[name] else added.new).append(record)
+                there = set[str]().union(*(known[name][place] for place in (everywhere if is_runs else [folder])))
+                lacked = set(record["tests"]) - there
+                (added.known if not lacked else added.joined if there else added.new).append(record)
+                lacking |= {name: lacked} if lacked else {}
+            if is_runs:
+                _bring(draft, folder, lacking)
+            elif lacking:
+                _bring_listed(draft, folder, lacking)
     return added
 
 
@@ -151,10 +162,7 @@ def _checked(pack: Path, path: Path) -> Record:
     """Return the record of a run of a pack, which must be what it says by its own digests, and have its pairs."""
     try:
         record = read_record(path)
-        problem = problem_of(path, record)
-        for name, test in record["tests"].items():
-            if digest_of_pairs(read_pairs(path.parent / "pairs" / f"{name}.parquet")) != test["pairs"]:
-                problem = f"the pairs of {name} are not those that it was tested on"
+        problem = problem_of(path, record) or problem_of_tests(path, record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = str(error)
     if problem:
@@ -162,9 +170,23 @@ def _checked(pack: Path, path: Path) -> Record:
     return record
 
 
-def _known(name: str, record: Record, places: Sequence[Path]) -> set[str]:
-    """Return the tests of a run that are there already; refuse those that are there with other ranks."""
-    known: set[str] = set()
+@contextmanager
+def _locked(folder: Path, *, keep: bool) -> Iterator[None]:
+    """Hold the lock of a folder, which is made if need be; unless it is kept, no lock and no empty folder stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".keep.lock"):
+            yield
+    finally:
+        if not keep:
+            (folder / ".keep.lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _known(name: str, record: Record, places: Collection[Path]) -> dict[Path, set[str]]:
+    """Return the tests of a run that each place has; refuse those that are anywhere with other ranks."""
+    known: dict[Path, set[str]] = {}
     for place in places:
         there = trusted_record(place / name) or {"tests": {}}
         for test in set(record["tests"]) & set(there["tests"]):
@@ -174,7 +196,7 @@ def _known(name: str, record: Record, places: Sequence[Path]) -> set[str]:
                     f"other ranks of {test}. That was computed by {described(there['tests'][test])}; the one in the "
                     f"pack by {described(record['tests'][test])}"
                 )
-        known |= set(there["tests"])
+        known[place] = set(there["tests"])
     return known
 
 
@@ -184,6 +206,42 @@ def _refuse_other_pairs(draft: Path, folder: Path) -> None:
         there = folder / "pairs" / path.name
         if there.exists() and digest_of_pairs(read_pairs(there)) != digest_of_pairs(read_pairs(path)):
             raise ValueError(f"the pairs of {path.stem} are refused, and nothing is added: {there} has others")
+
+
+def _bring(draft: Path, folder: Path, lacking: Mapping[str, Collection[str]]) -> None:
+    """Bring runs of a draft to a folder, by their names, and the pairs of the tests that they lack there."""
+    for test in sorted({f"pairs/{test}.parquet" for tests in lacking.values() for test in tests}):
+        if not (folder / test).exists():
+            _write(folder / test, (draft / test).read_bytes())
+    for name in lacking:
+        _join(draft / name, folder / name)
+
+
+def _bring_listed(draft: Path, folder: Path, lacking: Mapping[str, Collection[str]]) -> None:
+    """Bring runs of a draft to a folder with a list of checksums; killed on the way, the next call goes on.
+
+    The files and the list are made in `.adding-draft`, which is renamed to `.adding` when it is whole.
+    """
+    unfinished = folder / f"{ADDING}-draft"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    listed = read_sums(folder) if (folder / SUMS).exists() else {}
+    for name in listed:
+        if name in lacking or name.startswith("pairs/"):
+            _write(unfinished / name, (folder / name).read_bytes())
+    _bring(draft, unfinished, lacking)
+    write_sums(unfinished, listed)
+    unfinished.rename(folder / ADDING)
+    _place(folder)
+
+
+def _place(folder: Path) -> None:
+    """Move the files of `.adding`, if there are any, to where they belong."""
+    adding = folder / ADDING
+    for path in [path for path in adding.rglob("*") if path.is_file()]:
+        there = folder / path.relative_to(adding)
+        there.parent.mkdir(exist_ok=True)
+        path.replace(there)
+    shutil.rmtree(adding, ignore_errors=True)
 
 
 def _join(new: Path, there: Path) -> None:

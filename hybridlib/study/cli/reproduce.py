@@ -1,7 +1,7 @@
 """`hybridlib reproduce`: bring notebooks up to date, and print where everything is and what was found.
 
-Parameters are checked first. Then Snakemake does what is missing, as `workflow/Snakefile` says; its jobs are in
-`hybridlib.study.cli.jobs`.
+Parameters and `evidence/` are checked first. Then Snakemake does what is missing, as `workflow/Snakefile` says; its
+jobs are in `hybridlib.study.cli.jobs`.
 """
 
 import contextlib
@@ -12,12 +12,13 @@ import time
 
 from tqdm import tqdm
 
-from hybridlib.paths import executed_path, findings_path, project_root, record_path, results_path
+from hybridlib.paths import evidence_folders, executed_path, findings_path, project_root, record_path, results_path
 from hybridlib.study import store
 from hybridlib.study.cli.jobs import all_runs, workflow_lock
 from hybridlib.study.cli.notebooks import figures_of, read_profile, relative
 from hybridlib.study.code import environment
 from hybridlib.study.run import Run
+from hybridlib.study.trust import check_folder
 
 
 def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> int:
@@ -32,13 +33,16 @@ def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> i
         The exit status: 1 if a job failed, which has been printed, and 0 otherwise.
 
     Raises:
-        ValueError: the parameters or the data are wrong, or there is no such notebook; nothing has been computed.
-        FileNotFoundError: there is no such profile, or a data file is missing.
+        ValueError: the parameters, the data or a file of `evidence/` are wrong, or there is no such notebook; nothing
+            has been computed.
+        FileNotFoundError: there is no such profile, or a file of the data or of `evidence/` is missing.
     """
     known = read_profile(profile)
     for notebook in notebooks:
         if notebook not in known:
             raise ValueError(f"notebook is {notebook!r}; allowed with profile {profile!r}: {', '.join(known)}")
+    for folder in evidence_folders():
+        check_folder(folder)
     chosen = notebooks or list(known)
     if compute:
         os.environ["HYBRIDLIB_COMPUTE"] = "1"  # for workers and kernels, too

@@ -12,7 +12,7 @@ from hybridlib.study.cli.packs import add_runs, described, pack_runs
 from hybridlib.study.keys import told_settings
 from hybridlib.study.ranks import Record
 from hybridlib.study.run import Run
-from hybridlib.study.trust import trusted_record
+from hybridlib.study.trust import check_folder, trusted_record
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -57,9 +57,15 @@ def listed(folders: Sequence[Path]) -> str:
     """Return a table of the runs of folders: the settings that differ, what they were tested on, and their origin.
 
     Settings that are at their defaults in all of them are left out. A cell is empty where the setting has no effect.
+
+    Raises:
+        ValueError: a file of `evidence/` is not as it was published.
+        FileNotFoundError: `evidence/` lacks a file that was published.
     """
     records: list[tuple[str, Record]] = []
     for folder in folders:
+        if folder != runs_path():
+            check_folder(folder)
         for path in sorted(folder.glob("[!.]*.parquet")):
             record = trusted_record(path)
             if record is not None:
@@ -87,11 +93,10 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
 def _folders(chosen: argparse.Namespace, default: Sequence[Path]) -> Sequence[Path]:
     if chosen.profile is None:
         return _all_folders() if chosen.all else default
-    folder = evidence_path(chosen.profile)
-    if not folder.is_dir():
-        known = ", ".join(path.name for path in evidence_folders()) or "none"
-        raise ValueError(f"profile is {chosen.profile!r}; profiles with evidence: {known}")
-    return [runs_path(), folder]
+    known = [path.name for path in evidence_folders()]
+    if chosen.profile not in known:  # nor is any path that leads elsewhere
+        raise ValueError(f"profile is {chosen.profile!r}; profiles with evidence: {', '.join(known) or 'none'}")
+    return [runs_path(), evidence_path(chosen.profile)]
 
 
 def _all_folders() -> list[Path]:

@@ -16,7 +16,7 @@ from small_runs import keep
 from tiny_project import TINY
 
 from hybridlib.paths import project_root
-from hybridlib.study import store, workers
+from hybridlib.study import ranks, store, workers
 from hybridlib.study.cli import jobs, notebooks, reproduce
 from hybridlib.study.cli.main import main
 
@@ -131,6 +131,19 @@ def test_data_that_do_not_fit_are_said_of_every_file_and_nothing_is_computed(
     assert "error: params/large/domain_data.yaml: batch_size is 1000, but a monolingual batch" in said
     assert "error: params/large/miracl_high_resource.yaml: batch_size is 1001, but a monolingual batch" in said
     assert "Traceback" not in said
+
+
+def test_an_altered_file_of_evidence_is_said_in_a_line_and_nothing_is_computed(copied, capfd, nothing_computed):
+    folder = copied / "evidence/tiny"
+    folder.mkdir(parents=True)
+    path = folder / "README.md"
+    path.write_text("What is here")
+    ranks.write_sums(folder)
+    path.write_text("What is hers")
+    assert main(["reproduce", "--profile", "tiny"]) == 2
+    said = capfd.readouterr()
+    assert re.fullmatch(rf"error: {re.escape(str(path))} is refused: it was cut or altered, .*\n", said.err)
+    assert said.out == ""
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import tarfile
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_runs import FURTHER, FURTHER_NAME, NAME, RUN, TEST, changed, keep, ranked, same
 
@@ -108,6 +109,23 @@ def test_other_ranks_than_those_of_the_evidence_are_refused_too(there, capsys):
     assert f"{path} has the same settings and other ranks" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["runs", "evidence/small"])
+def test_other_ranks_than_anywhere_are_refused_whatever_folder_they_are_added_to(there, capsys, place):
+    keep(RUN, first=9)
+    (there / "two/runs/.keep.lock").unlink()
+    if place != "runs":
+        (there / "two/evidence").mkdir()
+        (there / "two/runs").rename(there / "two/evidence/small")
+        ranks.write_sums(there / "two/evidence/small")
+    for target in ("evidence/mine", "evidence/further"):
+        assert add("runs.tar", "--to", target) == 2
+        path = there / f"two/{place}/{store.key_of(RUN)}.parquet"
+        assert (
+            f"and nothing is added: {path} has the same settings and other ranks of {NAME}" in capsys.readouterr().err
+        )
+        assert not (there / "two" / target).exists()
+
+
 def test_new_tests_of_a_run_are_joined_to_those_that_are_there(there, capsys):
     both = changed(RUN, tests=(TEST, FURTHER))
     keep(both, FURTHER, first=8)
@@ -134,6 +152,54 @@ def test_a_folder_of_evidence_is_made_by_adding_to_it(there, capsys):
     assert (there / "again.tar").read_bytes() == (there / "runs.tar").read_bytes()
     assert main(["runs", "pack", "../again.tar", "--profile", "yours"]) == 2
     assert "profile is 'yours'; profiles with evidence: mine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["README.md", f"pairs/{NAME}.parquet", f"{store.key_of(OTHER)}.parquet"])
+@pytest.mark.parametrize("to", ["evidence/mine", "../elsewhere"])
+def test_adding_to_a_folder_that_was_altered_is_refused_by_name_and_leaves_its_list(there, capsys, name, to):
+    folder = (there / "two" / to).resolve()
+    add("runs.tar", "--to", to)
+    (folder / "README.md").write_text("What is here")
+    ranks.write_sums(folder)
+    (folder / name).write_bytes(b"altered")
+    before = files(folder)
+    keep(changed(RUN, seed=2))
+    assert main(["runs", "pack", "../more.tar"]) == 0
+    assert add("more.tar", "--to", to) == 2
+    assert f"{folder / name} is refused: it was cut or altered" in capsys.readouterr().err
+    assert files(folder) == before and not list(folder.glob(".*"))
+
+
+def test_adding_to_evidence_changes_the_lines_of_what_is_added_and_no_others(there, monkeypatch):
+    folder = there / "two/evidence/mine"
+    add("runs.tar", "--to", "evidence/mine")
+    (folder / "README.md").write_text("What is here, which the list does not name")
+    before = ranks.read_sums(folder)
+    further = changed(RUN, seed=2)
+    monkeypatch.chdir(there / "one")
+    keep(changed(RUN, tests=(TEST, FURTHER)), FURTHER)
+    keep(further)
+    assert main(["runs", "pack", "../more.tar"]) == 0
+    monkeypatch.chdir(there / "two")
+    assert add("more.tar", "--to", "evidence/mine") == 0
+    after = ranks.read_sums(folder)
+    joined, new = f"{store.key_of(RUN)}.parquet", f"{store.key_of(further)}.parquet"
+    assert {name for name in after if after[name] != before.get(name)} == {
+        joined,
+        new,
+        f"pairs/{FURTHER_NAME}.parquet",
+    }
+    assert before.keys() < after.keys()
+    assert store.is_finished(further) and store.is_finished(changed(RUN, tests=(TEST, FURTHER)))
+
+
+@pytest.mark.parametrize("to", ["evidence/mine", "runs"])
+def test_where_nothing_is_added_nothing_is_written(there, to):
+    add("runs.tar", "--to", "evidence/mine")
+    (there / "two/evidence/mine/README.md").write_text("What is here, which the list does not name")
+    before = {path: path.stat().st_mtime_ns for path in (there / "two").rglob("[!.]*") if path.is_file()}
+    assert add("runs.tar", "--to", to) == 0
+    assert {path: path.stat().st_mtime_ns for path in (there / "two").rglob("[!.]*") if path.is_file()} == before
 
 
 def test_tests_of_a_run_in_several_folders_are_packed_together(there, monkeypatch):
@@ -223,6 +289,32 @@ def test_a_pack_whose_list_is_right_and_whose_runs_are_not_is_refused(there, cap
     assert "../wrong.tar is refused: it has no SHA256SUMS, or no runs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("first", "number", "message"),
+    [
+        (1, 5, f"it has 5 ranks of {NAME}, which has 6 pairs"),
+        (1, 7, f"it has 7 ranks of {NAME}, which has 6 pairs"),
+        (-1, 6, f"ranks of {NAME} are no whole numbers from 0 (not ranked) up"),
+    ],
+)
+def test_ranks_that_cannot_be_those_of_the_pairs_are_refused(there, capsys, first, number, message):
+    path = there / f"one/runs/{store.key_of(RUN)}.parquet"
+    made = np.arange(first, first + number, dtype=np.int32)
+    ranks.write_ranks(path, ranks.read_record(path), {NAME: (made, made)})
+    made_pack(there / "wrong.tar", files(there / "one/runs"))
+    assert add("wrong.tar") == 2
+    said = f"../wrong.tar is refused: run {store.key_of(RUN)} in it is not whole: {message}\n"
+    assert capsys.readouterr().err == f"error: {said}"
+
+
+def test_a_pair_that_is_not_ranked_is_added(there):
+    path = there / f"one/runs/{store.key_of(RUN)}.parquet"
+    ranks.write_ranks(path, ranks.read_record(path), {NAME: (ranked(0).in_language, ranked(0).in_pool)})
+    made_pack(there / "right.tar", files(there / "one/runs"))
+    assert add("right.tar") == 0
+    assert store.read(RUN, TEST).in_pool[0] == 0
+
+
 KILLED = """
 import os, signal, sys
 from hybridlib.study.cli import packs
@@ -244,6 +336,46 @@ def test_killed_while_it_adds_it_goes_on_when_it_is_called_again(there):
     assert add() == 0
     assert store.is_finished(RUN) and store.is_finished(OTHER)
     assert files(there / "one/runs") == files(there / "two/runs")
+
+
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from hybridlib.study.cli.main import main
+moves, move = [], Path.replace
+def killing(path, target):
+    if path.name == ".adding-draft" or ".adding" in path.parts:
+        if len(moves) == int(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        moves.append(path)
+    return move(path, target)
+Path.replace = Path.rename = killing
+main(["runs", "add", "../more.tar", "--to", "evidence/mine"])
+"""
+
+
+def test_killed_while_it_adds_to_evidence_it_goes_on_when_it_is_called_again(there, monkeypatch):
+    """Kill it before the new files are made known as whole, and before it moves each of the five into its place."""
+    add("runs.tar", "--to", "evidence/mine")
+    monkeypatch.chdir(there / "one")
+    keep(changed(RUN, tests=(TEST, FURTHER)), FURTHER)
+    keep(changed(RUN, seed=2))
+    assert main(["runs", "pack", "../more.tar"]) == 0
+    environment = {**os.environ, "PYTHONPATH": str(Path(packs.__file__).parents[3])}
+    for moves in range(6):
+        machine = there / f"after {moves}"
+        shutil.copytree(there / "two", machine)
+        monkeypatch.chdir(machine)
+        killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(moves)], env=environment)
+        assert killed.returncode == -signal.SIGKILL
+        if moves:
+            with pytest.raises(ValueError, match=r"/mine is refused: adding runs to it has not ended; if it was inter"):
+                store.is_finished(RUN)
+        assert add("more.tar", "--to", "evidence/mine") == 0
+        assert not list((machine / "evidence/mine").glob(".*"))
+        there_now = files(machine / "evidence/mine")
+        assert {name for name in there_now if name != "SHA256SUMS"} == set(files(there / "one/runs"))
+        assert store.is_finished(changed(RUN, tests=(TEST, FURTHER))) and store.is_finished(changed(RUN, seed=2))
 
 
 def test_damaged_runs_are_not_packed(there, capsys, monkeypatch):
@@ -277,5 +409,36 @@ def test_a_list_of_runs_says_in_what_they_differ_and_where_they_are_from(there, 
 def test_without_runs_there_is_nothing_to_pack(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["runs", "pack", "runs.tar"]) == 2
-    assert "there are no runs in " in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: there are no runs in {tmp_path}/runs\n"
     assert not (tmp_path / "runs.tar").exists() and project_root() == tmp_path
+
+
+def test_where_all_runs_are_evidence_it_is_said_how_to_pack_them(there, capsys):
+    add("runs.tar", "--to", "evidence/mine")
+    assert main(["runs", "pack", "../again.tar"]) == 2
+    said = f"error: there are no runs in {there}/two/runs; `--profile mine` or `--all` packs those of evidence/\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("profile", ["", ".", "..", "mine/", "../evidence/mine", "mine/../mine", "/tmp"])
+@pytest.mark.parametrize("action", [["pack", "../again.tar"], ["list"]])
+def test_a_profile_is_a_name_and_no_path(there, capsys, profile, action):
+    add("runs.tar", "--to", "evidence/mine")
+    assert main(["runs", *action, "--profile", profile]) == 2
+    assert f"profile is {profile!r}; profiles with evidence: mine\n" in capsys.readouterr().err
+
+
+def test_a_pack_is_not_written_into_a_folder_that_does_not_exist(there, capsys, monkeypatch):
+    monkeypatch.chdir(there / "one")
+    assert main(["runs", "pack", "packs/runs.tar"]) == 2
+    said = "error: output is packs/runs.tar, but there is no folder packs; make it first\n"
+    assert capsys.readouterr().err == said
+    assert not (there / "one/packs").exists()
+
+
+def test_a_list_of_runs_is_of_unaltered_evidence(there, capsys):
+    add("runs.tar", "--to", "evidence/mine")
+    path = there / f"two/evidence/mine/{store.key_of(RUN)}.parquet"
+    path.unlink()
+    assert main(["runs", "list"]) == 2
+    assert f"error: {path} is missing, which " in capsys.readouterr().err
