@@ -37,7 +37,7 @@ _NAMES = re.compile(rf"[0-9a-f]{{20}}\.parquet|pairs/\w[\w.+-]*\.parquet|{SUMS}"
 
 
 class Added(NamedTuple):
-    """What adding a pack has done: the records of the runs that are new, gained tests, or were there already."""
+    """The outcome of adding a pack: the records of the runs that are new, gained tests, or were there already."""
 
     new: list[Record]
     joined: list[Record]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from hybridlib.paths import figure_path, findings_path, project_root, replacing, results_path
+from hybridlib.study.report.contrasts import means_of
 from hybridlib.study.report.effects import effects
 from hybridlib.study.report.findings import WITHOUT_SEEDS
 
@@ -120,8 +121,7 @@ def overview_in_markdown(profile: str) -> str:
         rows = sums[(sums.part == part) & sums.strategy.isin(SHORT)].dropna(axis="columns", how="all")
         if rows.empty:
             continue
-        means = {name: {name: 1.0} for name in dict.fromkeys(rows.strategy)}
-        found = effects(rows, means, without_seeds=WITHOUT_SEEDS)
+        found = effects(rows, means_of(rows), without_seeds=WITHOUT_SEEDS)
         for heading, name in (_IN_TATOEBA if part == "tatoeba" else _HEADINGS).items():
             chosen = found[(found.setting == heading[0]) & (found.measure == heading[1])]
             if len(chosen) and (part == "main" or heading[1] != "rank_distance"):

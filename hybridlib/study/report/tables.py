@@ -101,23 +101,21 @@ def show_differences(found: pd.DataFrame) -> Styler | None:
     if found.empty:
         return None
     shown = [name for name in found.columns if name not in ("sd", "margin", "p_margin", "not_inferior", "part")]
-    table = found[shown].reset_index(drop=True)
-    ranks = pd.IndexSlice[table.index[table.measure == "rank_distance"], ["value", "lower", "upper"]]
-    styled: Any = (
-        table.style.hide().format("{:+.4f}", subset=["value", "lower", "upper"]).format("{:.1g}", subset=["p"])
-    )
-    return styled.format("{:+.1f}", subset=ranks).set_properties(**_LEFT)
+    return _signed(found[shown].reset_index(drop=True), "value")
 
 
 def show_claims(params: Params, claims: pd.DataFrame) -> Styler:
     """Show every claim that could be computed with its difference; of the embedded corpus without a verdict."""
     there = claims[claims.holds != "not computed"].reset_index(drop=True)
     hidden = ["on", "setting", *(["verdict", "holds", "paper", "kind"] if params.is_demonstration else [])]
-    table = there.drop(columns=hidden)
-    ranks = pd.IndexSlice[there.index[there.measure == "rank_distance"], ["difference", "lower", "upper"]]
-    styled = (
-        table.style.hide().format("{:+.4f}", subset=["difference", "lower", "upper"]).format("{:.1g}", subset=["p"])
-    )
+    return _signed(there.drop(columns=hidden), "difference")
+
+
+def _signed(table: pd.DataFrame, value: str) -> Styler:
+    """Show differences and their intervals with a sign, rank distances with one digit."""
+    numbers: Any = [value, "lower", "upper"]
+    ranks = pd.IndexSlice[table.index[table.measure == "rank_distance"], numbers]
+    styled: Any = table.style.hide().format("{:+.4f}", subset=numbers).format("{:.1g}", subset=["p"])
     return styled.format("{:+.1f}", subset=ranks).set_properties(**_LEFT)
 
 
