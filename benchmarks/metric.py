@@ -33,7 +33,8 @@ from peers import MEASURES, PACKAGES, PEERS, Pool, check_peer, with_exact_scores
 import hybridlib as hl
 from hybridlib.encoder.embed import embed_texts
 from hybridlib.evaluation.pairs import ALL_LANGUAGES
-from hybridlib.paths import project_root, replacing
+from hybridlib.files import replacing
+from hybridlib.paths import project_root
 
 ROUNDS = 5
 EVERY = 200

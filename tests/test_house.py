@@ -12,12 +12,14 @@ PACKAGE = project_root() / "hybridlib"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import besides itself. `tokens` are the tokenise helpers, which the loss shares with the encoder.
 CORE = {"sampler", "loss", "metric"}
-GROUND = {"names", "paths"}
+GROUND = {"arguments", "files", "names", "paths"}
 ROOMS = {
+    "arguments": set(),
+    "files": {"arguments"},
     "names": set(),
     "paths": set(),
-    "tokens": {"names"},
-    **{room: {"names", "tokens"} for room in CORE},
+    "tokens": {"arguments", "names"},
+    **{room: {"arguments", "names", "tokens"} for room in CORE},
     "data": GROUND | CORE,
     "encoder": GROUND | CORE | {"tokens"},
     "training": GROUND | CORE | {"tokens", "data", "encoder"},

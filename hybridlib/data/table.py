@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from filelock import FileLock
 
-from hybridlib.paths import replacing
+from hybridlib.files import replacing
 
 ROWS_AT_ONCE = 1 << 14
 # This is a part of every name. Raise it when a table is to be made in another way from the same things.

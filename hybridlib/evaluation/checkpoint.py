@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from hybridlib.data.passages import Passages
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.centred import Means
-from hybridlib.paths import replacing
+from hybridlib.files import replacing
 
 # A checkpoint is written after a chunk, but not more often than every so many seconds. A kill costs these and a chunk.
 SECONDS = 10.0

@@ -23,8 +23,8 @@ from hybridlib.encoder.embed import EmbedOptions, embed_chunks, embed_texts, pre
 from hybridlib.evaluation.centred import Means, centre
 from hybridlib.evaluation.checkpoint import Checkpoint, records_of_folders
 from hybridlib.evaluation.processes import connected_processes
+from hybridlib.files import check_record, replacing, write_record
 from hybridlib.metric.ranks import SIMILARITIES, RankCounter, Ranks
-from hybridlib.paths import check_record, replacing, write_record
 
 # The bar appears after this many seconds unless `progress` is set.
 _QUIET_SECONDS = 2

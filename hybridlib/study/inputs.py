@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from hybridlib.arguments import Count, Share
 from hybridlib.names import STATIC_ENCODERS
-from hybridlib.training.settings import Count, Settings, Share
+from hybridlib.training.settings import Settings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

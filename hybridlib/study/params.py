@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pandas as pd
-import yaml
 from pydantic import Field, create_model, field_validator
 
+from hybridlib.arguments import Count, Positive
 from hybridlib.data.load import CORPORA, TASKS, load_corpus
+from hybridlib.files import read_yaml
 from hybridlib.names import E5_SMALL, LANGUAGES, STATIC_ENCODERS
 from hybridlib.paths import figure_path
 from hybridlib.sampler.strategies import monolingual_share
@@ -24,7 +25,7 @@ from hybridlib.study.inputs import Data, Test, tasks_of
 from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run, Trial
 from hybridlib.study.workers import compute_runs
-from hybridlib.training.settings import Count, Positive, Settings
+from hybridlib.training.settings import Settings
 
 Names = Annotated[list[str], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1)]
@@ -217,12 +218,7 @@ class Params(Settings):
             ValueError: a key is unknown, missing, of the wrong type or out of range; the message names the file, the
                 key and the value.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path} does not exist")
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
+        values = read_yaml(Path(path))
         if not isinstance(values, dict):
             raise ValueError(
                 f"{path} holds no parameters; expected a line `name: value` for each of {', '.join(cls.model_fields)}"

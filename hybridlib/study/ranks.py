@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridlib.paths import checksum, replacing
+from hybridlib.files import checksum, replacing
 
 Record = dict[str, Any]
 Ranks = tuple[np.ndarray, np.ndarray]  # in the language, and in the pool. (N,) each

@@ -19,9 +19,10 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 from pydantic import Field
 
+from hybridlib.arguments import Count
 from hybridlib.names import BM25, E5_SMALL, STATIC_ENCODERS
 from hybridlib.study.inputs import Data, Start, Test, corpus_of, encoder_of, mined, tasks_of, validation_of
-from hybridlib.training.settings import Count, Settings, Training
+from hybridlib.training.settings import Settings, Training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

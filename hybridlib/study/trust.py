@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hybridlib.paths import checksum, evidence_folders, project_root
+from hybridlib.files import checksum
+from hybridlib.paths import evidence_folders, project_root
 from hybridlib.study.keys import key_of_identity
 from hybridlib.study.ranks import (
     ADDING,

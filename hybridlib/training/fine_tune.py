@@ -22,8 +22,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.encoder.tokens import TokenCache
+from hybridlib.files import check_record, write_record
 from hybridlib.loss import InfoNCE
-from hybridlib.paths import check_record, write_record
 from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.sampler.collator import ParallelCollator
 from hybridlib.training.settings import Training

@@ -11,12 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hybridlib.arguments import Count, Positive, Seed, Share, Temperature, Whole, explain, plain
 from hybridlib.names import STRATEGIES
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Temperature = Annotated[float, Field(gt=0)]  # infinity draws uniformly
 
 
 class Settings(BaseModel):
@@ -30,16 +26,16 @@ class Settings(BaseModel):
     ...     steps: Count
     >>> Walk(steps=0)
     Traceback (most recent call last):
-    ValueError: steps is 0: Input should be greater than or equal to 1
+    ValueError: steps is 0; allowed: greater than or equal to 1
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**plain(values))
         except ValidationError as error:
-            raise ValueError(_explain(error, type(self))) from None
+            raise ValueError(explain(error, values, type(self).model_fields)) from None
 
     # With this, settings inside of settings are validated in place: one message tells the whole way to a value.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -59,9 +55,9 @@ class Settings(BaseModel):
             ValueError: for the reasons that the class names.
         """
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(plain(dict(values)))
         except ValidationError as error:
-            raise ValueError(_explain(error, cls, where)) from None
+            raise ValueError(explain(error, values, cls.model_fields, where)) from None
 
 
 class Training(Settings):
@@ -86,7 +82,7 @@ class Training(Settings):
     strategy: Literal[STRATEGIES] = "hybrid"  # type: ignore[valid-type]
     alpha: Share = 0.5
     batch_size: Count = 100
-    steps: Annotated[int, Field(ge=0)] = 200
+    steps: Whole = 200
     temperature: Positive = 0.05
     learning_rate: Positive = 1e-2
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
@@ -99,31 +95,4 @@ class Training(Settings):
     validate_every: Count = 500
     patience: Count = 3
     save_every: Count | None = 500
-    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0  # all generators that the trainer seeds can take these
-
-
-def _explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
-    """Return a line for each problem, which names the argument, the value and what is allowed."""
-    start = f"{where}: " if where else ""
-    return "\n".join(start + _explain_one(problem, model) for problem in error.errors())
-
-
-def _explain_one(problem: Any, model: type[BaseModel]) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {name!r}; allowed: {', '.join(_inner(model, problem['loc'][:-1]).model_fields)}"
-    if problem["type"] == "missing":
-        return f"{name!r} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "float_type" and isinstance(problem["input"], str):
-        message += "; YAML reads a number like 1e-4 as text, write 1.0e-4"
-    return f"{name} is {problem['input']!r}: {message}" if name else message
-
-
-def _inner(model: type[BaseModel], names: tuple[str, ...]) -> type[BaseModel]:
-    """Return the model that is reached from another by the names of fields."""
-    for name in names:
-        inner = model.model_fields[name].annotation
-        assert isinstance(inner, type)
-        model = inner
-    return model
+    seed: Seed = 0

@@ -248,7 +248,7 @@ def test_specialised_encoders_have_one_language_and_joint_ones_all_with_the_same
             r"orders has \['ar', 'en'\]; allowed: each of \['ar', 'en', 'es",
         ),
         ("language_imbalance", {"orders": []}, "orders is .*at least 1"),
-        ("language_imbalance", {"ratio": 1}, "ratio is 1: .*greater than 1"),
+        ("language_imbalance", {"ratio": 1}, "ratio is 1; .*greater than 1"),
         ("domain_data", {"always": ["money"]}, "expected two or more, each once"),
         ("domain_data", {"domains": ["money"], "always": []}, "expected two or more, each once"),
         ("miracl_high_resource", {"languages": ["en"]}, "languages is .*at least 2"),

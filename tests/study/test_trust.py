@@ -7,7 +7,8 @@ import shutil
 import pytest
 from small_runs import FURTHER, NAME, RUN, TEST, changed, keep, ranked, same
 
-from hybridlib.paths import checksum, evidence_folders, project_root
+from hybridlib.files import checksum
+from hybridlib.paths import evidence_folders, project_root
 from hybridlib.study import ranks, store, trust
 from hybridlib.study.run import Run
 from hybridlib.study.workers import compute_runs, may_compute

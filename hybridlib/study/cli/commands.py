@@ -16,8 +16,8 @@ import pandas as pd
 
 from hybridlib.data.load import TASKS, load_task
 from hybridlib.evaluation.pairs import results_of
+from hybridlib.files import replacing
 from hybridlib.metric.measures import DEFAULT_MEASURES, parse_measure
-from hybridlib.paths import replacing
 from hybridlib.study import store
 from hybridlib.study.cli.page import write_pages
 from hybridlib.study.cli.plan import plan

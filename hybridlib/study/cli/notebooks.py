@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from hybridlib import paths
+from hybridlib.files import checksum, replacing
 from hybridlib.study import store
 from hybridlib.study.code import code_hash
 from hybridlib.study.keys import by_key
@@ -74,9 +75,9 @@ def execute(notebook: str, profile: str) -> None:
             shutdown_kernel="immediate",
         )
     _drop_silent_cells(output)
-    made = {relative(path): paths.checksum(path) for path in _products(notebook, profile)}
+    made = {relative(path): checksum(path) for path in _products(notebook, profile)}
     record = {"origin": _origin(notebook, profile), "ranks": _ranks(runs), "made": made}
-    with paths.replacing(paths.record_path(profile, notebook)) as draft:
+    with replacing(paths.record_path(profile, notebook)) as draft:
         draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
@@ -94,7 +95,7 @@ def _drop_silent_cells(path: Path) -> None:
             continue
         kept.append(cell)
     executed.cells = kept
-    with paths.replacing(path) as draft:
+    with replacing(path) as draft:
         nbformat.write(executed, draft)
 
 
@@ -180,7 +181,7 @@ def _holds(record: Path, origin: str, ranks: Mapping[str, Mapping[str, str | Non
             and there.keys() == used.keys()
             and all(digest in (None, used[name]) for name, digest in there.items())
             and not (complete and None in used.values())
-            and all(paths.checksum(path) == digest for path, digest in made.items())
+            and all(checksum(path) == digest for path, digest in made.items())
         )
     except (OSError, ValueError, KeyError, AttributeError):
         return False

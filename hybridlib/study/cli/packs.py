@@ -1,8 +1,7 @@
 """Packs of runs: computed on one machine, read on another.
 
-A pack is a tar file of runs and the relevant pairs that these were tested on, with their checksums. It has the same
-bytes each time it is made of the same runs. Nothing in it is executed, and nothing is written but files whose names are
-those of runs and pairs and whose contents are as they were written.
+A pack is a tar file of runs and the relevant pairs that these were tested on, with their checksums; of the same runs it
+has the same bytes. Nothing in it is executed, and nothing is written but runs and pairs as they were written.
 """
 
 import io
@@ -18,7 +17,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from hybridlib.paths import evidence_folders, replacing, runs_path
+from hybridlib.files import replacing
+from hybridlib.paths import evidence_folders, runs_path
 from hybridlib.study.ranks import (
     ADDING,
     SUMS,

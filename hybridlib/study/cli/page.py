@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hybridlib.paths import figure_path, findings_path, project_root, replacing, results_path
+from hybridlib.files import replacing
+from hybridlib.paths import figure_path, findings_path, project_root, results_path
 from hybridlib.study.report.contrasts import means_of
 from hybridlib.study.report.effects import effects
 from hybridlib.study.report.findings import WITHOUT_SEEDS

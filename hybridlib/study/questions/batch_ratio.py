@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from hybridlib.arguments import Count, Positive, Share
 from hybridlib.data.load import TASKS
 from hybridlib.names import BM25, STRATEGIES
 from hybridlib.study.params import BETWEEN, Params
 from hybridlib.study.report.claims import Claim, change, half_of_the_gap, minus
 from hybridlib.study.report.results import apart, read_sums
 from hybridlib.study.run import Trial
-from hybridlib.training.settings import Count, Positive, Share
 
 # What a variant of a strategy changes.
 VARIANTS: dict[str, dict[str, bool]] = {"centred": {"centred": True}, "no mask": {"mask": False}}

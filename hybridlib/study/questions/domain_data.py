@@ -8,13 +8,13 @@ from typing import ClassVar, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from hybridlib.arguments import Count, Share
 from hybridlib.data.folds import read_folds
 from hybridlib.data.load import question_domains
 from hybridlib.study.params import Names, Params
 from hybridlib.study.report.claims import Claim, minus
 from hybridlib.study.report.results import apart, read_sums
 from hybridlib.study.run import Trial
-from hybridlib.training.settings import Count, Share
 
 MEASURES = ("map", "recall@1", "rank_distance")
 # What a run is trained on: general items alone, as many as with the domain, or fewer; with or without the domain's.

@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar
 import pandas as pd
 from pydantic import Field
 
+from hybridlib.arguments import Share
 from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim, minus
 from hybridlib.study.report.results import read_sums
 from hybridlib.study.run import Trial
-from hybridlib.training.settings import Share
 
 SPECIALISED = "specialised"
 

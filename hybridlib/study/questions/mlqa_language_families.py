@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from hybridlib.arguments import Share
 from hybridlib.names import STRATEGIES
 from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim, minus
 from hybridlib.study.report.results import read_sums
 from hybridlib.study.run import Trial
-from hybridlib.training.settings import Share
 
 # The sampler has no such strategy: these are batches of `en-en`, of code-switched text.
 CODE_SWITCH = "code-switch"

@@ -15,8 +15,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hybridlib.files import replacing
 from hybridlib.names import LOWER_IS_BETTER, SETTINGS
-from hybridlib.paths import replacing
 from hybridlib.study.report.effects import effects
 from hybridlib.study.report.style import STYLE, Look, look_of, looks_of
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hybridlib.files import replacing
 from hybridlib.names import E5_SMALL, LOWER_IS_BETTER
-from hybridlib.paths import findings_path, replacing, results_path
+from hybridlib.paths import findings_path, results_path
 from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim
 from hybridlib.study.report.effects import MARGINS, effects, holm, verdicts

@@ -15,7 +15,7 @@ from pandas.api.types import union_categoricals
 
 from hybridlib.data.sources.lareqa import SHARED_ARTICLES
 from hybridlib.evaluation.pairs import article_sums
-from hybridlib.paths import replacing
+from hybridlib.files import replacing
 from hybridlib.study import store
 from hybridlib.study.run import Trial
 
