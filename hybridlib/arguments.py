@@ -43,6 +43,7 @@ _SIMPLE = (str, bytes, bool, int, float, complex, list, tuple, dict, set, frozen
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 80
 _repr.maxlong = 40
+_repr.maxlist = _repr.maxtuple = 12
 
 
 def listed(values: Any) -> Any:

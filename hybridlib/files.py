@@ -156,7 +156,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all files below a folder, hidden ones left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = {path.relative_to(folder).as_posix(): path for path in files}
+    seen = {name: checksum(path) for name, path in told.items() if not any(p.startswith(".") for p in name.split("/"))}
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
 
 def check_record(path: Path, record: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hybridlib.data.atlas import read as atlas
 from hybridlib.data.atlas.facts import atlas_facts
-from hybridlib.data.choices import check_languages
+from hybridlib.data.checks import check_languages
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.folds import read_folds
 from hybridlib.data.passages import rows_of

@@ -16,14 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate, islice
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, with_config
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import truncate_embeddings
 from torch import Tensor
 from tqdm.auto import tqdm
+from typing_extensions import TypedDict
 
 from hybridlib.encoder.tokens import Tokens, cut_by_size, end_to_end, padded_right, padding_of, texts_of
 
@@ -43,6 +45,7 @@ Preprocess = Callable[[list[str]], dict[str, Any]]
 Window = tuple[Tokens, np.ndarray]  # the longest text first, and where each was before it was sorted (texts,)
 
 
+@with_config(ConfigDict(extra="forbid"))
 class EmbedOptions(TypedDict, total=False):
     """The options of `embed_texts` that its callers hand on."""
 
@@ -125,7 +128,7 @@ def embed_chunks(
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}; allowed: 1 or more")
     half = precision_of(encoder, precision) == "bfloat16"
-    preprocess = partial(encoder.preprocess, prompt=_prompt(encoder, role), task=role)
+    preprocess = partial(encoder.preprocess, prompt=prompt_of(encoder, role), task=role)
     if not _makes_rows(encoder, preprocess):
         return (_stock(encoder, texts, role) for texts in chunks)
     encoder.eval()
@@ -149,8 +152,8 @@ def precision_of(encoder: SentenceTransformer, precision: str | None) -> str:
     return "bfloat16" if able and all(weight.dtype == torch.float32 for weight in encoder.parameters()) else "float32"
 
 
-def _prompt(encoder: SentenceTransformer, role: str) -> str | None:
-    """Return the prompt that `encode_query` or `encode_document` chooses."""
+def prompt_of(encoder: SentenceTransformer, role: str) -> str | None:
+    """Return the prompt that `encode_query` or `encode_document` puts before texts; None if there is none."""
     names = ("query",) if role == "query" else ("document", "passage", "corpus")
     known = [name for name in (*names, encoder.default_prompt_name) if name in encoder.prompts]
     return encoder.prompts[known[0]] if known else None

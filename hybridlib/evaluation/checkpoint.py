@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.passages import Passages
 from hybridlib.data.task import RetrievalTask
+from hybridlib.encoder.identity import record_of_encoder
 from hybridlib.evaluation.centred import Means
 from hybridlib.files import replacing
 
@@ -45,7 +45,7 @@ def records_of_folders(
     if checkpoint is None and embeddings is None:
         return {}
     of_embeddings = {
-        **_record_of_encoder(encoder),
+        **record_of_encoder(encoder),
         "precision": precision,
         "passages": _digest(task.passages),
         "chunk_size": chunk_size,
@@ -64,19 +64,6 @@ def records_of_folders(
     if embeddings is not None:
         records[embeddings / "embeddings.json"] = of_embeddings
     return records
-
-
-def _record_of_encoder(encoder: SentenceTransformer) -> Record:
-    digest = hashlib.sha256(repr((encoder, sorted(encoder.tokenizer.get_vocab().items()))).encode())
-    for name, tensor in encoder.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
-    return {
-        "encoder": digest.hexdigest(),
-        "prompts": dict(encoder.prompts),
-        "max_seq_length": str(encoder.max_seq_length),
-        "truncate_dim": encoder.truncate_dim,
-    }
 
 
 def _digest(table: Passages) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hybridlib.data.atlas.facts import SPLITS, atlas_facts, atlas_names, atlas_paraphrases, atlas_texts
-from hybridlib.data.choices import check_languages, check_split
+from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
 from hybridlib.data.task import RetrievalTask
 from hybridlib.names import LANGUAGES

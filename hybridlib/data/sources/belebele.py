@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hybridlib.data.choices import check_languages
+from hybridlib.data.checks import check_languages
 from hybridlib.data.sources.comprehension import checked_rows, comprehension_task
 from hybridlib.data.sources.lines import json_record, parse_lines
 from hybridlib.data.sources.source import Source, pinned_files

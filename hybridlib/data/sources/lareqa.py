@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from hybridlib.data.choices import check_languages, check_split
+from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
 from hybridlib.data.folds import articles_of, read_folds
 from hybridlib.data.sources.source import Source, pinned_files

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm.auto import tqdm
 
-from hybridlib.data.choices import check_languages
+from hybridlib.data.checks import check_languages
 from hybridlib.data.sources.lines import gzip_lines, json_record, parse_lines, place, whole_lines
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.table import cached_table

@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from hybridlib.data.choices import check_languages, check_split
+from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
 from hybridlib.data.sources.lines import parse_lines, place
 from hybridlib.data.sources.source import Source, pinned_files

@@ -29,7 +29,7 @@ import pyarrow as pa
 from sentencex import get_sentence_boundaries
 from tqdm import tqdm
 
-from hybridlib.data.choices import check_languages, check_split
+from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.table import cached_table

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hybridlib.data.choices import check_languages
+from hybridlib.data.checks import check_languages
 from hybridlib.data.sources.lines import parse_lines, whole_lines
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask

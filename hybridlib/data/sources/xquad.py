@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridlib.data.choices import check_languages
+from hybridlib.data.checks import check_languages
 from hybridlib.data.sources.comprehension import checked_rows, comprehension_task
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask
