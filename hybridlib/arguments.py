@@ -142,7 +142,7 @@ def told(value: object) -> str:
     """Describe a value for a message, in less than a line however large it is.
 
     >>> told("en"), told([1] * 100), told(np.zeros((2, 3), dtype=np.float32))
-    ("'en'", '[1, 1, 1, 1, 1, 1, ...]', 'an array of float32 of shape (2, 3)')
+    ("'en'", '[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ...]', 'an array of float32 of shape (2, 3)')
     """
     shape = getattr(value, "shape", None)
     try:
