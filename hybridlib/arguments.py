@@ -208,7 +208,7 @@ def _explained(name: str, problems: list[Any], allowed: Mapping[str, Any]) -> st
 def _in_words(problem: Any) -> str:
     context = problem.get("ctx") or {}
     message = _WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    found = re.fullmatch("Input should (?:be|have) (.+)", message)
+    found = re.fullmatch(r"\w+ should (?:be|have) (.+?)(?: after validation, not .+)?", message)
     if not (found or problem["type"] in _WORDS):
         return message
     made = _MADE_BY.get(str(context.get("class", context.get("class_name"))))

@@ -3,12 +3,12 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from hybridlib.arguments import Count, FilePath, Names, Positive, Share, checked, told
@@ -31,6 +31,7 @@ def walk(
     rate: Positive = 1.0,
     available: Mapping[str, Share] | None = None,
     quick: bool = True,
+    few: Annotated[list[int], Field(min_length=1)] = [0],  # noqa: B006 (it is not changed)
     corpus: ParallelCorpus | None = None,
     **options: Unpack[Options],
 ) -> dict[str, object]:
@@ -79,6 +80,7 @@ def test_what_can_only_mean_one_thing_is_taken(given, name, value):
         ({"steps": np.array([1, 2])}, "steps is an array of int64 of shape (2,); allowed: a whole number"),
         ({"names": ["map", None]}, "names.1 is None; allowed: a text"),
         ({"names": ["map", ""]}, "names.1 is ''; allowed: a text that is not empty"),
+        ({"few": []}, "few is []; allowed: at least 1 item"),
         ({"names": 3}, "names is 3; allowed: a list"),
         ({"pool": 1.5}, "pool is 1.5; allowed: 'judged', or a whole number"),
         ({"path": ""}, "path is ''; allowed: the path of a file or a folder"),

@@ -120,7 +120,7 @@ def test_the_name_of_a_test_changes_with_its_questions_and_passages_and_with_not
 
 
 def test_a_run_without_a_test_is_refused():
-    with pytest.raises(ValueError, match=r"tests is \(\): Tuple should have at least 1 item"):
+    with pytest.raises(ValueError, match=r"tests is \(\); allowed: at least 1 item"):
         Run(**{**RUN.model_dump(), "tests": ()})
 
 
