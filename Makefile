@@ -34,7 +34,7 @@ lab: $(VENV)/.installed ## Open JupyterLab, with the kernel ready
 	$(BIN)/jupyter lab notebooks
 
 notebooks: $(VENV)/.installed ## Execute the notebooks in place on profile e5, and write its results into docs/ and README.md, as they are to be committed
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --NotebookExporter.preprocessors=hybridlib.study.cli.execution.settle notebooks/*.ipynb
 	@$(BIN)/python -m hybridlib results
 
 bench: $(VENV)/.benched ## Time the library beside its peers, a quarter of an hour; tables and figures go to benchmarks/

@@ -25,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 
 import hybridlib as hl
 from hybridlib.data.sources.comprehension import comprehension_task
-from hybridlib.data.sources.squad import read_paragraphs
+from hybridlib.data.sources.squad import read_questions
 
 SOURCE = (
     "github.com/embeddings-benchmark/results at 319e81d64298f3bdc5f09c8b6ff91f5015b3664c, "
@@ -102,11 +102,7 @@ def xquad_from_xquad_r(path: Path) -> pd.DataFrame:
     Stripped, they take as many bytes as the dataset card of google/xquad gives for each language. They have as many
     characters and distinct texts as mteb's descriptive statistics.
     """
-    rows = [
-        (question["id"], question["question"], paragraph["context"])
-        for _, paragraph in read_paragraphs(path, "XQuAD-R")
-        for question in paragraph["qas"]
-    ]
+    rows = [(question.key, question.text, question.context) for question in read_questions(path)]
     return pd.DataFrame(rows, columns=["key", "question", "passage"])
 
 

@@ -7,7 +7,7 @@ from .data.task import RetrievalTask as RetrievalTask
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.evaluate import evaluate_embeddings as evaluate_embeddings
 from .evaluation.search import search as search
-from .loss import InfoNCE as InfoNCE
+from .loss.module import InfoNCE as InfoNCE
 from .metric.ranks import RankCounter as RankCounter
 from .metric.ranks import relevant_ranks as relevant_ranks
 from .sampler.batches import HybridBatchSampler as HybridBatchSampler

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import re
+import tarfile
 import uuid
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +36,23 @@ def open_bytes(path: Path) -> pa.NativeFile:
     return pa.input_stream(str(path), compression=kind)
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file in what goes wrong while the block reads it; a file that does not exist is named already.
+
+    Raises:
+        ValueError: the file is not UTF-8, is damaged, or breaks off in the middle of what is compressed.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: its byte {error.start} is {error.object[error.start]:#x}") from None
+    except (OSError, pa.ArrowException, tarfile.TarError) as error:
+        raise ValueError(f"{path} cannot be read: {_line(error)}") from error
+
+
 def read_text(path: Path) -> str:
     """Read a text in UTF-8, with or without a byte-order mark; it may be compressed.
 
@@ -42,15 +60,8 @@ def read_text(path: Path) -> str:
         FileNotFoundError: there is no such file.
         ValueError: it is a folder, is not UTF-8, or breaks off in the middle of what is compressed.
     """
-    try:
-        with open_bytes(path) as stream:
-            return stream.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: its byte {error.start} is {error.object[error.start]:#x}") from None
-    except (OSError, pa.ArrowException) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    with reading(path), open_bytes(path) as stream:
+        return stream.read().decode("utf-8-sig")
 
 
 def read_json(path: Path) -> Any:
@@ -77,39 +88,78 @@ def read_yaml(path: Path) -> Any:
     """Read a file of YAML as version 1.2 has it, by the safe loader.
 
     In version 1.1 `no` is false, `010` is 8, `1:30` is 90 and `1e-4` is a text. Here they are the text `no`, the number
-    10, the text `1:30` and the number 0.0001.
+    10, the text `1:30` and the number 0.0001. A value has no name, since a few of them that refer to one another can
+    stand for more values than fit into memory.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not YAML, or a key is no text or comes twice in one place; the message names the file.
+        ValueError: it is not YAML, a key is no text or comes twice in one place, or a value has a name (`&name`); the
+            message names the file, and the line and the key where they are known.
     """
-    text = read_text(path)
+    text, way = read_text(path), list[str]()
     try:
-        return _Loader(text).get_single_data()
+        return _Loader(text, way).get_single_data()
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:  # tags raise the last three
+    except yaml.MarkedYAMLError as error:
+        said = " ".join(filter(None, (error.context, error.problem)))
+        mark = error.problem_mark or error.context_mark
+        place = [f"line {mark.line + 1}"] if mark else []
+        place += [told(".".join(way))] if way else []
+        raise ValueError(f"{path} is not YAML: {said[:300]} ({', '.join(place)})") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path} is not YAML: {_line(error)}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader with the plain values of YAML 1.2's core schema, and without keys that come twice."""
+    """The safe loader with the plain values of YAML 1.2's core schema, without names of values or keys that come twice.
+
+    Args:
+        text: a document.
+        way: a list that holds the keys that lead to the value that is made.
+    """
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
+    def __init__(self, text: str, way: list[str]) -> None:
+        super().__init__(text)
+        self.way = way
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:  # that of an alias is the name that it refers to
+            raise _refused(f"a value has the name {told(event.anchor)}; allowed: values without names", event)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=True)
+        except (ValueError, TypeError, KeyError, AttributeError):  # of values that do not fit their tags
+            kind = node.tag.rpartition(":")[2]
+            long = f" of {len(node.value):,} characters" if len(node.value) > 100 else ""
+            raise _refused(f"{told(node.value)}{long} cannot be read as !!{kind}", node) from None
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         if not isinstance(node, yaml.MappingNode):
-            raise yaml.constructor.ConstructorError(None, None, "expected keys and values", node.start_mark)
-        pairs = [
-            (self.construct_object(key, deep=True), self.construct_object(value, deep)) for key, value in node.value
-        ]
-        for key, _ in pairs:
+            raise _refused("expected keys and values", node)
+        found: dict[Hashable, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node)
             if not isinstance(key, str):
-                raise ValueError(f"a key is {told(key)}; allowed: a text")
-        return dict(_unique(pairs))
+                raise _refused(f"a key is {told(key)}; allowed: a text", key_node)
+            if key in found:
+                raise _refused(f"the key {told(key)} comes twice", key_node)
+            self.way.append(key)
+            found[key] = self.construct_object(value_node)
+            self.way.pop()
+        return found
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         return int(self.construct_scalar(node))
+
+
+def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
 for tag, pattern, first in (
@@ -158,39 +208,3 @@ def checksum(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """Return the SHA-256 of the names and contents of all files below a folder, hidden ones left out."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    told = {path.relative_to(folder).as_posix(): path for path in files}
-    seen = {name: checksum(path) for name, path in told.items() if not any(p.startswith(".") for p in name.split("/"))}
-    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
-
-
-def check_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Refuse a folder that was made from something else.
-
-    Args:
-        path: the JSON file in the folder that says what the folder was made from; it need not exist.
-        record: says what the folder is to be used for, in JSON's types.
-
-    Raises:
-        ValueError: the file records something else; the message says what differs.
-    """
-    if not path.exists():
-        return
-    there = read_json(path)
-    if not isinstance(there, dict):
-        raise ValueError(f"{path} holds {told(there)}; expected names and values. Delete the folder to make it anew")
-    different = [name for name in {**record, **there} if there.get(name) != record.get(name)]
-    if different:
-        said = "; ".join(f"{name} is {there.get(name)} there and {record.get(name)} here" for name in different)
-        raise ValueError(f"{path.parent} was made from something else: {said}. Name another folder or delete this one")
-
-
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write what a folder is made from, unless it is there already; see `check_record`."""
-    if not path.exists():
-        with replacing(path) as draft:
-            draft.write_text(json.dumps(record, indent=1), encoding="utf-8")

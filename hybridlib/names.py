@@ -3,7 +3,9 @@
 They have a module of their own so that parameters can be checked without loading what computes.
 """
 
-from babel import Locale
+from typing import Literal, TypeAlias
+
+from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
 STATIC_ENCODERS = ("static:scratch", "static:aligned")
@@ -22,7 +24,12 @@ STRATEGIES = (
     "mix-entries",
     "round-robin-entries",
 )
+SIMILARITIES = ("cosine", "dot")
 SETTINGS = ("monolingual", "cross-lingual", "multilingual")
+# What a text is embedded as, which says what prompt it gets.
+Role: TypeAlias = Literal["query", "document"]
+# The passage language of the multilingual setting, so no language may have this name.
+ALL_LANGUAGES = "all"
 # By these measures less is better.
 LOWER_IS_BETTER = ("rank_distance", "slope")
 
@@ -57,7 +64,19 @@ INDO_EUROPEAN = ("Germanic", "Greek", "Indo-Aryan", "Iranian", "Romance", "Slavi
 def script(language: str) -> str:
     """Return the script a language is mainly written in, as an ISO 15924 code (CLDR, likely subtags).
 
-    >>> script("ru"), script("zh")
-    ('Cyrl', 'Hans')
+    That of a language which is not known there is `Zzzz`, which stands for no script in particular.
+
+    >>> script("ru"), script("zh"), script("zh-Hant"), script("xx")
+    ('Cyrl', 'Hans', 'Hant', 'Zzzz')
     """
-    return Locale.parse(language).script or get_global("likely_subtags").get(language, "_Zzzz_").split("_")[1]
+    try:
+        locale = Locale.parse(language, sep="-" if "-" in language else "_")
+    except (UnknownLocaleError, ValueError):
+        return "Zzzz"
+    likely = get_global("likely_subtags")
+    return locale.script or likely.get(str(locale), likely.get(locale.language, "_Zzzz_")).split("_")[1]
+
+
+def same_script(language: str, other: str) -> bool:
+    """Return whether two languages are written in the same script, as far as is known; see `script`."""
+    return script(language) == script(other) != "Zzzz"

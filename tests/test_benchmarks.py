@@ -37,7 +37,7 @@ def task() -> hl.RetrievalTask:
     """Seven questions in each of two languages; one or two of the 13 and 17 passages answer each, in both."""
     rng = np.random.default_rng(0)
     sizes = {"en": 13, "sw": 17}
-    queries = pd.DataFrame([(f"{code}{n}", code, "", n) for code in sizes for n in range(7)])
+    queries = pd.DataFrame([(f"{code}{n}", code, "?", n) for code in sizes for n in range(7)])
     queries.columns = ["query_id", "language", "text", "question"]
     passages = [(f"{code}-{n}", code, "") for code, size in sizes.items() for n in range(size)]
     qrels = [

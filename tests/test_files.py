@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hybridlib.files import check_record, read_json, read_text, read_yaml
+from hybridlib.files import read_json, read_text, read_yaml
+from hybridlib.paths import check_record
 
 
 def zstd(content: bytes) -> bytes:
@@ -82,19 +83,41 @@ def test_bad_json_is_refused_by_name(tmp_path, content, message):
         ("1: a", "is not YAML: a key is 1; allowed: a text"),
         ("~: a", "is not YAML: a key is None; allowed: a text"),
         ("? [a]\n: b", "is not YAML: a key is ['a']; allowed: a text"),
-        ("a: " + "1" * 5000, "is not YAML: Exceeds the limit"),
+        ("a: " + "1" * 5000, "is not YAML: '111"),
         ("a: !!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
         ("a: \x00", "is not YAML: "),
-        ("a: &x [*x]\nb: *y", "is not YAML: found undefined alias"),
+        ("a: 1\nb: [1, &x 2]", "is not YAML: a value has the name 'x'; allowed: values without names (line 2)"),
+        ("a: *x", "is not YAML: a value has the name 'x'; allowed: values without names (line 1)"),
+        ("a: 1\n b: 2", "is not YAML: mapping values are not allowed here (line 2)"),
+        ("a:\n- b: [1, !!bool 3]", "is not YAML: '3' cannot be read as !!bool (line 2, 'a.b')"),
+        ("a:\n  b: !!int abc", "is not YAML: 'abc' cannot be read as !!int (line 2, 'a.b')"),
+        ("a: !!timestamp 2001-99-99", "is not YAML: '2001-99-99' cannot be read as !!timestamp (line 1, 'a')"),
+        ("a: !!" + "x" * 5000 + " 1", "is not YAML: could not determine a constructor"),
+        ("a: &x" + "x" * 5000 + " 1", "is not YAML: a value has the name 'xxx"),
     ],
 )
-def test_bad_yaml_is_refused_by_name(tmp_path, content, message):
+def test_bad_yaml_is_refused_by_name_and_line(tmp_path, content, message):
     path = tmp_path / "x.yaml"
     path.write_text(content)
     with pytest.raises(ValueError) as raised:
         read_yaml(path)
     assert str(raised.value).startswith(f"{path} {message}")
     assert len(str(raised.value)) < 500
+
+
+def test_a_few_names_that_stand_for_more_values_than_there_is_memory_are_refused_at_once(tmp_path):
+    path = tmp_path / "x.yaml"
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 100))]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"has the name 'a0'; allowed: values without names \(line 1\)$"):
+        read_yaml(path)
+
+
+def test_a_number_of_thousands_of_digits_is_refused_with_its_key(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: 1\nb: [" + "1" * 5000 + "]")
+    with pytest.raises(ValueError, match=r"1' of 5,000 characters cannot be read as !!int \(line 2, 'b'\)$"):
+        read_yaml(path)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +158,15 @@ def test_a_record_that_is_none_is_refused_by_name(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ValueError, match=r"record\.json holds .*; expected names and values"):
         check_record(path, {"a": 1})
+
+
+def test_a_record_of_others_is_refused_in_words_and_not_by_digests(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({"passages": "a" * 64, "encoder": "b" * 40, "precision": "float32"}))
+    with pytest.raises(ValueError) as raised:
+        check_record(path, {"passages": "c" * 64, "encoder": "b" * 40, "precision": "bfloat16"})
+    said = "was made from something else: passages are others; precision is float32 there and bfloat16 here. Name"
+    assert str(raised.value).startswith(f"{tmp_path} {said}")
 
 
 @settings(max_examples=200, deadline=None)

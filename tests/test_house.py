@@ -10,14 +10,16 @@ from hybridlib.paths import project_root
 
 PACKAGE = project_root() / "hybridlib"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# What each room may import besides itself. `tokens` are the tokenise helpers, which the loss shares with the encoder.
+# What each room may import besides itself. `tokens` are the tokenise helpers, which the loss shares with the encoder,
+# and `checks` those of tables and texts, which all share.
 CORE = {"sampler", "loss", "metric"}
-GROUND = {"arguments", "files", "names", "paths"}
+GROUND = {"arguments", "files", "names", "paths", "checks"}
 ROOMS = {
     "arguments": set(),
     "files": {"arguments"},
     "names": set(),
-    "paths": set(),
+    "paths": {"arguments", "files"},
+    "checks": {"arguments"},
     "tokens": {"arguments", "names"},
     **{room: {"arguments", "names", "tokens"} for room in CORE},
     "data": GROUND | CORE,
@@ -46,8 +48,8 @@ def room_of(module: str) -> str:
     names = module.split(".")[1:]
     if not names:
         return "hybridlib"
-    if names[:2] == ["encoder", "tokens"]:
-        return "tokens"
+    if names[:2] in (["encoder", "tokens"], ["data", "checks"]):
+        return names[1]
     return next(room for room in (".".join(names[:2]), names[0]) if room in ROOMS)
 
 

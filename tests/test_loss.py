@@ -1,5 +1,7 @@
 """InfoNCE against loops in double precision and against sentence-transformers' own losses."""
 
+import copy
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,13 +16,15 @@ from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Router, StaticEmbedding
+from sentence_transformers.util import dot_score
 from tiny_bert import tiny_bert
 from tokenizers import Tokenizer, models
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hybridlib.loss import InfoNCE, info_nce, info_nce_in_tiles
+from hybridlib.loss import InfoNCE
+from hybridlib.loss.functions import info_nce, info_nce_in_tiles
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -57,18 +61,22 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
     return tiny_bert(tmp_path_factory.mktemp("bert"))
 
 
-def oracle(queries: Tensor, passages: Tensor, positive: Tensor, temperature: float, masked: Tensor) -> list[float]:
+def oracle(
+    queries: Tensor, passages: Tensor, positive: Tensor, temperature: float, masked: Tensor, similarity: str = "cosine"
+) -> list[float]:
     """Compute -log(exp(s_ii / t) / (exp(s_ii / t) + sum over negatives j of exp(s_ij / t))) term by term."""
 
-    def cosine(a: list[float], b: list[float]) -> float:
+    def score(a: list[float], b: list[float]) -> float:
         dot = math.fsum(x * y for x, y in zip(a, b, strict=True))
+        if similarity == "dot":
+            return dot
         return dot / math.sqrt(math.fsum(x * x for x in a)) / math.sqrt(math.fsum(y * y for y in b))
 
     losses = []
     for query, own, row in zip(queries.tolist(), positive.tolist(), masked.tolist(), strict=True):
-        cosines = [cosine(query, passage) for passage in passages.tolist()]
-        negatives = [c for j, c in enumerate(cosines) if j != own and not row[j]]
-        losses.append(math.log1p(math.fsum(math.exp((c - cosines[own]) / temperature) for c in negatives)))
+        scores = [score(query, passage) for passage in passages.tolist()]
+        negatives = [s for j, s in enumerate(scores) if j != own and not row[j]]
+        losses.append(math.log1p(math.fsum(math.exp((s - scores[own]) / temperature) for s in negatives)))
     return losses
 
 
@@ -112,7 +120,7 @@ def sum_and_gradients(function, queries: Tensor, passages: Tensor, *arguments: T
 @pytest.fixture(params=[1, 8, 50, 1 << 24], ids=lambda scores: f"tile-of-{scores}")
 def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Set how many scores a tile holds. With 8, it holds one or two queries, and the last of three is alone."""
-    monkeypatch.setattr("hybridlib.loss._TILE", request.param)
+    monkeypatch.setattr("hybridlib.loss.functions._TILE", request.param)
     return request.param
 
 
@@ -127,37 +135,49 @@ def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     temperature=st.sampled_from([0.01, 0.05, 0.3, 1.0, 20.0]),
     scores=st.integers(1, 40),
     kinds=st.none() | st.integers(1, 5),
+    similarity=st.sampled_from(["cosine", "dot"]),
     seed=st.integers(0, 10_000),
 )
 def test_the_loss_is_what_its_formula_says_term_by_term(
-    pairs: int, more: int, dimensions: int, temperature: float, scores: int, kinds: int | None, seed: int
+    pairs: int,
+    more: int,
+    dimensions: int,
+    temperature: float,
+    scores: int,
+    kinds: int | None,
+    similarity: str,
+    seed: int,
 ) -> None:
     queries, passages = draw(seed, pairs, dimensions), draw(seed + 1, pairs + more, dimensions)
     generator = torch.Generator().manual_seed(seed)
     positive = torch.randperm(pairs + more, generator=generator)[:pairs]
     masked = draw(seed + 2, pairs, pairs + more) > 0.5
-    losses = info_nce(queries, passages, positive, temperature=temperature, masked=masked)
+    if similarity == "dot":  # of sizes at which exp, in the oracle, does not overflow
+        queries = queries * temperature
+    options = {"temperature": temperature, "similarity": similarity}
+    losses = info_nce(queries, passages, positive, masked=masked, **options)
     # Cosines are good to a few 2^-53, which 1 / temperature = 100 makes 1e-13. The rest is torch's softplus, which
     # takes x for log(1 + exp(x)) above 20: exp(-20) / 20 = 1e-10.
-    expected = oracle(queries, passages, positive, temperature, masked)
+    expected = oracle(queries, passages, positive, temperature, masked, similarity)
     assert losses.tolist() == pytest.approx(expected, rel=2e-10, abs=0)
 
     groups = kinds and tuple(torch.randint(kinds, (n,), generator=generator) for n in (pairs, pairs + more))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hybridlib.loss._TILE", scores)
+        patch.setattr("hybridlib.loss.functions._TILE", scores)
         tiled, dense = (
-            sum_and_gradients(function, queries, passages, positive, temperature=temperature, groups=groups)
+            sum_and_gradients(function, queries, passages, positive, groups=groups, **options)
             for function in (info_nce_in_tiles, dense_sum)
         )
     masked = groups[0][:, None] == groups[1] if groups else torch.zeros_like(masked)
     # There is no softplus in tiles, so the tolerance is that of the cosines. Autograd's gradients are checked below.
-    expected = oracle(queries, passages, positive, temperature, masked)
+    expected = oracle(queries, passages, positive, temperature, masked, similarity)
     assert tiled[0].item() == pytest.approx(math.fsum(expected), rel=1e-12, abs=0)
     for a, b in zip(tiled[1:], dense[1:], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12 / temperature)
 
 
-def test_gradients_pass_autograds_own_check(tile: int) -> None:
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_gradients_pass_autograds_own_check(tile: int, similarity: str) -> None:
     given = draw(3, 3, 4).requires_grad_(), draw(4, 5, 4).requires_grad_()
     masked = torch.tensor([[False] * 5, [True, False, False, False, True], [True] * 5])
     groups = (torch.tensor([0, 1, 0]), torch.tensor([0, 1, 0, 1, 2]))
@@ -167,7 +187,8 @@ def test_gradients_pass_autograds_own_check(tile: int) -> None:
         (info_nce_in_tiles, {}),
         (info_nce_in_tiles, {"groups": groups}),
     ):
-        loss = partial(function, positive=torch.tensor([0, 1, 4]), temperature=0.3, **options)
+        options |= {"temperature": 0.3, "similarity": similarity}
+        loss = partial(function, positive=torch.tensor([0, 1, 4]), **options)
         assert torch.autograd.gradcheck(loss, given)
 
 
@@ -219,7 +240,7 @@ class Largest(TorchDispatchMode):
 
 def test_the_matrix_of_scores_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
     # The matrix of 211 queries by 422 passages has 89,042 scores. Embeddings are at most 633 x 4, 2,532.
-    monkeypatch.setattr("hybridlib.loss._TILE", 4_000)
+    monkeypatch.setattr("hybridlib.loss.functions._TILE", 4_000)
     labels = torch.arange(211) // 2
     for mini_batch_size, allowed in ((None, math.inf), (5, 4_000)):
         loss = InfoNCE(Embedded(*(draw(n, 211, 4) for n in range(3))), symmetric=True, mini_batch_size=mini_batch_size)
@@ -320,6 +341,32 @@ def test_with_nothing_to_mask_it_is_multiple_negatives_ranking_loss(
 
 
 @pytest.mark.parametrize("mini_batch_size", [None, 3])
+def test_an_encoder_whose_similarity_is_the_dot_product_is_trained_by_it(
+    bert: SentenceTransformer, mini_batch_size: int | None
+) -> None:
+    options = {"scale": 2.0, "similarity_fct": dot_score, **SYMMETRIC}
+    if mini_batch_size is None:
+        theirs = MultipleNegativesRankingLoss(bert, **options)
+    else:
+        theirs = CachedMultipleNegativesRankingLoss(bert, mini_batch_size=mini_batch_size, **options)
+    expected = value_and_gradients(theirs, preprocess(bert, 3), None)
+    by_dot = copy.copy(bert)
+    by_dot.similarity_fn_name = "dot"
+    ours = InfoNCE(by_dot, 0.5, symmetric=True, mini_batch_size=mini_batch_size)
+    found = value_and_gradients(ours, preprocess(bert, 3), None)
+    assert_same(found, expected, rtol=1e-4, atol=1e-5)
+    by_cosine = value_and_gradients(InfoNCE(bert, 0.5, symmetric=True), preprocess(bert, 3), None)
+    assert abs(found[0] - by_cosine[0]) > 0.1
+
+
+def test_a_similarity_other_than_the_cosine_and_the_dot_product_is_refused(bert: SentenceTransformer) -> None:
+    by_distance = copy.copy(bert)
+    by_distance.similarity_fn_name = "euclidean"
+    with pytest.raises(ValueError, match="the encoder's similarity is 'euclidean'; allowed: cosine, dot"):
+        InfoNCE(by_distance)
+
+
+@pytest.mark.parametrize("mini_batch_size", [None, 3])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_without_the_mask_groups_do_not_matter_and_it_is_multiple_negatives_ranking_loss(
     bert: SentenceTransformer, mini_batch_size: int | None, symmetric: bool
@@ -338,7 +385,7 @@ def test_without_the_mask_groups_do_not_matter_and_it_is_multiple_negatives_rank
 
 
 def slow_loss(columns: list[Tensor], groups: Tensor, temperature: float, symmetric: bool) -> float:
-    """Compute the module's loss by the oracle; unknown groups are NaN, which equals nothing. (B, columns - 1)"""
+    """Compute the module's loss by the oracle; groups that are not known are NaN, equal to none. (B, columns - 1)"""
     ways = [(columns[0], torch.cat(columns[1:]), torch.cat(list(groups.T)))]
     ways += [(columns[1], columns[0], groups[:, 0])] * symmetric
     rows, losses = torch.arange(len(groups)), []
@@ -361,8 +408,9 @@ def test_no_passage_of_a_querys_own_group_is_among_its_negatives(
     pairs: int, negatives: int, kinds: int, shape: str, symmetric: bool, mini_batch_size: int | None, seed: int
 ) -> None:
     encoder = Embedded(*(draw(seed + column, pairs, 4) for column in range(2 + negatives)))
-    labels = torch.randint(kinds, (pairs, 1 + negatives), generator=torch.Generator().manual_seed(seed))
-    groups = labels.double()
+    # Some are -2 or -1, which is nobody's group.
+    labels = torch.randint(-2, kinds, (pairs, 1 + negatives), generator=torch.Generator().manual_seed(seed))
+    groups = labels.double().masked_fill(labels < 0, math.nan)
     if shape != "(B, 1 + negatives)":
         groups[:, 1:] = math.nan
         labels = labels[:, 0] if shape == "(B,)" else labels[:, :1]
@@ -386,6 +434,8 @@ def test_a_passage_of_its_own_group_is_no_negative_but_one_of_an_unknown_group_i
         ([[0, 0], [1, 2]], (of[2] + of[3]) / 2),
         ([[0, 1], [1, 1]], (of[3] + of[1]) / 2),
         ([[0, 2], [0, 3]], of[2]),
+        ([-1, -1], of[3]),  # each item has a group of its own
+        ([[-1, -1], [-1, -1]], of[3]),
     ):
         found = loss(loss.model.features(), None if labels is None else torch.tensor(labels))
         assert found.item() == pytest.approx(expected, rel=1e-12)
@@ -407,6 +457,85 @@ def test_where_no_negative_is_left_the_loss_and_its_gradients_are_0(
         assert all(torch.count_nonzero(gradient) == 0 for gradient in gradients)
 
 
+@pytest.mark.parametrize("mini_batch_size", [None, 3])
+@pytest.mark.parametrize("negatives", [0, 1])
+def test_items_of_nobodys_group_are_trained_as_without_groups(
+    bert: SentenceTransformer, mini_batch_size: int | None, negatives: int
+) -> None:
+    loss = InfoNCE(bert, 0.05, symmetric=True, mini_batch_size=mini_batch_size)
+    expected = value_and_gradients(loss, preprocess(bert, 2 + negatives), None)
+    ours = value_and_gradients(loss, preprocess(bert, 2 + negatives), torch.full((11, 1 + negatives), -1))
+    assert ours[0] > 1
+    assert_same(ours, expected, rtol=0, atol=0)
+
+
+def test_with_passages_gathered_from_all_processes_groups_are_compared_over_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Two processes hold pairs 0 to 2 and 3 to 5 of one batch; their mean loss is that of the batch in one process.
+    columns, labels = (
+        [draw(n, 6, 4) for n in range(3)],
+        torch.tensor([[0, 7], [-1, 0], [2, -1], [-1, -1], [0, 2], [5, 6]]),
+    )
+    groups = labels.double().masked_fill(labels < 0, math.nan)
+    expected, losses = slow_loss(columns, groups, 0.3, True), []
+    for rank in range(2):
+        own, theirs = slice(3 * rank, 3 * rank + 3), iter([*columns, labels])
+        monkeypatch.setattr("hybridlib.loss.module.get_rank", lambda rank=rank: rank)
+        for name in ("all_gather", "all_gather_with_grad"):
+            monkeypatch.setattr(f"hybridlib.loss.module.{name}", lambda part, theirs=theirs: next(theirs))
+        loss = InfoNCE(Embedded(*columns), 0.3, symmetric=True, gather_across_devices=True)
+        losses.append(loss.calculate_loss([[column[own]] for column in columns], labels[own]).item())
+    assert sum(losses) / 2 == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "labels", "said"),
+    [
+        (3, torch.tensor([4, 4, 4]), "all of its 3 passages are of one passage group"),
+        (1, None, "it has one passage"),
+        (1, torch.tensor([-1]), "it has one passage"),
+        (3, torch.tensor([4, 4, 5]), None),
+        (3, torch.tensor([-1, -1, -1]), None),
+        (3, None, None),
+    ],
+)
+@pytest.mark.parametrize("mini_batch_size", [None, 2])
+def test_a_batch_without_any_negative_is_said_once(
+    caplog: pytest.LogCaptureFixture, pairs: int, labels: Tensor | None, said: str | None, mini_batch_size: int | None
+) -> None:
+    loss = InfoNCE(Embedded(draw(1, pairs, 4), draw(2, pairs, 4)), mini_batch_size=mini_batch_size)
+    with caplog.at_level(logging.WARNING, "hybridlib"):
+        values = [loss(loss.model.features(), labels).item() for _ in range(3)]
+    expected = [f"a batch has no negative: {said}. Its loss is 0, and nothing is learnt from it"] if said else []
+    assert [record.getMessage() for record in caplog.records] == expected
+    assert all((value == 0) == bool(said) for value in values)
+
+
+# Queries and documents may have modules of their own.
+
+
+@pytest.mark.parametrize("mini_batch_size", [None, 3])
+def test_a_router_trains_the_modules_of_queries_and_of_documents(tmp_path: Path, mini_batch_size: int | None) -> None:
+    both = tiny_bert(tmp_path / "query"), tiny_bert(tmp_path / "document")
+    router = Router.for_query_document(*(list(one.children()) for one in both))
+    encoder = SentenceTransformer(modules=[router], device="cpu")
+    texts = (QUERIES * 3, PASSAGES * 3, NEGATIVES * 3)  # so many are embedded in groups
+    columns = [
+        encoder.preprocess(some, task=task) for some, task in zip(texts, ["query", *["document"] * 2], strict=True)
+    ]
+    value, *_ = value_and_gradients(InfoNCE(encoder, 0.1, mini_batch_size=mini_batch_size), columns)
+    apart = [both[n > 0](both[n > 0].preprocess(some))["sentence_embedding"] for n, some in enumerate(texts)]
+    expected = info_nce(apart[0], torch.cat(apart[1:]), torch.arange(33), temperature=0.1).mean()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)  # single precision
+    ours = [[p.grad.clone() for p in part.parameters() if p.grad is not None] for part in router.sub_modules.values()]
+    router.zero_grad()
+    expected.backward()
+    for part, gradients in zip(router.sub_modules.values(), ours, strict=True):
+        theirs = [p.grad for p in part.parameters() if p.grad is not None]
+        assert_same(gradients, theirs, rtol=1e-3, atol=1e-5)
+
+
 # Gradient caching.
 
 
@@ -416,7 +545,7 @@ def test_where_no_negative_is_left_the_loss_and_its_gradients_are_0(
 def test_gradient_caching_changes_neither_loss_nor_gradients(
     bert: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, mini_batch_size: int, symmetric: bool, scores: int
 ) -> None:
-    monkeypatch.setattr("hybridlib.loss._TILE", scores)
+    monkeypatch.setattr("hybridlib.loss.functions._TILE", scores)
     labels = torch.tensor([[0, 5], [1, 1], [2, 7], [0, 1], [4, 4], [1, 0], [6, 9], [7, 2], [8, 8], [9, 1], [10, 6]])
     whole = InfoNCE(bert, 0.1, symmetric=symmetric)
     cached = InfoNCE(bert, 0.1, symmetric=symmetric, mini_batch_size=mini_batch_size)
@@ -441,6 +570,7 @@ def test_gradient_caching_draws_the_same_dropout_twice(tmp_path: Path) -> None:
 def test_the_model_card_and_the_trainer_are_told_how_the_loss_was_set(bert: SentenceTransformer) -> None:
     assert InfoNCE(bert, 0.1, symmetric=True, mini_batch_size=4).get_config_dict() == {
         "temperature": 0.1,
+        "similarity": "cosine",
         "mask": True,
         "symmetric": True,
         "mini_batch_size": 4,
@@ -455,21 +585,85 @@ def test_the_model_card_and_the_trainer_are_told_how_the_loss_was_set(bert: Sent
 @pytest.mark.parametrize(
     ("argument", "value", "allowed"),
     [
-        *(("temperature", value, "above 0, finite") for value in (0, -0.05, math.inf, math.nan)),
-        *(("mini_batch_size", value, "1 or more, or None") for value in (0, -3)),
+        *(("temperature", value, "greater than 0") for value in (0, -0.05)),
+        *(("temperature", value, "a finite number") for value in (math.inf, math.nan)),
+        ("temperature", "0.05", "a number"),
+        *(("mini_batch_size", value, "greater than or equal to 1") for value in (0, -3)),
+        *(("mini_batch_size", value, "a whole number") for value in (2.5, "3", True)),
+        *((name, "no", "True or False") for name in ("mask", "symmetric", "gather_across_devices")),
+        *(("model", value, "an instance of Module, as made by load_encoder") for value in (None, "static")),
     ],
 )
-def test_an_argument_out_of_range_is_refused(
-    bert: SentenceTransformer, argument: str, value: float, allowed: str
+def test_an_argument_of_another_type_or_out_of_range_is_refused(
+    bert: SentenceTransformer, argument: str, value: object, allowed: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"{argument} is {value}; allowed: {allowed}"):
-        InfoNCE(bert, **{argument: value})
+    with pytest.raises(ValueError, match=f"^{argument} is {value!r}; allowed: {allowed}"):
+        InfoNCE(**{"model": bert} | {argument: value})
+
+
+PAIR = {"queries": torch.eye(2), "passages": torch.eye(2), "positive": torch.arange(2), "temperature": 1.0}
+MATRICES = "allowed: matrices of floats, as wide as each other, with one passage or more"
+
+
+@pytest.mark.parametrize("function", [info_nce, info_nce_in_tiles])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"temperature": 0}, "temperature is 0; allowed: greater than 0"),
+        ({"temperature": -1.0}, r"temperature is -1\.0; allowed: greater than 0"),
+        ({"temperature": math.nan}, "temperature is nan; allowed: "),
+        ({"similarity": "euclidean"}, "similarity is 'euclidean'; allowed: 'cosine' or 'dot'"),
+        ({"queries": [[1.0]]}, "queries is .*; allowed: an instance of Tensor"),
+        ({"queries": torch.eye(3)[:2]}, rf"queries is an array of torch.float32 of shape \(2, 3\), .*; {MATRICES}"),
+        ({"queries": torch.eye(2).int()}, rf"queries is an array of torch.int32 of shape \(2, 2\), .*; {MATRICES}"),
+        ({"passages": torch.eye(2)[:0]}, rf"passages is an array of torch.float32 of shape \(0, 2\); {MATRICES}"),
+        ({"passages": torch.ones(2)}, rf"passages is an array of torch.float32 of shape \(2,\); {MATRICES}"),
+        (
+            {"positive": torch.arange(3)},
+            r"positive is an array of torch.int64 of shape \(3,\); allowed: torch.int64 of",
+        ),
+        (
+            {"positive": torch.ones(2)},
+            r"positive is an array of torch.float32 of shape \(2,\); allowed: torch.int64 of",
+        ),
+    ],
+)
+def test_a_function_refuses_what_would_give_a_plausible_number(function, given: dict, message: str) -> None:
+    assert function(**PAIR).sum().item() == pytest.approx(2 * math.log1p(math.exp(-1)), rel=1e-6)
+    with pytest.raises(ValueError, match=f"^{message}" if "passages" not in given else message):
+        function(**PAIR | given)
+
+
+@pytest.mark.parametrize("masked", [torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 2)])
+def test_a_mask_of_another_shape_or_type_is_refused(masked: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"masked is an array of torch.*; allowed: booleans of shape \(2, 2\)"):
+        info_nce(**PAIR, masked=masked)
+
+
+@pytest.mark.parametrize("mini_batch_size", [None, 3])
+@pytest.mark.parametrize("labels", [torch.rand(11), torch.ones(11).half(), torch.ones(11).bool(), [0] * 11, ["a"] * 11])
+def test_labels_that_are_no_groups_are_refused_instead_of_masking(
+    bert: SentenceTransformer, mini_batch_size: int | None, labels: object
+) -> None:
+    loss = InfoNCE(bert, mini_batch_size=mini_batch_size)
+    with pytest.raises(ValueError, match=r"labels is .*; allowed: whole numbers, the passage groups\. Remove the col"):
+        loss(preprocess(bert, 2), labels)
+    unmasked = InfoNCE(bert, mini_batch_size=mini_batch_size, mask=False)
+    assert unmasked(preprocess(bert, 2), labels) == loss(preprocess(bert, 2), None)
+
+
+def test_columns_of_different_lengths_and_empty_ones_are_refused() -> None:
+    for rows in ((2, 3), (0, 0)):
+        loss = InfoNCE(Embedded(*(draw(n, size, 4) for n, size in enumerate(rows))))
+        features = [{"input_ids": torch.arange(size)[:, None]} for size in rows]
+        with pytest.raises(ValueError, match=r"the embedded columns have the shapes .*; allowed: as many rows in all"):
+            loss(features)
 
 
 def test_a_static_embedding_cannot_be_embedded_in_mini_batches() -> None:
     static = StaticEmbedding(Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")), embedding_dim=4)
     encoder = SentenceTransformer(modules=[static], device="cpu")
-    message = "mini_batch_size must be None for a StaticEmbedding, whose batches cannot be cut"
+    message = "mini_batch_size is 2; allowed: None, since batches of a StaticEmbedding cannot be cut"
     with pytest.raises(ValueError, match=message):
         InfoNCE(encoder, mini_batch_size=2)
     assert InfoNCE(encoder)([encoder.preprocess(["a", "b"]) for _ in range(2)]).item() == pytest.approx(math.log(2))

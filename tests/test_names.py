@@ -9,7 +9,7 @@ from babel import Locale
 
 import hybridlib as hl
 from hybridlib import names
-from hybridlib.names import FAMILIES, LANGUAGES, script
+from hybridlib.names import FAMILIES, LANGUAGES, same_script, script
 
 # These languages are likely not in Latin script (ISO 15924).
 SCRIPTS = {
@@ -36,6 +36,13 @@ def test_languages_are_codes_that_cldr_knows_each_once_in_order():
 @pytest.mark.parametrize("language", [*LANGUAGES, "zh_Hant"])
 def test_every_language_has_the_script_it_is_written_in_or_that_its_code_names(language):
     assert script(language) == SCRIPTS.get(language, "Latn")
+
+
+def test_a_language_that_cldr_does_not_know_shares_its_script_with_none():
+    assert [script(code) for code in ("xx", "all", "", "zz-Klingon")] == ["Zzzz"] * 4
+    assert [script(code) for code in ("zh-Hant", "zh-TW", "sr-Latn", "de-CH")] == ["Hant", "Hant", "Latn", "Latn"]
+    assert same_script("de", "tr") and not same_script("de", "ru")
+    assert not same_script("xx", "yy") and not same_script("xx", "xx")
 
 
 def test_no_word_is_listed_twice():

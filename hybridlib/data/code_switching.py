@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from hybridlib.arguments import Name, Seed, Share, checked, told
 from hybridlib.data.corpus import ParallelCorpus
 
 # Everything that is neither space nor punctuation is part of a word. `\w` would end words at the vowel signs of Hindi,
@@ -27,7 +28,8 @@ _WORD = re.compile(rf"[ぁ-ゟ]+|[ァ-ヺー-ヿ]+|[々㐀-鿿]+|[^{_BREAKS}ぁ-
 _LEAST_TEXTS = 2  # two words that meet only once may do so by chance
 
 
-def lexicon(corpus: ParallelCorpus, *, source: str = "en", least_dice: float = 0.5) -> pd.DataFrame:
+@checked
+def lexicon(corpus: ParallelCorpus, *, source: Name = "en", least_dice: Share = 0.5) -> pd.DataFrame:
     """Induce translations of the words of a language from parallel text.
 
     The texts are the questions and the passages that exist in both languages. The association of two words is the Dice
@@ -46,13 +48,11 @@ def lexicon(corpus: ParallelCorpus, *, source: str = "en", least_dice: float = 0
     Raises:
         ValueError: the corpus lacks the language, or has no other; least_dice is out of range.
     """
-    if not 0 <= least_dice <= 1:
-        raise ValueError(f"least_dice is {least_dice}; allowed: 0 to 1")
     if source not in corpus.languages:
-        raise ValueError(f"source is {source!r}; the corpus has {', '.join(corpus.languages)}")
+        raise ValueError(f"source is {told(source)}; the corpus has {', '.join(corpus.languages)}")
     if len(corpus.languages) < 2:
         raise ValueError(f"the corpus has {source} alone; a lexicon needs another language to translate into")
-    frame = corpus.table.select_columns(["query", "passage"]).to_pandas()
+    frame = corpus.table.select_columns(["query", "passage"]).to_pandas().fillna("")
     texts = {code: frame.iloc[n :: len(corpus.languages)].to_numpy().ravel() for n, code in enumerate(corpus.languages)}
     ours, words = _occurrences(texts[source])
     exists = texts[source] != ""
@@ -67,7 +67,8 @@ def lexicon(corpus: ParallelCorpus, *, source: str = "en", least_dice: float = 0
     return pd.concat(tables, ignore_index=True)[["word", "language", "translation", "dice"]]
 
 
-def code_switch(corpus: ParallelCorpus, *, share: float = 0.5, seed: int = 0) -> ParallelCorpus:
+@checked
+def code_switch(corpus: ParallelCorpus, *, share: Share = 0.5, seed: Seed = 0) -> ParallelCorpus:
     """Replace words of the English part of a corpus by translations; strategy `en-en` trains on the result.
 
     Args:
@@ -82,8 +83,6 @@ def code_switch(corpus: ParallelCorpus, *, share: float = 0.5, seed: int = 0) ->
     Raises:
         ValueError: share is no probability, the corpus lacks English, or has no other language.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share is {share}; allowed: 0 to 1")
     known = {word: row.tolist() for word, row in lexicon(corpus).groupby("word").translation}
     generator = np.random.default_rng(seed)
 
@@ -96,7 +95,7 @@ def code_switch(corpus: ParallelCorpus, *, share: float = 0.5, seed: int = 0) ->
         return translation.capitalize() if word[0].isupper() else translation
 
     frame = corpus.table.to_pandas()
-    frame = frame[(frame.language == "en") & (frame.passage != "")]
+    frame = frame[(frame.language == "en") & (frame.passage.fillna("") != "")]
     texts = {name: [_WORD.sub(switched, text) for text in frame[name]] for name in ("query", "passage")}
     return ParallelCorpus.from_frame(frame.assign(**texts), ["en"])
 

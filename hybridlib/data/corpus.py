@@ -3,48 +3,74 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BeforeValidator
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hybridlib.data.grid import (
+from hybridlib.arguments import Names, Seed, Share, Whole, checked, listed, told
+from hybridlib.data.checks import check_languages, check_rows, texts_wrong
+from hybridlib.data.grid import item_values, regrid, table_of_frame, with_column
+from hybridlib.data.table import (
     COLUMNS,
-    NUMBERS,
-    TEXTS,
+    NAMED,
+    NEGATIVES,
+    check_items,
+    check_table,
     derived_table,
     item_batches,
-    item_values,
-    regrid,
-    schema,
-    with_column,
+    without_negatives,
 )
 from hybridlib.sampler.availability import Availability
 from hybridlib.sampler.permutation import permute
 
+_LEAST = "allowed: what leaves at least one item in one language"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class ParallelCorpus:
     """Parallel questions and passages: a grid of items by languages; an item may be missing in some languages.
 
     Attributes:
         table: a row for every item and language, item by item; the languages have the same order in each. Columns are
-            `item`, `language`, `query` and `passage` (empty where the item is missing), `passage_group` (items that
-            share a passage in any language share a group), `domain` and `dataset`. A corpus with hard negatives also
-            has `negative` (empty where there is none). Text stays in Arrow and may be memory-mapped. A table that is
-            made of a mapped one is mapped as well.
+            `item`, `language`, `query` and `passage` (both empty where the item is missing), `passage_group` (items
+            that share a passage in any language share a group; one whose group is null or -1 gets its own), `domain`
+            and `dataset`. A corpus with hard negatives also has `negative` (empty where there is none) and
+            `negative_group`. Text stays in Arrow and may be memory-mapped, as is a table made of a mapped one.
+
+    Raises:
+        ValueError: the table lacks a column, has one of another type, or a group below -1; or, when rows are first
+            needed, a query or a passage is blank or alone, a name is blank, languages come in another order, or an
+            item's group or domain differs between languages.
     """
 
     table: datasets.Dataset
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", check_table(self.table))
+
+    def __repr__(self) -> str:
+        sizes = dict(zip(self.languages, self.sizes(), strict=True))
+        whole = set(sizes.values()) == {len(self)}
+        languages = ", ".join(self.languages if whole else [f"{code} {size:,}" for code, size in sizes.items()])
+        parts = ", ".join(f"{one.name} {one.items:,}" for one in self.availability.segments)
+        return f"<ParallelCorpus of {len(self):,} items; languages: {languages}; datasets: {parts}>"
+
     @cached_property
     def availability(self) -> Availability:
         """The items that exist in each language."""
-        return Availability.from_table(self.table)
+        found = Availability.from_table(self.table)
+        width, names = len(found.languages), [segment.name for segment in found.segments]
+        check_rows(texts_wrong(found.languages), found.languages, "table.language", NAMED)
+        check_rows(texts_wrong(names), names, "table.dataset", NAMED, [width * one.start for one in found.segments])
+        check_items(self.table, width)
+        return found
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -61,103 +87,114 @@ class ParallelCorpus:
         return pd.Series(counts, index=pd.Index(self.languages, name="language"), name="items")
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, languages: Sequence[str]) -> "ParallelCorpus":
+    @checked
+    def from_frame(cls, frame: pd.DataFrame | datasets.Dataset, languages: Names) -> "ParallelCorpus":
         """Build the grid from a row for every item and language that exist.
 
+        A row whose query or passage is null, empty or blank counts as if it were not there; a warning tells of rows
+        that have only one of the two.
+
         Args:
-            frame: the columns of `table`. `item` may be of any type; its order of appearance is kept. The columns that
-                are the same in all languages (`passage_group`, `domain`, `dataset`) are taken from an item's first row.
+            frame: the columns of `table`. `item` and `passage_group` may be texts, numbers or dates. Items keep their
+                order of appearance, dataset by dataset; the index is of no meaning. A `passage_group` that is null or
+                -1 gives the item a group of its own. With a column `negative`, `negative_group` names the group of the
+                negative where it is that of an item.
             languages: the languages of the grid, in order; rows in other languages are left out.
 
         Raises:
-            ValueError: a column is missing, a language comes twice, no item exists, or one comes twice in a language.
+            ValueError: a column is missing or there twice; a language is none of the frame; no item exists, or one
+                comes twice in a language; `passage_group`, `domain` or `dataset` differ between the languages of an
+                item; or a value is wrong, such as a text that is a number or holds a lone surrogate. The message names
+                column and rows, by their places from 0.
         """
-        missing = [column for column in COLUMNS if column not in frame]
-        if missing:
-            raise ValueError(f"frame lacks the column {missing[0]!r}; it has {list(frame.columns)}")
-        if len(set(languages)) < len(languages):
-            raise ValueError(f"languages {list(languages)} names one twice")
-        frame = frame[frame.language.isin(languages)]
-        if frame.empty:
-            raise ValueError(f"the corpus has no item in any of the languages {list(languages)}")
-        twice = frame[frame.duplicated(["item", "language"])]
-        if len(twice):
-            raise ValueError(f"item {twice.iloc[0]['item']} comes twice in language {twice.iloc[0].language}")
-        items = frame.drop_duplicates("item")[["item", "passage_group", "domain", "dataset"]]
-        grid = items.merge(pd.Series(list(languages), name="language"), how="cross")
-        texts = [name for name in TEXTS if name in frame]
-        grid = grid.merge(frame[["item", "language", *texts]], on=["item", "language"], how="left", validate="1:1")
-        grid = grid.fillna(dict.fromkeys(texts, ""))
-        for name in NUMBERS:
-            grid[name] = pd.factorize(grid[name])[0]
-        columns = list(dict.fromkeys([*COLUMNS, *texts]))
-        features = datasets.Features.from_arrow_schema(schema(columns))
-        return cls(datasets.Dataset.from_pandas(grid[columns], features=features, preserve_index=False))
+        return cls(table_of_frame(frame if isinstance(frame, pd.DataFrame) else frame.to_pandas(), languages))
 
     @classmethod
-    def joined(cls, corpora: Sequence["ParallelCorpus"], languages: Sequence[str]) -> "ParallelCorpus":
+    @checked
+    def joined(
+        cls, corpora: Annotated[Sequence["ParallelCorpus"], BeforeValidator(listed)], languages: Names
+    ) -> "ParallelCorpus":
         """Put corpora one after the other; items and passage groups stay apart.
 
         Args:
-            corpora: corpora whose datasets have different names.
+            corpora: at least one; their datasets have different names.
             languages: the languages of the grid, in order. An item is missing in those that its corpus lacks. Other
                 languages of a corpus are left out.
+
+        Raises:
+            ValueError: there is no corpus, two have datasets of the same name, or a language is in none of them, is
+                named twice, or none is named; or nothing is left.
         """
-        columns = [*COLUMNS, *(["negative"] if any("negative" in one.table.column_names for one in corpora) else [])]
+        if not corpora:
+            raise ValueError("corpora names none; allowed: at least one")
+        names = [segment.name for one in corpora for segment in one.availability.segments]
+        if len(set(names)) < len(names):
+            raise ValueError(f"corpora: the datasets are {', '.join(names)}; allowed: each name once")
+        every = dict.fromkeys(code for one in corpora for code in one.languages)
+        chosen = check_languages(languages, list(every), "the corpora")
+        columns = [*COLUMNS, *(NEGATIVES if any("negative" in one.table.column_names for one in corpora) else ())]
 
         def pieces() -> Iterator[pa.Table]:
             item = group = 0
             for one in corpora:
-                for _, rows in item_batches(one.table, len(one.languages)):
-                    rows = regrid(rows, one.languages, languages, columns)
-                    rows = with_column(rows, "item", pc.add(rows["item"], item))
-                    yield with_column(rows, "passage_group", pc.add(rows["passage_group"], group))
+                for begin, rows in item_batches(one.table, len(one.languages)):
+                    rows = regrid(rows, one.languages, chosen, columns)
+                    new = np.repeat(np.arange(len(rows) // len(chosen)) + item + begin, len(chosen))
+                    rows = with_column(rows, "item", pa.array(new))
+                    for name in {"passage_group", "negative_group"} & set(columns):
+                        moved = pc.if_else(pc.less(rows[name], 0), rows[name], pc.add(rows[name], group))
+                        rows = with_column(rows, name, moved)
+                    yield rows
                 item += len(one)
                 group += int(item_values(one.table, len(one.languages), "passage_group").max()) + 1
 
-        return cls(derived_table([one.table for one in corpora], ["joined", *languages], pieces))
+        made = cls(derived_table([one.table for one in corpora], ["joined", *chosen], pieces))
+        return made._not_empty(f"languages is {chosen}")
 
-    def thin(self, share: Mapping[str, float], seed: int = 0, *, others: float = 1.0) -> "ParallelCorpus":
+    @checked
+    def thin(self, available: Mapping[str, Share], seed: Seed = 0, *, others: Share = 1.0) -> "ParallelCorpus":
         """Take items away from some languages, so that these become low-resource.
 
         Languages with the same share keep the same items. A language with a smaller share keeps some of those that one
         with a larger share keeps. Data that is translated in one order, and further into some languages than into
-        others, looks like this.
+        others, looks like this. Hard negatives are left out, for they may be passages that were taken away.
 
         Args:
-            share: the share of the corpus, 0 to 1, that stays available in each language to thin: ceil(share * n) of n
-                items, less those that were missing before.
+            available: the share of the corpus, 0 to 1, that stays available in each language to thin: ceil(share * n)
+                of n items, less those that were missing before.
             seed: another seed keeps other items.
-            others: the share of the languages that `share` does not name.
+            others: the share of the languages that `available` does not name.
 
         Raises:
-            ValueError: the corpus lacks a language, or a share is not from 0 to 1.
+            ValueError: the corpus lacks a language, a share is not from 0 to 1, or no item stays in any language.
         """
-        unknown = sorted(set(share) - set(self.languages))
+        unknown = sorted(set(available) - set(self.languages))
         if unknown:
-            raise ValueError(f"available: unknown language {unknown[0]!r}; the corpus has {', '.join(self.languages)}")
-        for language, value in share.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"available: {language} is {value}; allowed: 0 to 1")
-        if not 0 <= others <= 1:
-            raise ValueError(f"others is {others}; allowed: 0 to 1")
+            raise ValueError(
+                f"available: unknown language {told(unknown[0])}; the corpus has {', '.join(self.languages)}"
+            )
         # Without the factor, 7 % of 100 items would be 8: 0.07 * 100 is a little above 7 in floating point.
-        kept = np.ceil(np.array([share.get(code, others) for code in self.languages]) * len(self) * (1 - 1e-12))  # (L,)
+        shares = np.array([available.get(code, others) for code in self.languages])
+        kept = np.ceil(shares * len(self) * (1 - 1e-12))  # (L,)
+        table = without_negatives(self.table)
 
         def pieces() -> Iterator[pa.Table]:
-            for begin, rows in item_batches(self.table, len(kept)):
+            for begin, rows in item_batches(table, len(kept)):
                 items = np.arange(begin, begin + len(rows) // len(kept))
                 stays = pa.array((permute(items, len(self), _key(seed))[:, None] < kept).ravel())  # (items * L,)
-                for name in set(TEXTS) & set(rows.column_names):
+                for name in ("query", "passage"):
                     rows = with_column(rows, name, pc.if_else(stays, rows[name], ""))
                 yield rows
 
-        return ParallelCorpus(derived_table([self.table], ["thin", kept.tolist(), int(seed)], pieces))
+        made = ParallelCorpus(derived_table([table], ["thin", kept.tolist(), seed], pieces))
+        return made._not_empty(f"available is {told(dict(available))} and others is {others}")
 
-    def compose(self, items: Mapping[str, int], seed: int = 0) -> "ParallelCorpus":
+    @checked
+    def compose(self, items: Mapping[str, Whole], seed: Seed = 0) -> "ParallelCorpus":
         """Keep a number of items of each domain that is named, and no item of the others.
 
-        A smaller number of a domain keeps some of the items that a larger number keeps.
+        A smaller number of a domain keeps some of the items that a larger number keeps. Hard negatives are left out,
+        for they may be passages of items that are not kept.
 
         Args:
             items: the number of items to keep, by domain.
@@ -166,30 +203,36 @@ class ParallelCorpus:
         Raises:
             ValueError: the corpus lacks a domain, or has fewer items of it.
         """
-        width = len(self.languages)
+        width, table = len(self.languages), without_negatives(self.table)
         domain = item_values(self.table, width, "domain")
         order = permute(np.arange(len(self)), len(self), _key(seed))
         kept = np.zeros(len(self), dtype=bool)
         for name, number in items.items():
             of_domain = np.flatnonzero(domain == name)
-            if not (len(of_domain) and 0 <= number <= len(of_domain)):
-                sizes = ", ".join(f"{code} ({n})" for code, n in pd.Series(domain).value_counts().items())
-                raise ValueError(f"items: {name!r} is {number}; allowed: 0 to what there is: {sizes}")
+            if not (len(of_domain) and number <= len(of_domain)):
+                sizes = ", ".join(f"{code} ({n})" for code, n in pd.Series(domain).value_counts()[:9].items())
+                raise ValueError(f"items: {told(name)} is {number}; allowed: 0 to what there is: {sizes}")
             kept[of_domain[np.argsort(order[of_domain])[:number]]] = True
         if not kept.any():
-            raise ValueError(f"items is {dict(items)}; it must keep at least one item")
+            raise ValueError(f"items is {told(dict(items))}; {_LEAST}")
         group = np.zeros(len(self), dtype=np.int64)
         group[kept] = pd.factorize(item_values(self.table, width, "passage_group")[kept])[0]
         item = np.cumsum(kept) - 1
 
         def pieces() -> Iterator[pa.Table]:
-            for begin, rows in item_batches(self.table, width):
+            for begin, rows in item_batches(table, width):
                 stays = np.repeat(kept[begin : begin + len(rows) // width], width)
                 old = begin + np.flatnonzero(stays) // width
                 rows = with_column(rows.filter(pa.array(stays)), "item", pa.array(item[old]))
                 yield with_column(rows, "passage_group", pa.array(group[old]))
 
-        return ParallelCorpus(derived_table([self.table], ["compose", dict(items), int(seed)], pieces))
+        made = ParallelCorpus(derived_table([table], ["compose", items, seed], pieces))
+        return made._not_empty(f"items is {told(dict(items))}")
+
+    def _not_empty(self, said: str) -> "ParallelCorpus":
+        if not self.sizes().any():
+            raise ValueError(f"{said}; {_LEAST}")
+        return self
 
 
 def _key(seed: int) -> np.ndarray:

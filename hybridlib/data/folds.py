@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from hybridlib.arguments import checked
+
 FOLDS = range(4)
 
 
@@ -24,6 +26,7 @@ def read_folds() -> pd.DataFrame:
     return pd.read_csv(Path(__file__).parent / "sources" / "folds.csv", index_col="article")
 
 
+@checked
 def articles_of(fold: int, *, held_out: bool) -> list[str]:
     """List the articles of a fold, or those of the others.
 
@@ -38,6 +41,6 @@ def articles_of(fold: int, *, held_out: bool) -> list[str]:
     [12, 13, 11, 12]
     """
     if fold not in FOLDS:
-        raise ValueError(f"fold is {fold!r}; allowed: 0 to 3")
+        raise ValueError(f"fold is {fold}; allowed: 0 to 3")
     folds = read_folds()
     return folds.index[(folds.fold == fold) == held_out].tolist()

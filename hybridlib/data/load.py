@@ -5,10 +5,11 @@ Every name has a reader, which reads the embedded corpus (`hybridlib.data.atlas`
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from hybridlib.arguments import Count, Name, Names, Seed, Share, Whole, checked, told
 from hybridlib.data.atlas import read as atlas
 from hybridlib.data.atlas.facts import atlas_facts
 from hybridlib.data.checks import check_languages
@@ -17,7 +18,7 @@ from hybridlib.data.folds import read_folds
 from hybridlib.data.passages import rows_of
 from hybridlib.data.sources import belebele, lareqa, miracl, mmarco, squad, tatoeba, xquad
 from hybridlib.data.task import RetrievalTask
-from hybridlib.names import LANGUAGES, SETTINGS
+from hybridlib.names import LANGUAGES
 
 
 class Reader(NamedTuple):
@@ -71,16 +72,17 @@ BY_LANGUAGE = ("miracl", "tatoeba")
 TASK_DOMAINS = {"xquad-r": "wikipedia", "mmarco": "web"}
 
 
+@checked
 def load_corpus(
-    name: str,
-    split: str = "train",
+    name: Name,
+    split: Name = "train",
     *,
     fold: int | None = None,
-    languages: Sequence[str] | None = None,
-    items: Mapping[str, int] | None = None,
-    available: Mapping[str, float] | None = None,
-    others: float = 1.0,
-    seed: int = 0,
+    languages: Names | None = None,
+    items: Mapping[str, Whole] | None = None,
+    available: Mapping[str, Share] | None = None,
+    others: Share = 1.0,
+    seed: Seed = 0,
 ) -> ParallelCorpus:
     """Load a training corpus.
 
@@ -93,7 +95,7 @@ def load_corpus(
         fold: the fold of articles that `xquad-r` leaves out, 0 to 3, so that `load_task` can ask about them; see
             `hybridlib.data.folds`. Others have no folds.
         languages: the languages to take, in this order; all of them unless given.
-        items: how many items of each domain to take (see `ParallelCorpus.compose`); all of them unless given.
+        items: how many items of each domain to take (see `ParallelCorpus.compose`); all of them unless it names one.
         available: the share of the items that stays available in a language (see `ParallelCorpus.thin`).
         others: the share of the languages that `available` does not name.
         seed: chooses the split, the sentence frames and the items that stay.
@@ -110,7 +112,7 @@ def load_corpus(
     for one in names:
         if one not in CORPORA or names.count(one) > 1:
             raise ValueError(
-                f"corpus is {name!r}; allowed: {', '.join(CORPORA)}, or several different ones joined by +"
+                f"corpus is {told(name)}; allowed: {', '.join(CORPORA)}, or several different ones joined by +"
             )
     if fold is not None and not any("fold" in CORPORA[one].takes for one in names):
         raise ValueError(f"fold is {fold!r}; {name} has none: allowed is None")
@@ -123,15 +125,16 @@ def load_corpus(
     return corpus.thin(available or {}, seed, others=others) if available or others != 1 else corpus
 
 
+@checked
 def load_task(
-    name: str,
+    name: Name,
     split: str | None = None,
     *,
     fold: int | None = None,
-    languages: Sequence[str] | None = None,
+    languages: Names | None = None,
     paragraphs: bool = False,
-    pool: str | int | None = None,
-    seed: int = 0,
+    pool: Literal["judged"] | Count | None = None,
+    seed: Seed = 0,
 ) -> RetrievalTask:
     """Load an evaluation task.
 
@@ -179,7 +182,7 @@ def _one_task(name: str, languages: Sequence[str] | None, **options: Any) -> Ret
         if options[option] is not None and option not in reader.takes:
             raise ValueError(f"{option} is {options[option]!r}; {name} has none: allowed is None")
     if slash and languages is not None:
-        raise ValueError(f"languages is {list(languages)}; task {name!r} names its language already")
+        raise ValueError(f"languages is {languages}; task {name!r} names its language already")
     task = reader(family, languages=[language] if slash else languages, **options)
     return task if languages is None or "languages" in reader.takes else task.restrict(languages)
 
@@ -196,21 +199,24 @@ def _several_corpora(names: Sequence[str], languages: Sequence[str] | None, **op
 
 def _joined_tasks(parts: Mapping[str, RetrievalTask]) -> RetrievalTask:
     """Join tasks into one, with one pool of all passages; ids begin with the name of the task."""
+    tasks = [*parts.values()]
+    shared = tuple(setting for setting in tasks[0].settings if all(setting in task.settings for task in tasks))
+    roles = {task.roles for task in tasks}
+    if not shared or len(roles) > 1:
+        told = "; ".join(f"{name} has {', '.join([*task.settings, *task.roles])}" for name, task in parts.items())
+        raise ValueError(f"tasks that are joined must have a setting and their roles in common: {told}")
     tables: dict[str, list[pd.DataFrame]] = {"queries": [], "passages": [], "qrels": []}
     for name, task in parts.items():
-        for table, rows in (
-            ("queries", task.queries),
-            ("passages", rows_of(task.passages, slice(None))),
-            ("qrels", task.qrels),
-        ):
-            ids = [column for column in ("query_id", "question", "article", "passage_id") if column in rows]
-            tables[table].append(rows.assign(**{column: name + ":" + rows[column].astype(str) for column in ids}))
-    shared = tuple(setting for setting in SETTINGS if all(setting in task.settings for task in parts.values()))
-    whole = {table: pd.concat(rows, ignore_index=True) for table, rows in tables.items()}
-    return RetrievalTask(whole["queries"], whole["passages"], whole["qrels"], shared)
+        passages = rows_of(task.passages, slice(None))
+        for table, rows in zip(tables.values(), (task.queries, passages, task.qrels), strict=True):
+            ids = rows.columns.intersection(["query_id", "question", "article", "passage_id"])
+            table.append(rows.assign(**{column: name + ":" + rows[column] for column in ids}))
+    queries, whole, qrels = (pd.concat(table) for table in tables.values())
+    return RetrievalTask(queries, whole, qrels, shared, roles=roles.pop())
 
 
-def revision(name: str) -> str:
+@checked
+def revision(name: Name) -> str:
     """Name the version of the data of a corpus or a task: runs on the same data may be compared, others not.
 
     Args:
@@ -230,28 +236,25 @@ def revision(name: str) -> str:
     known = [*CORPORA, *(task for task in TASKS if task not in CORPORA)]
     unknown = [family for family in families if family not in known]
     if unknown:
-        raise ValueError(f"data is {name!r}; allowed: {', '.join(known)}, and several joined by +")
+        raise ValueError(f"data is {told(name)}; allowed: {', '.join(known)}, and several joined by +")
     return "+".join(SOURCES[one].revision if one in SOURCES else atlas.revision() for one in families)
 
 
-def question_domains(name: str, *, seed: int = 0) -> pd.Series:
+@checked
+def question_domains(name: Name, *, seed: Seed = 0) -> pd.Series:
     """Return the domain of every test question of a task, by question; of `xquad-r` the topic, of all its questions.
 
     Raises:
         ValueError: the task has no domains.
     """
-    if name.startswith("atlas"):
+    if name in TASKS and name.startswith("atlas"):
         facts = atlas_facts(seed)
         return facts[facts.split == "test"].set_index("fact").domain
     if name == "xquad-r":
         articles = lareqa.read_xquad_r().queries.drop_duplicates("question").set_index("question").article
         return articles.map(read_folds().domain).rename("domain")
     if "+" not in name or set(name.split("+")) - set(TASK_DOMAINS):
-        raise ValueError(
-            f"task is {name!r}; allowed, as they have domains: {', '.join(list(TASKS)[:4])}, and several joined by "
-            f"+ of {', '.join(TASK_DOMAINS)}"
-        )
-    questions = load_task(name).queries.question
-    return (
-        questions.str.partition(":")[0].map(TASK_DOMAINS).set_axis(questions).groupby(level=0).first().rename("domain")
-    )
+        allowed = f"{', '.join(list(TASKS)[:4])}, and several joined by + of {', '.join(TASK_DOMAINS)}"
+        raise ValueError(f"task is {told(name)}; allowed, as they have domains: {allowed}")
+    questions = load_task(name).queries.question.drop_duplicates()
+    return questions.str.partition(":")[0].map(TASK_DOMAINS).set_axis(questions).sort_index().rename("domain")

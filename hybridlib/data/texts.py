@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hybridlib.data.grid import COLUMNS, schema
-from hybridlib.data.table import ROWS_AT_ONCE
+from hybridlib.arguments import told
+from hybridlib.data.grid import group_numbers
+from hybridlib.data.table import COLUMNS, ROWS_AT_ONCE, schema
 
 _LENGTH = 4  # bytes
 
@@ -45,8 +46,18 @@ class Texts:
         self._file.close()
 
     def put(self, number: int, text: str) -> None:
-        """Keep a text under a number; it replaces an earlier one."""
-        content = text.encode()
+        """Keep a text under a number; it replaces an earlier one. A blank text is none.
+
+        Raises:
+            ValueError: it holds a lone surrogate.
+        """
+        try:
+            content = text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"text {number} is {told(text)}; allowed: a text without lone surrogates") from None
+        if not text.strip():
+            self._begin[number] = -1
+            return
         self._file.write(len(content).to_bytes(_LENGTH, "little") + content)
         self._begin[number] = self._end
         self._end += _LENGTH + len(content)
@@ -87,7 +98,7 @@ def interleave(items: pd.DataFrame, texts: Mapping[str, tuple[Texts, Texts]]) ->
     items, exists = items.iloc[somewhere], exists[somewhere]
     if items.empty:
         raise ValueError(f"the corpus has no item in any of the languages {list(texts)}")
-    items = items.assign(item=np.arange(len(items)), passage_group=pd.factorize(items.passage_group)[0])
+    items = items.assign(item=np.arange(len(items)), passage_group=group_numbers(items.passage_group))
     step = max(1, ROWS_AT_ONCE // len(texts))
     for begin in range(0, len(items), step):
         some = items.iloc[begin : begin + step]

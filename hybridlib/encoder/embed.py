@@ -6,9 +6,9 @@ whether its texts are long or short. Where the encoder is on a GPU, a thread tok
 tokenizers release Python's lock. Texts travel to the device and embeddings back a window at a time, and nothing waits
 for a batch. On a CPU the encoder needs every core itself, so nothing is done ahead.
 
-Nothing but the encoder's own is used: its prompts, maximum length, modules and `truncate_dim`. In float32 embeddings
-equal those of sentence-transformers but for rounding, and only rounding depends on the window. Some encoders make no
-rows of tokens padded on the right, such as static ones. They are asked by their own methods.
+Nothing but the encoder's own is used: its prompts (see `prompt_of`), maximum length, modules and `truncate_dim`. In
+float32 embeddings equal those of sentence-transformers but for rounding, and only rounding depends on the window. Some
+encoders make no rows of tokens padded on the right, such as static ones. They are asked by their own methods.
 """
 
 from collections import deque
@@ -16,21 +16,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate, islice
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, SkipValidation, with_config
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import truncate_embeddings
 from torch import Tensor
 from tqdm.auto import tqdm
 from typing_extensions import TypedDict
 
+from hybridlib.arguments import Count, checked
+from hybridlib.encoder.reading import Precision, check_device, fit_length, listed_texts, precision_of, prompt_of
+from hybridlib.encoder.reading import cut_share as cut_share
 from hybridlib.encoder.tokens import Tokens, cut_by_size, end_to_end, padded_right, padding_of, texts_of
-
-ROLES = ("query", "document")
-PRECISIONS = ("float32", "bfloat16")
+from hybridlib.names import Role
 
 # The most tokens of a batch, padding included. On a CPU they stay in the cache; a GPU is not done with them before
 # Python has launched the next batch.
@@ -45,28 +46,29 @@ Preprocess = Callable[[list[str]], dict[str, Any]]
 Window = tuple[Tokens, np.ndarray]  # the longest text first, and where each was before it was sorted (texts,)
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(ConfigDict(extra="forbid", strict=True))
 class EmbedOptions(TypedDict, total=False):
     """The options of `embed_texts` that its callers hand on."""
 
-    batch_tokens: int | None
-    precision: str | None
+    batch_tokens: Count | None
+    precision: Precision | None
 
 
+@checked
 def embed_texts(
     encoder: SentenceTransformer,
-    texts: Sequence[str],
+    texts: Annotated[Sequence[str] | str, SkipValidation],
     *,
-    role: str = "document",
-    batch_tokens: int | None = None,
-    precision: str | None = None,
+    role: Role = "document",
+    batch_tokens: Count | None = None,
+    precision: Precision | None = None,
     progress: bool = False,
 ) -> np.ndarray:
     """Embed texts.
 
     Args:
         encoder: any SentenceTransformer; it is put in evaluation mode, as by its own `encode`.
-        texts: of any length, in any order.
+        texts: of any length, in any order; a text alone is one.
         role: `query` or `document`, which says which prompt and method of the encoder to use.
         batch_tokens: the most tokens in a batch, padding included; a longer text is a batch of its own. Unless given,
             it is 2,048 on a CPU and 32,768 on a GPU.
@@ -78,14 +80,15 @@ def embed_texts(
         The embeddings, float32. (texts, D)
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is of the wrong type or out of range, or a text is none; the message names its row.
 
     >>> from hybridlib.training.starts import load_encoder
     >>> embed_texts(load_encoder("static"), ["Is Oslo in Norway?", "It is."], role="query").shape
     (2, 128)
     """
+    texts = listed_texts(texts, "texts")
     windows = [texts[begin : begin + _WINDOW] for begin in range(0, len(texts), _WINDOW)]
-    embedded = embed_chunks(encoder, windows or [[]], role=role, batch_tokens=batch_tokens, precision=precision)
+    embedded = _embed(encoder, windows or [[]], role, batch_tokens, precision)
     whole = None
     with tqdm(total=len(texts), desc="encode", unit="text", unit_scale=True, disable=not progress) as bar:
         for number, rows in enumerate(embedded):
@@ -96,13 +99,14 @@ def embed_texts(
     return whole
 
 
+@checked
 def embed_chunks(
     encoder: SentenceTransformer,
-    chunks: Iterable[Sequence[str]],
+    chunks: Annotated[Iterable[Sequence[str]], SkipValidation],
     *,
-    role: str = "document",
-    batch_tokens: int | None = None,
-    precision: str | None = None,
+    role: Role = "document",
+    batch_tokens: Count | None = None,
+    precision: Precision | None = None,
 ) -> Iterator[np.ndarray]:
     """Embed chunks of texts one after the other, each as `embed_texts` does.
 
@@ -118,15 +122,25 @@ def embed_chunks(
         The embeddings of each chunk. (texts of the chunk, D)
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is of the wrong type or out of range, or a text is none; the message names its row.
     """
-    if role not in ROLES:
-        raise ValueError(f"role is {role!r}; allowed: {', '.join(ROLES)}")
+    listed = (listed_texts(texts, f"chunk {number} of texts") for number, texts in enumerate(chunks))
+    return _embed(encoder, listed, role, batch_tokens, precision)
+
+
+def _embed(
+    encoder: SentenceTransformer,
+    chunks: Iterable[list[str]],
+    role: Role,
+    batch_tokens: int | None,
+    precision: Precision | None,
+) -> Iterator[np.ndarray]:
+    """Yield the embeddings of each chunk. (texts of the chunk, D)"""
+    check_device(encoder)
+    fit_length(encoder)
     kind = encoder.device.type
     if batch_tokens is None:
         batch_tokens = _BATCH_TOKENS if kind == "cpu" else _BATCH_TOKENS_OF_GPU
-    if batch_tokens < 1:
-        raise ValueError(f"batch_tokens is {batch_tokens}; allowed: 1 or more")
     half = precision_of(encoder, precision) == "bfloat16"
     preprocess = partial(encoder.preprocess, prompt=prompt_of(encoder, role), task=role)
     if not _makes_rows(encoder, preprocess):
@@ -138,37 +152,18 @@ def embed_chunks(
     return _join_windows(_in_order(launches, _LAUNCHED_AHEAD.get(kind, 0)), numbers)
 
 
-def precision_of(encoder: SentenceTransformer, precision: str | None) -> str:
-    """Return the precision of an encoder's matrix products, if `precision` is asked for.
-
-    Raises:
-        ValueError: there is no such precision.
-    """
-    if precision is not None and precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
-    if precision is not None:
-        return precision
-    able = encoder.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if able and all(weight.dtype == torch.float32 for weight in encoder.parameters()) else "float32"
-
-
-def prompt_of(encoder: SentenceTransformer, role: str) -> str | None:
-    """Return the prompt that `encode_query` or `encode_document` puts before texts; None if there is none."""
-    names = ("query",) if role == "query" else ("document", "passage", "corpus")
-    known = [name for name in (*names, encoder.default_prompt_name) if name in encoder.prompts]
-    return encoder.prompts[known[0]] if known else None
-
-
 def _makes_rows(encoder: SentenceTransformer, preprocess: Preprocess) -> bool:
-    return padded_right(preprocess(["a"])) and getattr(encoder.tokenizer, "padding_side", "right") == "right"
+    tokenizer = getattr(encoder[0], "tokenizer", None)
+    return padded_right(preprocess(["a"])) and getattr(tokenizer, "padding_side", "right") == "right"
 
 
-def _stock(encoder: SentenceTransformer, texts: Sequence[str], role: str) -> np.ndarray:
+def _stock(encoder: SentenceTransformer, texts: Sequence[str], role: Role) -> np.ndarray:
     """Embed texts by the encoder's own method. (texts, D)"""
     if not len(texts):
         return np.empty((0, encoder.get_embedding_dimension() or 0), dtype=np.float32)
     encode = encoder.encode_query if role == "query" else encoder.encode_document
-    rows = encode(list(texts), batch_size=_STOCK_BATCH, show_progress_bar=False, convert_to_numpy=True)
+    options: dict[str, Any] = {"batch_size": _STOCK_BATCH, "show_progress_bar": False, "convert_to_numpy": True}
+    rows: Any = encode(list(texts), prompt=prompt_of(encoder, role), **options)
     return np.asarray(rows, dtype=np.float32)
 
 
@@ -222,7 +217,7 @@ def _tokenise(preprocess: Preprocess, texts: list[str]) -> Window:
 
 
 def _launch(
-    encoder: SentenceTransformer, tokens: Tokens, place: np.ndarray, role: str, batch_tokens: int, half: bool
+    encoder: SentenceTransformer, tokens: Tokens, place: np.ndarray, role: Role, batch_tokens: int, half: bool
 ) -> Callable[[], np.ndarray]:
     """Let the device embed a window, and return a function that waits for the embeddings."""
     device, padding = encoder.device, padding_of(encoder)

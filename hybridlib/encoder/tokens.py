@@ -133,11 +133,15 @@ def embed(model: nn.Module, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
         model: gives `sentence_embedding` for features.
         columns: features of as many texts each. Columns of few texts, or that are not rows padded on the right, are
             embedded whole. Columns that differ in more than their rows, as in the length of a prompt, are embedded
-            apart.
+            apart. The collator says by `task` whether a column is of queries or of documents; columns of two tasks are
+            apart only where a module goes by it, as sentence-transformers' `Router` does.
 
     Returns:
         The embeddings of each column, in the order of its texts. (B, D) each
     """
+    tasks = any("task" in column for column in columns)
+    if tasks and not any("task" in getattr(module, "forward_kwargs", ()) for module in model.modules()):
+        columns = [{name: value for name, value in column.items() if name != "task"} for column in columns]
     alike: list[list[int]] = []  # columns that can be in one batch
     for number, column in enumerate(columns):
         for own in alike:
@@ -165,7 +169,8 @@ def is_by_token(value: Any, mask: Tensor) -> bool:
 
 def padding_of(encoder: SentenceTransformer) -> dict[str, int]:
     """Return the number that stands for padding, by the name of the feature; other features have 0."""
-    return {"input_ids": int(getattr(encoder.tokenizer, "pad_token_id", None) or 0)}
+    tokenizer = getattr(encoder[0], "tokenizer", None)
+    return {"input_ids": int(getattr(tokenizer, "pad_token_id", None) or 0)}
 
 
 def _differ_in_rows_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ from itertools import groupby
 
 import numpy as np
 
+from hybridlib.arguments import checked
 from hybridlib.data.passages import positions_in, rows_of
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.pairs import Measured, pair_table
@@ -26,6 +27,7 @@ _DIGITS = 9
 _WITHOUT_BLANKS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
+@checked
 def measure_bm25(task: RetrievalTask) -> Measured:
     """Rank the relevant passages of each question among the passages of its language by BM25.
 
@@ -40,19 +42,26 @@ def measure_bm25(task: RetrievalTask) -> Measured:
     """
     import bm25s  # which takes a while to load, and few need it
 
+    identical = dict(task.identical.tolist())
     pairs, in_language = pair_table(task), np.zeros(len(task.pairs), dtype=np.int32)
     own = (pairs.query_language.astype(object) == pairs.passage_language.astype(object)).to_numpy()  # (N,)
     if "monolingual" not in task.settings or not own.any():
         raise ValueError(f"settings is {task.settings}; BM25 needs questions with a passage in their own language")
     for language in pairs.passage_language[own].unique():
         positions = positions_in(task.passages, [language])  # (P,)
+        words = [tokens(text) for text in rows_of(task.passages, positions).text]
         index = bm25s.BM25(k1=1.5, b=0.75, method="lucene", dtype="float64")
-        index.index([tokens(text) for text in rows_of(task.passages, positions).text], show_progress=False)
+        if any(words):  # it has no index of nothing
+            index.index(words, show_progress=False)
         chosen = np.flatnonzero(own & (pairs.passage_language == language).to_numpy())
         rows = np.searchsorted(positions, task.pairs[chosen, 1])  # of the relevant passages in the language
         for query in np.unique(task.pairs[chosen, 0]):
             known = tokens(task.queries.text.iloc[query])
-            scores = index.get_scores(known).round(_DIGITS) if known else np.zeros(len(positions))  # (P,)
+            scores = (
+                index.get_scores(known).round(_DIGITS) if known and any(words) else np.zeros(len(positions))
+            )  # (P,)
+            if query in identical:
+                scores[positions == identical[query]] = -np.inf  # below all, as if it were not there
             mine = task.pairs[chosen, 0] == query
             in_language[chosen[mine]] = [_rank(scores, row) for row in rows[mine]]
     return Measured(pairs, in_language, np.zeros_like(in_language), ("monolingual",))

@@ -13,32 +13,36 @@ import numpy as np
 import pandas as pd
 from sentence_transformers import SentenceTransformer
 
+from hybridlib.arguments import Count, checked, told
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.task import Roles
 from hybridlib.encoder.embed import EmbedOptions, embed_texts
 from hybridlib.sampler.availability import Segment
 
 Means: TypeAlias = Mapping[str, np.ndarray]
 
 
+@checked
 def language_means(
-    encoder: SentenceTransformer, corpus: ParallelCorpus, *, items: int = 180, **options: Unpack[EmbedOptions]
+    encoder: SentenceTransformer,
+    corpus: ParallelCorpus,
+    *,
+    items: Count = 180,
+    roles: Roles = ("query", "document"),
+    **options: Unpack[EmbedOptions],
 ) -> Means:
     """Return the mean embedding of each language: of the questions and the passages of its first items, all alike.
 
     Args:
-        encoder: embeds questions and passages in their roles, with its own prompts.
+        encoder: embeds questions and passages with its own prompts.
         corpus: training data, with some items in each language.
         items: how many to take of each language, at most as many as there are: the first of those that exist in it.
+        roles: those of questions and passages; those of the task whose embeddings are to be centred.
         options: `batch_tokens` and `precision`; see `hybridlib.encoder.embed.embed_texts`.
 
     Returns:
         The mean of each language that has an item. (D,)
-
-    Raises:
-        ValueError: `items` is below 1.
     """
-    if items < 1:
-        raise ValueError(f"items is {items}; allowed: 1 or more")
     means = {}
     for number, language in enumerate(corpus.languages):
         first = np.concatenate([_first_items(segment, number, items) for segment in corpus.availability.segments])
@@ -46,7 +50,7 @@ def language_means(
         if texts["query"]:
             rows = [
                 embed_texts(encoder, texts[column], role=role, **options)
-                for column, role in (("query", "query"), ("passage", "document"))
+                for column, role in zip(("query", "passage"), roles, strict=True)
             ]
             means[language] = np.concatenate(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
     return means
@@ -67,12 +71,16 @@ def centre(embeddings: np.ndarray, languages: pd.Series, means: Means | None) ->
         means: as returned by `language_means`.
 
     Raises:
-        ValueError: a language has no mean.
+        ValueError: a language has no mean, or a mean is not finite or has not the dimensions of the embeddings.
     """
     if means is None:
         return embeddings
     missing = sorted(set(languages) - set(means))
     if missing:
         raise ValueError(f"means: {missing[0]!r} has none; there are those of {', '.join(means)}")
+    for language, mean in means.items():
+        if mean.shape != embeddings.shape[1:] or mean.dtype.kind != "f" or not np.isfinite(mean).all():
+            allowed = f"finite floating-point numbers of shape {embeddings.shape[1:]}"
+            raise ValueError(f"means: that of {language!r} is {told(mean)}; allowed: {allowed}")
     names = [*means]
     return embeddings - np.stack([*means.values()])[pd.Index(names).get_indexer(pd.Index(languages))]

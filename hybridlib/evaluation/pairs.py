@@ -14,23 +14,22 @@ The settings of a query in one language are:
 A query without a relevant passage in a pool takes no part in it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from hybridlib.arguments import Names, checked
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.rankings import Group, group_pairs, parse_measures, values_of
 from hybridlib.metric.measures import DEFAULT_MEASURES
-from hybridlib.names import SETTINGS
+from hybridlib.names import ALL_LANGUAGES, SETTINGS
 
 if TYPE_CHECKING:  # what encodes and counts takes seconds to load, and kept ranks are read without it
     from hybridlib.metric.ranks import Ranks
-
-ALL_LANGUAGES = "all"
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,29 @@ class Measured:
 
 
 def measured_of(ranks: "Ranks", task: RetrievalTask) -> Measured:
-    """Keep of the ranks of a task's pairs what measures need."""
-    pairs = pair_table(task)
+    """Keep of the ranks of the pairs `task.ranked` what measures need."""
+    pairs, above = pair_table(task), _without_identical(ranks.above, task)
     language = pairs.passage_language.cat.codes.to_numpy(dtype=np.int64)
-    in_language = 1 + ranks.above[np.arange(len(language)), language]
-    in_pool = 1 + ranks.above.sum(axis=1)
+    in_language = 1 + above[np.arange(len(language)), language]
+    in_pool = 1 + above.sum(axis=1)
     return Measured(pairs, in_language.astype(np.int32), in_pool.astype(np.int32), task.settings)
+
+
+def _without_identical(above: np.ndarray, task: RetrievalTask) -> np.ndarray:
+    """Take the passage with the query's own id off the counts of the pairs that it ranks above. (N + I, L) -> (N, L)
+
+    No two passages have the same place in the pool of all languages, so places tell which of two ranks above.
+    """
+    number, place = len(task.pairs), above.sum(axis=1)
+    row = np.full(len(task.queries), -1)  # of each query's identical pair
+    row[task.identical[:, 0]] = np.arange(number, len(above))
+    rival = row[task.pairs[:, 0]]  # (N,)
+    ahead = np.flatnonzero((rival >= 0) & (place[rival] < place[:number]))
+    passages = task.identical[rival[ahead] - number, 1]
+    languages = pd.Index(task.languages).get_indexer(pd.Index(rows_of(task.passages, passages).language))
+    above = above[:number].copy()
+    above[ahead, languages] -= 1
+    return above
 
 
 def pair_table(task: RetrievalTask) -> pd.DataFrame:
@@ -111,7 +127,8 @@ def _categorical(values: pd.Series) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, pd.Index(categories, tupleize_cols=False))
 
 
-def results_of(measured: Measured, measures: Sequence[str] = DEFAULT_MEASURES) -> pd.DataFrame:
+@checked
+def results_of(measured: Measured, measures: Names = DEFAULT_MEASURES) -> pd.DataFrame:
     """Compute measures query by query.
 
     Returns:
@@ -136,7 +153,8 @@ def results_of(measured: Measured, measures: Sequence[str] = DEFAULT_MEASURES) -
     return pd.concat(blocks, ignore_index=True)
 
 
-def article_sums(measured: Measured, measures: Sequence[str] = DEFAULT_MEASURES) -> pd.DataFrame:
+@checked
+def article_sums(measured: Measured, measures: Names = DEFAULT_MEASURES) -> pd.DataFrame:
     """Sum measures over the questions of each article, in each setting and pair of languages.
 
     All means and statistics are made from these sums. A value that is undefined (NaN) takes no part; where all of them
@@ -178,8 +196,8 @@ def article_sums(measured: Measured, measures: Sequence[str] = DEFAULT_MEASURES)
     return pd.concat(blocks, ignore_index=True)
 
 
-def _nothing(measures: Sequence[str], measured: Measured) -> ValueError:
-    return ValueError(f"measures is {list(measures)}; no relevant pair has one in the settings {measured.settings}")
+def _nothing(measures: Names, measured: Measured) -> ValueError:
+    return ValueError(f"measures is {[*measures]}; no relevant pair has one in the settings {measured.settings}")
 
 
 def _constant(value: str, length: int, dtype: pd.CategoricalDtype) -> pd.Categorical:

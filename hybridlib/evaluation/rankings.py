@@ -4,13 +4,14 @@ A ranking is a query and the pool that it searches: the passages of one language
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from hybridlib.arguments import Names, checked
 from hybridlib.metric.measures import Rankings, is_multilingual, parse_measure, why_undefined
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def group_pairs(pairs: pd.DataFrame, ranks: np.ndarray, setting: str) -> Group |
     return Group(rows[new], pool[rows[new]], rankings)
 
 
-def parse_measures(names: Sequence[str]) -> Measures:
+@checked
+def parse_measures(names: Names) -> Measures:
     """Return the function of each measure.
 
     Raises:

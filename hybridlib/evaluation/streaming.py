@@ -17,14 +17,17 @@ import pandas as pd
 from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
+from hybridlib.arguments import told
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
-from hybridlib.encoder.embed import EmbedOptions, embed_chunks, embed_texts, precision_of
+from hybridlib.encoder.embed import EmbedOptions, embed_chunks, embed_texts
+from hybridlib.encoder.reading import precision_of
 from hybridlib.evaluation.centred import Means, centre
-from hybridlib.evaluation.checkpoint import Checkpoint, records_of_folders
+from hybridlib.evaluation.checkpoint import Checkpoint, check_folders, readable, records_of_folders
 from hybridlib.evaluation.processes import connected_processes
-from hybridlib.files import check_record, replacing, write_record
+from hybridlib.files import replacing
 from hybridlib.metric.ranks import SIMILARITIES, RankCounter, Ranks
+from hybridlib.paths import write_record
 
 # The bar appears after this many seconds unless `progress` is set.
 _QUIET_SECONDS = 2
@@ -54,22 +57,19 @@ def stream_ranks(
         options: as in `hybridlib.encoder.embed.embed_texts`.
 
     Returns:
-        The ranks, in the order of `task.pairs`; memory O(N L + (Q + R + C) D) for R relevant passages.
+        The ranks, in the order of `task.ranked`; memory O(N L + (Q + R + C) D) for R relevant passages.
 
     Raises:
-        ValueError: `batch_tokens` or `chunk_size` is below 1, there is no such precision, a folder is of something
-            else, an embedding is not finite, or a language has no mean.
+        ValueError: `batch_tokens` is below 1, there is no such precision, a folder is of something else or a file in
+            it cannot be read, an embedding is not finite, or a language has no mean.
     """
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; allowed: 1 or more")
     options["precision"] = precision = precision_of(encoder, options.get("precision"))
     sizes = np.diff([*range(0, len(task.passages), chunk_size), len(task.passages)])  # passages of each chunk
     with connected_processes() as processes:
         folders = {"checkpoint": checkpoint, "embeddings": embeddings}
         records = records_of_folders(encoder, task, chunk_size, precision, means=means, **folders)
-        for path, record in records.items():
-            check_record(path, record)
-        done = Checkpoint(checkpoint, chunks=len(sizes), pairs=len(task.pairs), languages=len(task.languages))
+        check_folders(records)
+        done = Checkpoint(checkpoint, chunks=len(sizes), pairs=len(task.ranked), languages=len(task.languages))
         processes.wait()  # nothing is written before all have read
         for path, record in records.items():
             write_record(path, record)
@@ -86,7 +86,7 @@ def stream_ranks(
                     done.save(own[:counted], counter.above, rank=processes.rank, last=counted == len(own))
                     bar.update(len(rows))
             above = counter.above
-        return Ranks(task.pairs[:, 0], task.pairs[:, 1], done.above + processes.sum(above))
+        return Ranks(task.ranked[:, 0], task.ranked[:, 1], done.above + processes.sum(above))
 
 
 def similarity_of(encoder: SentenceTransformer) -> str:
@@ -127,7 +127,7 @@ class _PassageEmbedder:
         options: as in `hybridlib.encoder.embed.embed_texts`.
 
     Attributes:
-        positions: rows of the relevant passages in the corpus, ascending. (R,)
+        positions: rows of the passages that are ranked, ascending. (R,)
         relevant: their embeddings. (R, D)
     """
 
@@ -140,11 +140,12 @@ class _PassageEmbedder:
         options: EmbedOptions,
     ) -> None:
         self._encoder, self._folder, self._means, self._options = encoder, folder, means, options
-        self.positions = np.unique(task.pairs[:, 1])
+        self._role = task.roles[1]
+        self.positions = np.unique(task.ranked[:, 1])
         passages = rows_of(task.passages, self.positions)
         texts = pd.Index(passages.text)  # (R,)
         self._known = texts.unique()
-        (self._of_known,) = embed_chunks(encoder, [self._known.tolist()], **options)  # (known, D)
+        (self._of_known,) = embed_chunks(encoder, [self._known.tolist()], role=self._role, **options)  # (known, D)
         self.relevant = centre(self._of_known[self._known.get_indexer(texts)], passages.language, means)
 
     def embed(self, chunks: Iterable[_Chunk]) -> Iterator[tuple[_Chunk, np.ndarray]]:
@@ -158,7 +159,7 @@ class _PassageEmbedder:
                 waiting.append((chunk, known, is_kept))
                 yield [] if is_kept else chunk.passages.text[known < 0].unique().tolist()
 
-        for others in embed_chunks(self._encoder, texts_to_embed(), **self._options):
+        for others in embed_chunks(self._encoder, texts_to_embed(), role=self._role, **self._options):
             chunk, known, is_kept = waiting.popleft()
             rows = self._load(chunk) if is_kept else np.empty((len(known), self.relevant.shape[1]), dtype=np.float32)
             if not is_kept:
@@ -166,19 +167,24 @@ class _PassageEmbedder:
             rows[known >= 0] = self._of_known[known[known >= 0]]  # so that equal texts are tied to the bit
             if self._folder and not is_kept:
                 with replacing(self._path(chunk)) as draft:
-                    np.save(draft, rows)
+                    # A file of this format has a checksum, which is compared when it is read.
+                    np.savez(draft, chunk=chunk.number, rows=rows)
             yield chunk, centre(rows, chunk.passages.language, self._means)
 
     def _path(self, chunk: _Chunk) -> Path:
         assert self._folder is not None
-        return self._folder / f"chunk-{chunk.number:06}.npy"
+        return self._folder / f"chunk-{chunk.number:06}.npz"
 
     def _load(self, chunk: _Chunk) -> np.ndarray:
-        rows, shape = np.load(self._path(chunk)), (len(chunk.passages), self.relevant.shape[1])
-        if rows.shape != shape:
-            raise ValueError(
-                f"{self._path(chunk)} has shape {rows.shape}; expected {shape}. Delete it to make it again"
-            )
+        path, shape = self._path(chunk), (len(chunk.passages), self.relevant.shape[1])
+        with readable(path, "make it again"), np.load(path) as kept:
+            rows, number = kept["rows"], kept["chunk"]
+            if number != chunk.number:
+                raise ValueError(f"it holds chunk {told(number[()])}; expected {chunk.number}")
+            if getattr(rows, "shape", None) != shape or rows.dtype != np.float32:
+                raise ValueError(f"it is {told(rows)}; expected float32 of shape {shape}")
+            if not np.isfinite(rows).all():
+                raise ValueError("it holds a number that is not finite")
         return rows
 
 
@@ -191,11 +197,11 @@ def _counter(
     options: EmbedOptions,
 ) -> RankCounter:
     """Embed the queries, and return a counter that has seen no chunk yet."""
-    queries = embed_texts(encoder, task.queries.text.tolist(), role="query", **options)
+    queries = embed_texts(encoder, task.queries.text.tolist(), role=task.roles[0], **options)
     return RankCounter(
         centre(queries, task.queries.language, means),
         embedder.relevant,
-        np.column_stack([task.pairs[:, 0], np.searchsorted(embedder.positions, task.pairs[:, 1])]),
+        np.column_stack([task.ranked[:, 0], np.searchsorted(embedder.positions, task.ranked[:, 1])]),
         embedder.positions,
         languages=len(task.languages),
         similarity=str(encoder.similarity_fn_name),

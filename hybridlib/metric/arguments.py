@@ -1,12 +1,18 @@
 """Checks of the arguments of `hybridlib.metric.ranks`. Each returns what it checked in the one form used behind it."""
 
+from typing import Any
+
 import numpy as np
 import torch
+
+from hybridlib.arguments import told
 
 Embeddings = np.ndarray | torch.Tensor
 
 # In float64 the square of a number outside these limits would overflow or vanish. Every float32 lies within them.
 _SMALLEST, _LARGEST = 1e-140, 1e140
+# There are fewer languages in the world. Counts have a column for each number.
+MOST_LANGUAGES = 10_000
 
 
 def checked_tensor(embeddings: Embeddings, name: str, *, width: int | None = None) -> torch.Tensor:
@@ -22,19 +28,66 @@ def checked_tensor(embeddings: Embeddings, name: str, *, width: int | None = Non
     Raises:
         ValueError: they are no matrix of floats, or have another width.
     """
+    given, allowed = embeddings, "a matrix of floats of 8 to 64 bits"
     if not isinstance(embeddings, torch.Tensor):
-        embeddings = np.asarray(embeddings)
-        if embeddings.dtype.kind == "f" and embeddings.dtype.itemsize <= 8:
+        found = _array(embeddings, name, allowed)
+        if found.dtype.kind == "f" and found.dtype.itemsize <= 8:
             # A tensor over memory that cannot be written, such as a memory map, makes torch warn, so it is copied.
-            embeddings = torch.from_numpy(np.require(embeddings, requirements=["C", "W"]))
-    if embeddings.ndim != 2 or not isinstance(embeddings, torch.Tensor) or not embeddings.is_floating_point():
-        dtype = str(embeddings.dtype).removeprefix("torch.")
-        raise ValueError(f"{name} is {dtype} of shape {tuple(embeddings.shape)}; expected a floating-point matrix")
+            embeddings = torch.from_numpy(np.require(found, found.dtype.newbyteorder("="), ["C", "W"]))
+    # Sparse, quantised, nested and masked tensors, and those without numbers, have no layout of rows in memory.
+    if not isinstance(embeddings, torch.Tensor) or _own_class(embeddings) or embeddings.layout != torch.strided:
+        raise ValueError(f"{name} is {_told(given)}; allowed: {allowed}")
+    if embeddings.ndim != 2 or not embeddings.is_floating_point() or embeddings.is_meta:
+        raise ValueError(f"{name} is {_told(given)}; allowed: {allowed}")
     if width is not None and embeddings.shape[1] != width:
         dimensions = f"{embeddings.shape[1]} dimensions, query_embeddings has {width}"
         raise ValueError(f"{name} has {dimensions}; they must be equal")
     embeddings = embeddings.detach().contiguous()
     return embeddings.float() if embeddings.element_size() < 2 else embeddings
+
+
+def _array(values: Any, name: str, allowed: str) -> np.ndarray:
+    """Return values as an array on the CPU; refuse masked ones, and lists whose rows differ in length."""
+    try:
+        if not isinstance(values, np.ma.MaskedArray):
+            return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError):
+        pass
+    raise ValueError(f"{name} is {_told(values)}; allowed: {allowed}")
+
+
+def _told(values: Any) -> str:
+    """Describe values as `told` does, and tensors and what else has a shape with what they are besides."""
+    if not isinstance(values, torch.Tensor):
+        return (
+            told(values) if type(values) is np.ndarray or not hasattr(values, "shape") else f"a {type(values).__name__}"
+        )
+    if _own_class(values):
+        return "a nested tensor" if values.is_nested else f"a {type(values).__name__}"
+    kind = "" if values.layout == torch.strided else f"{values.layout} ".removeprefix("torch.")
+    return f"a {kind}tensor of {values.dtype} of shape {tuple(values.shape)} on {values.device}"
+
+
+def _own_class(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is nested, or of a class that computes in a way of its own, such as masked ones."""
+    return tensor.is_nested or type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+
+
+def checked_device(device: str | torch.device | None, default: torch.device) -> torch.device:
+    """Return a device, or the default where none is given.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        found = default if device is None else torch.device(device)
+        if found.type != "meta":
+            torch.empty(0, device=found)
+            return found
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError):  # as torch has it without such a device
+        pass
+    there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    raise ValueError(f"device is {str(device)!r}; allowed here: {', '.join(['cpu', *there])}")
 
 
 def checked_array(embeddings: Embeddings, name: str) -> np.ndarray:
@@ -88,10 +141,10 @@ def checked_integers(values: np.ndarray, name: str) -> np.ndarray:
     Raises:
         ValueError: they are of another type.
     """
-    values = np.asarray(values)
-    if values.size and values.dtype.kind not in "iu":
-        raise ValueError(f"{name} is {values.dtype}; expected whole numbers")
-    return values.astype(np.int64, copy=False)
+    found = _array(values, name, "whole numbers")
+    if found.size and found.dtype.kind not in "iu":
+        raise ValueError(f"{name} is {told(values)}; allowed: whole numbers")
+    return found.astype(np.int64, copy=False)
 
 
 def checked_pairs(pairs: np.ndarray, queries: int, passages: int) -> np.ndarray:
@@ -102,7 +155,7 @@ def checked_pairs(pairs: np.ndarray, queries: int, passages: int) -> np.ndarray:
     """
     pairs = checked_integers(pairs, "pairs")
     if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise ValueError(f"pairs has shape {pairs.shape}; expected (N, 2)")
+        raise ValueError(f"pairs has shape {pairs.shape}; allowed: (N, 2)")
     for rows, name, size in ((pairs[:, 0], "query", queries), (pairs[:, 1], "passage", passages)):
         if len(rows) and not (rows.min() >= 0 and rows.max() < size):
             raise ValueError(f"pairs: {name} rows span {rows.min()} to {rows.max()}; there are {size} rows")
@@ -121,6 +174,20 @@ def checked_positions(positions: np.ndarray, passages: int) -> np.ndarray:
     if positions.min(initial=0) < 0:
         raise ValueError(f"relevant_positions holds {positions.min()}; positions in the corpus count from 0")
     return positions
+
+
+def number_of_languages(languages: np.ndarray) -> int:
+    """Return how many passage languages there are, of which each passage has the number of one. (P,)
+
+    Raises:
+        ValueError: there would be more than exist.
+    """
+    most = int(languages.max(initial=0))
+    if most >= MOST_LANGUAGES:
+        raise ValueError(
+            f"passage_languages holds {most}; allowed: 0 to {MOST_LANGUAGES - 1}, a number for each language"
+        )
+    return most + 1
 
 
 def checked_passage_languages(languages: np.ndarray, passages: int, number: int) -> np.ndarray:

@@ -1,9 +1,19 @@
-"""The interface of the counters on the CPU and GPU, and the checked pairs that they are made from."""
+"""The interface of the counters on the CPU and GPU, the pairs that they are made from, and what they have counted."""
 
+import logging
+from bisect import bisect, insort
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch.nn import functional as F
+
+logger = logging.getLogger(__name__)
+
+# A passage may differ by so much of its length from the same one in another precision, or in a batch of other texts.
+_ALIKE = 0.1
+# So many passages are compared at a time.
+_AT_ONCE = 1 << 12
 
 
 class RelevantPairs(NamedTuple):
@@ -36,3 +46,64 @@ class Counts(Protocol):
         Raises:
             ValueError: a number is not finite or of no ordinary size. The counts are then as they were.
         """
+
+
+class Coverage:
+    """The chunks of a corpus that have been counted.
+
+    Args:
+        positions: corpus position of each relevant passage. (R,)
+        relevant: the relevant passages as they were given; None if they are known to be those of the corpus. (R, D)
+        cosine: whether only their directions matter.
+    """
+
+    def __init__(self, positions: np.ndarray, relevant: torch.Tensor | None, *, cosine: bool) -> None:
+        self._positions, self._relevant, self._cosine = positions, relevant, cosine
+        self._counted: list[tuple[int, int]] = []  # first and last + 1 position of every chunk, sorted
+
+    def add(self, start: int, stop: int) -> None:
+        """Take note of a chunk that has been counted."""
+        insort(self._counted, (start, stop))
+
+    def check(self, passages: torch.Tensor, start: int) -> None:
+        """Refuse a chunk with passages that were counted before, or that are others than the relevant ones given.
+
+        Args:
+            passages: the chunk, of one passage or more. (C, D)
+            start: corpus position of the first.
+
+        Raises:
+            ValueError: there is such a passage.
+        """
+        stop = start + len(passages)
+        at = bisect(self._counted, (start, stop))
+        for first, last in self._counted[max(at - 1, 0) : at + 1]:  # chunks are disjoint: no other can overlap
+            if start < last and first < stop:
+                raise ValueError(f"passages {start} to {stop - 1} overlap {first} to {last - 1}, counted before")
+        rows = np.flatnonzero((self._positions >= start) & (self._positions < stop))
+        if self._relevant is not None:
+            for begin in range(0, len(rows), _AT_ONCE):
+                self._compare(self._relevant, passages, rows[begin : begin + _AT_ONCE], start)
+
+    def warn_of_uncounted(self) -> None:
+        """Say how many relevant passages no chunk has held, if any."""
+        firsts, lasts = np.array([(-1, -1), *self._counted]).T
+        chunk = np.searchsorted(firsts, self._positions, side="right") - 1  # (R,)
+        uncounted = self._positions[self._positions >= lasts[chunk]]
+        if len(uncounted):
+            where = f"{len(uncounted)} of {len(chunk)} relevant passages, the first at position {uncounted.min()}"
+            logger.warning("%s, were not counted: the corpus is incomplete, or has other positions", where)
+
+    def _compare(self, relevant: torch.Tensor, passages: torch.Tensor, rows: np.ndarray, start: int) -> None:
+        """Compare some relevant passages with those at their positions. (R, D), (C, D), (n,)"""
+        given = relevant[torch.from_numpy(rows).to(relevant.device)].to(passages.device).float()  # (n, D)
+        found = passages[torch.from_numpy(self._positions[rows] - start).to(passages.device)].float()  # (n, D)
+        if self._cosine:
+            given, found = F.normalize(given), F.normalize(found)
+        far = torch.linalg.vector_norm(found - given, dim=1) > _ALIKE * torch.linalg.vector_norm(given, dim=1)
+        if far.any():
+            raise ValueError(
+                f"passage_embeddings: {int(far.sum())} of {len(rows)} relevant passages, the first at position "
+                f"{self._positions[rows[int(far.int().argmax())]]}, are others than in relevant_embeddings; are "
+                "relevant_positions those of this corpus?"
+            )

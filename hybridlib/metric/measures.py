@@ -12,47 +12,14 @@ which takes no part in any mean; it may be so for all questions of a task.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy.special import chdtrc
 
+from hybridlib.arguments import checked, told
+from hybridlib.metric.rankings import Rankings
+
 DEFAULT_MEASURES = ("map", "ndcg@10", "recall@1", "recall@10", "recall@100", "rr@10", "rank_distance")
-
-
-@dataclass(frozen=True)
-class Rankings:
-    """The ranks of the relevant passages of many rankings.
-
-    Attributes:
-        ranking: number of the ranking of each relevant passage, from 0, not decreasing, none left out. (N,)
-        rank: place among all passages of the pool, from 1, increasing within a ranking. (N,)
-        gain: judged relevance, above 0. (N,)
-        language: number of the language of each relevant passage, from 0; `peer` and `complete` need it. (N,)
-        own: whether that is the language of the question; `preference` and `lpr` need it. (N,)
-    """
-
-    ranking: np.ndarray
-    rank: np.ndarray
-    gain: np.ndarray
-    language: np.ndarray | None = None
-    own: np.ndarray | None = None
-
-    @cached_property
-    def relevant(self) -> np.ndarray:
-        """Return the number of relevant passages in each ranking. (R,)"""
-        return np.bincount(self.ranking)
-
-    @cached_property
-    def place(self) -> np.ndarray:
-        """Return the place of each relevant passage among the relevant ones of its ranking, from 1. (N,)"""
-        first = np.cumsum(self.relevant) - self.relevant
-        return np.arange(len(self.ranking)) - first[self.ranking] + 1
-
-    def total(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum over the relevant passages of each ranking. (N,) -> (R,)"""
-        return np.bincount(self.ranking, weights=values, minlength=len(self.relevant))
 
 
 def average_precision(rankings: Rankings) -> np.ndarray:
@@ -223,6 +190,13 @@ _UNDEFINED = {
 _UNDEFINED |= dict.fromkeys(["preference", "lpr"], "none has a relevant passage in its own language and in another")
 
 
+# What other libraries and papers call them, in small letters; some have the same value as ours for one passage alone.
+_ELSEWHERE = dict.fromkeys(["mrr", "recip_rank", "mean_reciprocal_rank"], "rr") | {"ndcg_cut": "ndcg", "r": "recall"}
+_ELSEWHERE |= dict.fromkeys(["ap", "average_precision", "mean_average_precision"], "map")
+_AT_ONE = dict.fromkeys(["p", "precision", "success", "hit", "hits", "hit_rate", "acc", "accuracy"], "rr")
+
+
+@checked
 def parse_measure(name: str) -> Callable[[Rankings], np.ndarray]:
     """Return the function that a measure's name stands for.
 
@@ -230,17 +204,35 @@ def parse_measure(name: str) -> Callable[[Rankings], np.ndarray]:
     `complete@k`.
 
     Raises:
-        ValueError: there is no such measure.
+        ValueError: there is no such measure; if it is one of ours by another name, the message says which.
     """
     if name in _WITHOUT_CUTOFF:
         return _WITHOUT_CUTOFF[name]
-    match = re.fullmatch(rf"({'|'.join(_WITH_CUTOFF)})@([1-9]\d*)", name)
+    match = re.fullmatch(rf"({'|'.join(_WITH_CUTOFF)})@([1-9][0-9]{{0,8}})", name)
     if match is None:
         with_cutoff = ", ".join(f"{measure}@k" for measure in _WITH_CUTOFF)
-        allowed = f"{', '.join(_WITHOUT_CUTOFF)}, and {with_cutoff} for a whole number k"
-        raise ValueError(f"measure is {name!r}; allowed: {allowed}")
+        allowed = f"{', '.join(_WITHOUT_CUTOFF)}, and {with_cutoff} for a whole number k, as in ndcg@10"
+        raise ValueError(f"measure is {told(name)}; allowed: {allowed}{_meant(name)}")
     function, k = _WITH_CUTOFF[match[1]], int(match[2])
     return lambda rankings: function(rankings, k)
+
+
+def _meant(name: str) -> str:
+    """Say which measure is meant by a name that other libraries have for it; empty where none is known.
+
+    >>> _meant("NDCG_cut_10"), _meant("mrr@10"), _meant("loss")
+    ('. Is ndcg@10 meant?', '. Is rr@10 meant?', '')
+    """
+    match = re.fullmatch(r"([a-z_]+?)[@_.]?0*([0-9]{0,9})", name.strip().lower())
+    if match is None:
+        return ""
+    known = _ELSEWHERE | (_AT_ONE if match[2] == "1" else {})
+    ours = known.get(match[1], match[1])
+    if ours in _WITH_CUTOFF and (match[2] or ours not in _WITHOUT_CUTOFF):
+        ours += f"@{match[2] or 10}"
+    elif ours not in _WITHOUT_CUTOFF:
+        return ""
+    return f". Is {ours} meant?"
 
 
 def is_multilingual(name: str) -> bool:

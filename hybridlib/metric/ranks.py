@@ -19,26 +19,34 @@ outside the band is settled by a comparison; the few inside are scored in float6
 itself: it is excluded by its position, not by its score.
 """
 
-from bisect import bisect
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, SkipValidation
 
+from hybridlib.arguments import Whole, checked
 from hybridlib.metric.arguments import (
+    MOST_LANGUAGES,
     Embeddings,
     check_magnitudes,
+    checked_device,
     checked_integers,
     checked_pairs,
     checked_passage_languages,
     checked_positions,
     checked_tensor,
     largest_magnitudes,
+    number_of_languages,
 )
-from hybridlib.metric.counts import Counts, RelevantPairs
+from hybridlib.metric.counts import Counts, Coverage, RelevantPairs
+from hybridlib.names import SIMILARITIES
 
-SIMILARITIES = ("cosine", "dot")
+# These have checks of their own, in `hybridlib.metric.arguments`.
+_Embeddings = Annotated[Embeddings, SkipValidation]
+_Numbers = Annotated[np.ndarray, SkipValidation]
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def relevant_ranks(
         Ranks, in the order of `pairs`; memory O(N L + Q D + P D).
 
     Raises:
-        ValueError: an argument has the wrong shape or range, or an embedding is not finite.
+        ValueError: an argument has the wrong type, shape or range, an embedding is not finite, or there is no such
+            device.
 
     >>> passages = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     >>> ranks = relevant_ranks(np.array([[0.0, 2.0]]), passages, np.array([[0, 2]]), np.array([0, 0, 1]))
@@ -95,7 +104,7 @@ def relevant_ranks(
         passages,
         pairs,
         np.arange(len(passages)),
-        languages=int(languages.max(initial=0)) + 1,
+        languages=number_of_languages(languages),
         similarity=similarity,
         threads=threads,
         device=device,
@@ -118,12 +127,13 @@ class RankCounter:
         relevant_positions: corpus position of each relevant passage. (R,)
         languages: how many passage languages there are.
         similarity: `cosine` or `dot`.
-        threads: worker threads on a CPU; all cores unless given.
+        threads: worker threads on a CPU, 1 to 1024; all cores unless given.
         device: the device that counts; that of the queries unless given. An NVIDIA GPU counts if it is of compute
             capability 8 or 9 (Ampere to Hopper) and Triton is installed. For any other device the CPU counts.
 
     Raises:
-        ValueError: an argument has the wrong shape or range, or an embedding is not finite.
+        ValueError: an argument has the wrong type, shape or range, an embedding is not finite, or there is no such
+            device.
 
     >>> queries, corpus = np.eye(2), np.array([[0.8, 0.6], [0.6, 0.8], [1.0, 0.0], [0.0, 1.0]])
     >>> counter = RankCounter(queries, corpus[:2], np.array([[0, 0], [1, 1]]), np.array([0, 1]), languages=1)
@@ -134,38 +144,36 @@ class RankCounter:
            [1]])
     """
 
-    _relevant_name = "relevant_embeddings"  # in errors
+    _relevant_name, _compared = "relevant_embeddings", True
 
+    @checked
     def __init__(
         self,
-        query_embeddings: Embeddings,
-        relevant_embeddings: Embeddings,
-        pairs: np.ndarray,
-        relevant_positions: np.ndarray,
+        query_embeddings: _Embeddings,
+        relevant_embeddings: _Embeddings,
+        pairs: _Numbers,
+        relevant_positions: _Numbers,
         *,
-        languages: int,
-        similarity: str = "cosine",
-        threads: int | None = None,
-        device: str | torch.device | None = None,
+        languages: Annotated[int, Field(ge=1, le=MOST_LANGUAGES)],
+        similarity: Literal[SIMILARITIES] = "cosine",  # type: ignore[valid-type]
+        threads: Annotated[int, Field(ge=1, le=1024)] | None = None,
+        device: Annotated[str | torch.device | None, SkipValidation] = None,
     ) -> None:
-        if similarity not in SIMILARITIES:
-            raise ValueError(f"similarity is {similarity!r}; allowed: {', '.join(SIMILARITIES)}")
-        for name, number in (("languages", languages), ("threads", threads)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name} is {number}; allowed: 1 or more")
         queries = checked_tensor(query_embeddings, "query_embeddings")
-        self._width, self._languages = queries.shape[1], int(languages)
+        device = checked_device(device, queries.device)
+        self._width, self._languages, cosine = queries.shape[1], languages, similarity == "cosine"
         relevant = checked_tensor(relevant_embeddings, self._relevant_name, width=self._width)
-        self._pairs = checked_pairs(pairs, len(queries), len(relevant))
-        self._positions = checked_positions(relevant_positions, len(relevant))
+        self._pairs = checked_pairs(pairs, len(queries), len(relevant)).copy()  # the caller may change it
+        self._positions = checked_positions(relevant_positions, len(relevant)).copy()
         used, row = _distinct(self._pairs[:, 1], len(relevant))  # (R,), (N,)
         relevant = relevant[torch.from_numpy(used).to(relevant.device)]
         check_magnitudes(largest_magnitudes(queries), "query_embeddings")
         check_magnitudes(largest_magnitudes(relevant), self._relevant_name, used)
+        self._coverage = Coverage(self._positions[used], relevant if self._compared else None, cosine=cosine)
         query = self._pairs[:, 0]
         self._order = order = np.argsort(query, kind="stable")
         self._counts = _counts_on(
-            torch.device(queries.device if device is None else device),
+            device,
             RelevantPairs(
                 queries,
                 relevant,
@@ -173,11 +181,10 @@ class RankCounter:
                 row[order],
                 self._positions[used][row[order]],
                 self._languages,
-                cosine=similarity == "cosine",
+                cosine=cosine,
             ),
             threads,
         )
-        self._counted: list[tuple[int, int]] = []  # first and last + 1 position of every chunk so far, sorted
 
     @property
     def above(self) -> np.ndarray:
@@ -188,10 +195,15 @@ class RankCounter:
         return above
 
     def ranks(self) -> Ranks:
-        """Return the counts so far, with the query row and the corpus position of every pair."""
+        """Return the counts so far, with the query row and the corpus position of every pair.
+
+        A warning says whether relevant passages were not counted yet: some of the corpus is missing then.
+        """
+        self._coverage.warn_of_uncounted()
         return Ranks(query=self._pairs[:, 0], passage=self._positions[self._pairs[:, 1]], above=self.above)
 
-    def update(self, passage_embeddings: Embeddings, passage_languages: np.ndarray, *, start: int = 0) -> None:
+    @checked
+    def update(self, passage_embeddings: _Embeddings, passage_languages: _Numbers, *, start: Whole = 0) -> None:
         """Count one chunk of consecutive passages of the corpus.
 
         Args:
@@ -200,32 +212,23 @@ class RankCounter:
             start: corpus position of the chunk's first passage.
 
         Raises:
-            ValueError: an argument has the wrong shape or range, an embedding is not finite, or one of the passages has
-                been counted before. The counts are then as they were.
+            ValueError: an argument has the wrong type, shape or range, an embedding is not finite, one of the passages
+                has been counted before, or one is relevant and another than that in `relevant_embeddings`. The counts
+                are then as they were.
         """
         passages = checked_tensor(passage_embeddings, "passage_embeddings", width=self._width)
         languages = checked_passage_languages(passage_languages, len(passages), self._languages)
-        if start < 0:
-            raise ValueError(f"start is {start}; positions in the corpus count from 0")
         if not len(passages):
             return
-        place = self._place_of(start, start + len(passages))
+        self._coverage.check(passages, start)
         self._counts.add(passages, languages, start)
-        self._counted.insert(place, (start, start + len(passages)))
-
-    def _place_of(self, start: int, stop: int) -> int:
-        """Return the place of a chunk among those counted; refuse passages counted before, which would count twice."""
-        at = bisect(self._counted, (start, stop))
-        for first, last in self._counted[max(at - 1, 0) : at + 1]:  # chunks are disjoint: no other can overlap
-            if start < last and first < stop:
-                raise ValueError(f"passages {start} to {stop - 1} overlap {first} to {last - 1}, counted before")
-        return at
+        self._coverage.add(start, start + len(passages))
 
 
 class _CorpusCounter(RankCounter):
-    """A counter whose relevant embeddings are the rows of the corpus, and are called so in errors."""
+    """A counter whose relevant embeddings are the corpus: errors call them so, and they need not be compared."""
 
-    _relevant_name = "passage_embeddings"
+    _relevant_name, _compared = "passage_embeddings", False
 
 
 def _distinct(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:

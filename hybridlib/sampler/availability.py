@@ -10,13 +10,16 @@ item has a number, too, its place in the corpus.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybridlib.arguments import told
+
+_TABLE = "ParallelCorpus.from_frame makes such a table"
 _BLOCK_BYTES = 512  # 4,096 items
 _WORDS = _BLOCK_BYTES // 8  # words have 64 bits, and are counted eight times as fast as bytes
 _ITEMS_AT_ONCE = 1 << 16  # a multiple of 8, so that each piece of a table fills whole bytes
@@ -135,22 +138,43 @@ class Availability:
         return sum(segment.items for segment in self.segments)
 
     @classmethod
+    def of(cls, dataset: Any) -> "Availability":
+        """Return the record of a corpus, of its table, or of itself.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        found = getattr(dataset, "availability", dataset)
+        if isinstance(found, datasets.Dataset):
+            return cls.from_table(found)
+        if not isinstance(found, Availability):
+            allowed = "a ParallelCorpus, as made by load_corpus or ParallelCorpus.from_frame, or its table"
+            raise ValueError(f"dataset is {told(dataset)}; allowed: {allowed}")
+        return found
+
+    @classmethod
     def from_table(cls, table: datasets.Dataset) -> Self:
         """Read a corpus table, in pieces that fit into memory.
 
         Args:
             table: one row for each item and language, item by item, with the languages always in the same order. A
-                `passage` that is empty or null says that the item does not exist in the language.
+                `passage`, or a `query` if there are queries, that is blank, empty or null says that the item does not
+                exist in the language.
 
         Raises:
             ValueError: a column or a row is missing, or rows are in another order.
         """
         missing = {"item", "language", "dataset", "passage"} - set(table.column_names)
         if missing:
-            raise ValueError(f"table lacks the columns {sorted(missing)}; it has {table.column_names}")
+            raise ValueError(f"table lacks the columns {sorted(missing)}; it has {told(table.column_names)}; {_TABLE}")
         if not len(table):
             raise ValueError("table is empty; a corpus needs at least one item")
-        table = table.select_columns(["item", "language", "dataset", "passage"]).with_format("arrow")
+        texts = [name for name in ("query", "passage") if name in table.column_names]
+        for name in ("language", *texts):
+            kind = table.features.arrow_schema.field(name).type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise ValueError(f"table: the column {name!r} is of the type {kind}; allowed: texts")
+        table = table.select_columns(["item", "language", "dataset", *texts]).with_format("arrow")
         languages = _languages(table)
         segments = []
         for name, begin, end in _datasets(table, len(languages)):
@@ -171,8 +195,8 @@ def _languages(table: datasets.Dataset) -> tuple[str, ...]:
     languages = tuple(code for item, code in rows if item == head["item"][0])
     if len(set(languages)) != len(languages) or len(table) % len(languages):
         raise ValueError(
-            f"table has {len(table)} rows and its first item the languages {languages}; "
-            "expected a row for every item and language"
+            f"table has {len(table)} rows and its first item the languages {told(languages)}; expected a row for every "
+            f"item and language, item by item. If the table is shuffled, sort it by item and language; {_TABLE}"
         )
     return languages
 
@@ -205,14 +229,22 @@ def _present(table: datasets.Dataset, languages: tuple[str, ...], first: int, la
     in_order = pc.fill_null(pc.equal(rows["language"], expected), False).to_numpy()
     if not in_order.all():
         row = first * len(languages) + np.flatnonzero(~in_order)[0]
-        raise ValueError(f"table: the language of row {row} is not in the order {languages} of the first item")
+        raise ValueError(
+            f"table: row {row} is in {told(rows['language'][int(row) - first * len(languages)].as_py())}; expected "
+            f"{languages[row % len(languages)]!r}, as rows go item by item and each item has the languages "
+            f"{told(languages)}, in this order. If the table is shuffled, sort it by item and language; {_TABLE}"
+        )
     item = rows["item"].to_numpy().reshape(-1, len(languages))
     same = (item == item[:, :1]).all(axis=1)
     if not same.all():
         row = (first + np.flatnonzero(~same)[0]) * len(languages)
-        raise ValueError(f"table: rows {row} to {row + len(languages) - 1} are not of one item, in {languages}")
-    exists = pc.fill_null(pc.greater(pc.binary_length(rows["passage"]), 0), False)
-    return exists.to_numpy().reshape(-1, len(languages))
+        raise ValueError(
+            f"table: rows {row} to {row + len(languages) - 1} are not of one item, in the languages {told(languages)}. "
+            f"If the table is shuffled, sort it by item and language; {_TABLE}"
+        )
+    texts = [pc.fill_null(rows[name], "") for name in ("query", "passage") if name in rows.column_names]
+    exists = [pc.and_not(pc.not_equal(text, ""), pc.utf8_is_space(text)).to_numpy() for text in texts]
+    return np.all(exists, axis=0).reshape(-1, len(languages))
 
 
 def _pair(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:

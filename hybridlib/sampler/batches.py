@@ -17,12 +17,14 @@ independently of each other, and each dataset's draws of the other datasets'.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import datasets
 import numpy as np
+from pydantic import SkipValidation
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
+from hybridlib.arguments import Count, Share, Temperature, Whole, checked
+from hybridlib.names import STRATEGIES
 from hybridlib.sampler.availability import Availability
 from hybridlib.sampler.decks import Deck, tempered_weights
 from hybridlib.sampler.permutation import uniform
@@ -45,7 +47,7 @@ class HybridBatchSampler(DefaultBatchSampler):
     `train_dataloader.batch_sampler.batch_sampler.set_epoch(int(state.epoch))`.
 
     Args:
-        dataset: the table of a `ParallelCorpus`, or its `Availability`.
+        dataset: a `ParallelCorpus`, its table or its `Availability`.
         batch_size: pairs in a batch, 1 or more; every batch is full.
         drop_last: whether the length of the epoch, items / batch_size, is rounded down. Otherwise it is rounded up.
         seed: 0 or more; another seed gives other batches.
@@ -63,9 +65,9 @@ class HybridBatchSampler(DefaultBatchSampler):
 
     Raises:
         TypeError: an argument is unknown.
-        ValueError: an argument is out of range, or a dataset has too few items for a batch. If all questions or all
-            passages of a batch are in one language, each language alone must fill a batch. Otherwise it is enough that
-            one language does, or for cross-lingual pairs two languages together.
+        ValueError: an argument is of another type or out of range, or a dataset has too few items for a batch. If all
+            questions or all passages of a batch are in one language, each language alone must fill a batch. Otherwise
+            it is enough that one language does, or for cross-lingual pairs two languages together.
 
     >>> from hybridlib.sampler.availability import Availability, Segment
     >>> everywhere = np.full((2, 1), 255, dtype=np.uint8)  # 8 items, each in both languages
@@ -78,30 +80,24 @@ class HybridBatchSampler(DefaultBatchSampler):
     [1, 1, 1, 1]
     """
 
+    @checked
     def __init__(
         self,
-        dataset: datasets.Dataset | Availability,
-        batch_size: int,
+        dataset: Annotated[Any, SkipValidation],
+        batch_size: Count,
         drop_last: bool = False,
         *,
-        seed: int = 0,
-        strategy: str = "hybrid",
-        alpha: float = 0.5,
-        language_temperature: float = math.inf,
-        dataset_temperature: float = 1.0,
-        **unused: Any,
+        seed: Whole = 0,
+        strategy: Literal[STRATEGIES] = "hybrid",  # type: ignore[valid-type]
+        alpha: Share = 0.5,
+        language_temperature: Temperature = math.inf,
+        dataset_temperature: Temperature = 1.0,
+        **unused: Annotated[Any, SkipValidation],
     ) -> None:
         if unknown := unused.keys() - _UNUSED:
             raise TypeError(f"HybridBatchSampler has no argument {', '.join(sorted(unknown))}")
         self.alpha = monolingual_share(strategy, alpha)
-        temperatures = {"language_temperature": language_temperature, "dataset_temperature": dataset_temperature}
-        for name, temperature in temperatures.items():
-            if not temperature > 0:
-                raise ValueError(f"{name} is {temperature}; allowed: above 0, up to infinity")
-        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
-            if value < least:
-                raise ValueError(f"{name} is {value}; allowed: {least} or more")
-        self.availability = dataset if isinstance(dataset, Availability) else Availability.from_table(dataset)
+        self.availability = Availability.of(dataset)
         rows = range(self.availability.items * len(self.availability.languages))
         super().__init__(rows, 2 * batch_size, drop_last, seed=seed)
         self.pairs = batch_size
@@ -121,24 +117,31 @@ class HybridBatchSampler(DefaultBatchSampler):
         items = self.availability.items
         return items // self.pairs if self.drop_last else -(-items // self.pairs)
 
+    @checked
+    def set_epoch(self, epoch: Whole) -> None:
+        """Go to an epoch, from 0; the batches of each are others."""
+        super().set_epoch(epoch)
+
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the rows of each batch of the current epoch."""
         for number in range(len(self)):
             yield self.batch(number)
 
     def batch(self, number: int) -> list[int]:
-        """Return the rows of one batch of the current epoch, without drawing those before it."""
+        """Return the rows of one batch of the current epoch, without drawing those before it; errors are `draw`'s."""
         item, query_language, passage_language = self.draw(number)
         rows = np.empty(2 * self.pairs, dtype=np.int64)
         rows[0::2] = item * len(self.availability.languages) + query_language
         rows[1::2] = item * len(self.availability.languages) + passage_language
         return rows.tolist()
 
+    @checked
     def draw(self, number: int) -> Draw:
         """Return the items of a batch, and the numbers of their queries' and passages' languages. (B,), (B,), (B,)
 
         Raises:
             IndexError: the epoch has no such batch.
+            ValueError: the number is no whole number.
         """
         if not 0 <= number < len(self):
             raise IndexError(f"batch is {number}; allowed: 0 to {len(self) - 1}")

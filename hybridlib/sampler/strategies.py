@@ -33,6 +33,8 @@ from typing import Literal, Self
 
 import numpy as np
 
+from hybridlib.arguments import Share, checked
+from hybridlib.names import STRATEGIES
 from hybridlib.sampler.availability import Segment
 from hybridlib.sampler.decks import Deck, tempered_weights
 
@@ -77,11 +79,12 @@ STRATEGY_RECORDS = {
 }
 
 
-def monolingual_share(name: str, alpha: float) -> float:
+@checked
+def monolingual_share(strategy: Literal[STRATEGIES], alpha: Share) -> float:  # type: ignore[valid-type]
     """Return the probability that a batch is monolingual, or with `hybrid-pairs` a pair.
 
     Args:
-        name: name of the strategy.
+        strategy: name of the strategy.
         alpha: 0 to 1; it counts for `hybrid` and `hybrid-pairs` only.
 
     Raises:
@@ -90,11 +93,7 @@ def monolingual_share(name: str, alpha: float) -> float:
     >>> monolingual_share("hybrid", 0.3), monolingual_share("x-y", 0.3)
     (0.3, 0.0)
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}; allowed: 0 to 1")
-    if name not in STRATEGY_RECORDS:
-        raise ValueError(f"strategy is {name!r}; allowed: {', '.join(STRATEGY_RECORDS)}")
-    share = STRATEGY_RECORDS[name].monolingual
+    share = STRATEGY_RECORDS[strategy].monolingual
     return alpha if share is None else share
 
 

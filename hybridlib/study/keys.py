@@ -9,6 +9,7 @@ from typing import Any
 
 from hybridlib.data.load import revision
 from hybridlib.names import BM25, STATIC_ENCODERS
+from hybridlib.study.inputs import encoder_digest
 from hybridlib.study.run import Run
 from hybridlib.training.settings import Training
 
@@ -16,10 +17,16 @@ from hybridlib.training.settings import Training
 _UNRELATED = {"tests", "keep_encoder", "save_every"}
 _OF_TRAINING = {*Training.model_fields, "code_switched", "hard_negatives", "validation"} - {"steps", "seed"}
 _OF_WORDS = {"encoder", "steps", "fold", "data_seed"}
+_ENCODERS = ("encoder", "hard_negatives")
+# Records are older than the setting of no prompt at all, so an empty text in them is a prompt that is not given.
+_PROMPTS = {None: "", "": False}
 
 
 def identity_of(run: Run) -> dict[str, Any]:
     """Return what determines the ranks that a run gives: its settings (`run`) and the revisions of its data (`data`).
+
+    An encoder that is loaded from a folder is known by the digest of its files, whatever the folder's name is. A prompt
+    is `""` where it is the encoder's own, and `false` where there is none.
 
     Args:
         run: the tests of it do not count, since a run may be tested on more later.
@@ -28,7 +35,7 @@ def identity_of(run: Run) -> dict[str, Any]:
     data = set() if run.encoder == BM25 else {*run.corpus.split("+")}
     data |= {run.validation} if "validation" in names and run.validation else set()
     return {
-        "run": {name: in_json(getattr(run, name)) for name in sorted(names)},
+        "run": {name: _recorded(name, getattr(run, name)) for name in sorted(names)},
         "data": {name: _revision(name) for name in sorted(data)},
     }
 
@@ -74,6 +81,13 @@ def in_json(value: Any) -> Any:
     return str(value) if value == math.inf else json.loads(json.dumps(value))
 
 
+def _recorded(name: str, value: Any) -> Any:
+    if name in _ENCODERS and value is not None:
+        digest = encoder_digest(value)
+        return f"sha256:{digest}" if digest else value
+    return in_json(_PROMPTS.get(value, value) if name.endswith("_prompt") else value)
+
+
 def _determining(run: Run) -> set[str]:
     """Return the names of the settings on which ranks depend.
 
@@ -92,7 +106,7 @@ def _determining(run: Run) -> set[str]:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return {name: in_json(field.default) for name, field in Run.model_fields.items() if not field.is_required()}
+    return {name: _recorded(name, field.default) for name, field in Run.model_fields.items() if not field.is_required()}
 
 
 @cache

@@ -6,60 +6,35 @@ Every key of a YAML file is a name in the notebook's parameters cell and a field
 default may be left out.
 """
 
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pandas as pd
-from pydantic import Field, create_model, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from hybridlib.arguments import Count, Positive
+from hybridlib.arguments import Count, Name, Seed, told
+from hybridlib.data.folds import FOLDS
 from hybridlib.data.load import CORPORA, TASKS, load_corpus
+from hybridlib.encoder.finding import findable
 from hybridlib.files import read_yaml
-from hybridlib.names import E5_SMALL, LANGUAGES, STATIC_ENCODERS
+from hybridlib.names import LANGUAGES, STATIC_ENCODERS
 from hybridlib.paths import figure_path
 from hybridlib.sampler.strategies import monolingual_share
-from hybridlib.study.inputs import Data, Test, tasks_of
+from hybridlib.study.inputs import Data, Test, languages_of, tasks_of
 from hybridlib.study.keys import by_key
-from hybridlib.study.run import Run, Trial
+from hybridlib.study.run import Run, RunSettings, Trial
 from hybridlib.study.workers import compute_runs
 from hybridlib.training.settings import Settings
 
-Names = Annotated[list[str], Field(min_length=1)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 32)]], Field(min_length=1)]
+Names = Annotated[list[Name], Field(min_length=1)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
+# A list in a parameter file may hold so many values, since their combinations are gone through before any work starts.
+_MOST = 1000
 
 # These are the two ends of a mix, and a hybrid between them.
 BETWEEN = ("x-x-mono", "hybrid", "x-y")
-# All runs of a parameter file share these settings, below its key `training`; good values differ between encoders.
-_REQUIRED: Any = {
-    "batch_size": (Count, ...),
-    "steps": (Count, ...),
-    "temperature": (Positive, ...),
-    "learning_rate": (Positive, ...),
-}
-# And they may share these.
-_SHARED = (
-    "query_prompt", "document_prompt", "max_length", "hard_negatives", "validation", "validate_every", "patience",
-    "save_every", "keep_encoder", "precision", "weight_decay", "symmetric", "mini_batch_size", "dataset_temperature",
-)  # fmt: skip
-
-
-def _findable(name: str | None) -> str | None:
-    """Refuse the name of an encoder that `load_encoder` could not find."""
-    known = (*STATIC_ENCODERS, E5_SMALL)
-    if name is None:
-        return None
-    hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+(@[\w.-]+)?", name)
-    if not (hub_id or name in known or Path(name).expanduser().exists()):
-        raise ValueError(f"it is neither {', '.join(known)}, nor a folder here, nor a hub id of the form owner/name")
-    return name
-
-
-_FIELDS: Any = {name: (Run.model_fields[name].annotation, Run.model_fields[name]) for name in _SHARED}
-_CHECKS: Any = {"encoder_is_findable": field_validator("hard_negatives")(_findable)}
-RunSettings: Any = create_model("RunSettings", __base__=Settings, __validators__=_CHECKS, **_REQUIRED, **_FIELDS)
 
 
 class Params(Settings):
@@ -77,15 +52,15 @@ class Params(Settings):
         data_seed: draws the sentence frames, the items that stay available and the distractors of the pool.
     """
 
-    profile: Annotated[str, Field(pattern=r"^[\w-]+$")]
-    encoder: str
-    task: str
-    corpus: str
-    folds: list[Annotated[int, Field(ge=0)]]
+    profile: Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
+    encoder: Name
+    task: Name
+    corpus: Name
+    folds: list[Annotated[int, Field(ge=0, lt=len(FOLDS))]]
     seeds: Seeds
     training: RunSettings
     pool: Literal["judged"] | Count | None = None
-    data_seed: Annotated[int, Field(ge=0)] = 0
+    data_seed: Seed = 0
 
     notebook: ClassVar[str]
     question: ClassVar[str]
@@ -144,7 +119,8 @@ class Params(Settings):
         common = ("encoder", "corpus", "data_seed")
         settings = {name: getattr(self, name) for name in common} | {"tests": (self.test(),)} | dict(self.training)
         alpha = monolingual_share(strategy, float(alpha))
-        return Run(fold=fold, seed=seed, strategy=strategy, alpha=alpha, **{**settings, **further})
+        run = Run(fold=fold, seed=seed, strategy=strategy, alpha=alpha, **{**settings, **further})
+        return run if run.steps else run.model_copy(update={"keep_encoder": False})  # it is where it was loaded from
 
     @property
     def tested_languages(self) -> tuple[str, ...]:
@@ -176,32 +152,39 @@ class Params(Settings):
         return {"strategy": strategy, "fold": -1 if fold is None else fold, "seed": seed, **further}
 
     def check_data(self) -> None:
-        """Load the data of every run, downloads included, and make sure that every batch can be filled.
+        """Load the data and the encoder of every run, downloads included; make sure that every batch can be filled.
 
         Raises:
-            ValueError: a language or domain is not in the data, the corpus is too small for the batch, or a file is not
-                as published.
-            FileNotFoundError: a file is missing.
+            ValueError: a language or domain is not in the data, the corpus is too small for the batch, a file is not as
+                published, or the encoder or the loss refuses a setting.
+            FileNotFoundError: a file or an encoder is missing.
         """
-        from hybridlib.data.code_switching import code_switch
-        from hybridlib.sampler.batches import HybridBatchSampler
-
-        by_data: dict[Data, list[Run]] = {}
-        for run in self.runs():
-            by_data.setdefault(run.part(Data), []).append(run)
-        for runs in by_data.values():
-            corpus = runs[0].load_corpus()
-            for strategy, alpha, switched in dict.fromkeys(
-                (run.strategy, run.alpha, run.code_switched) for run in runs
-            ):
-                table = (code_switch(corpus) if switched else corpus).availability
-                HybridBatchSampler(table, self.training.batch_size, strategy=strategy, alpha=alpha)
+        different = {
+            (run.part(Data), run.encoder, run.strategy, run.alpha, run.code_switched, run.steps > 0): run
+            for run in self.runs()
+        }
+        for run in sorted(different.values(), key=lambda run: repr(run.part(Data))):  # each is loaded once
+            run.check()
         for name in {run.validation for run in self.runs() if run.validation}:
             load_corpus(name, "validation")
         tested = {(test, test.fold(run)): run.part(Data) for run in self.runs() for test in run.tests}
         for (test, _), data in tested.items():
             if not test.task.startswith("atlas"):
                 list(tasks_of(test, data))
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """Return the parameters that have these values, once all their trials are known to be sound; see `Settings`."""
+        params = super().checked(values, where)
+        start = f"{where}: " if where else ""
+        try:
+            labels = [tuple(sorted(trial.labels.items())) for trial in params.trials()]
+        except ValueError as error:
+            raise ValueError(f"{start}{error}") from None
+        if len(set(labels)) < len(labels):
+            twice = next(one for one in labels if labels.count(one) > 1)
+            raise ValueError(f"{start}two runs have the labels {told(dict(twice))}; name each once")
+        return params
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
@@ -228,28 +211,46 @@ class Params(Settings):
     @field_validator("*")
     @classmethod
     def _no_value_twice(cls, values: Any) -> Any:
+        if isinstance(values, list | dict) and len(values) > _MOST:
+            raise ValueError(f"it has {len(values):,} values; allowed: at most {_MOST:,}")
         if isinstance(values, list) and len(set(map(repr, values))) != len(values):
             raise ValueError("a value comes twice")
         return values
 
+    @model_validator(mode="after")
+    def _folds_are_there(self) -> Self:
+        has_folds = any("fold" in CORPORA[name].takes for name in self.corpus.split("+"))
+        if has_folds != bool(self.folds):
+            allowed = f"one or more of 0 to {FOLDS[-1]}, each held out in turn" if has_folds else "none, as it has none"
+            raise ValueError(f"folds is {self.folds}; allowed for the corpus {told(self.corpus)}: {allowed}")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_cut(self) -> Self:
+        size = self.training.mini_batch_size
+        if size and self.encoder in STATIC_ENCODERS:
+            raise ValueError(f"training.mini_batch_size is {size}; allowed for the encoder {self.encoder}: None")
+        return self
+
     @field_validator("task", "corpus")
     @classmethod
     def _known_data(cls, value: str, info: Any) -> str:
-        allowed = list(TASKS if info.field_name == "task" else CORPORA)
-        for name in value.split("+"):  # several together
-            if name not in allowed:
-                raise ValueError(f"allowed: {', '.join(allowed)}, or several joined by +")
+        # Tatoeba has no monolingual setting, which the tables of every question have.
+        allowed = [name for name in (TASKS if info.field_name == "task" else CORPORA) if name != "tatoeba"]
+        names = value.split("+")  # several together
+        if set(names) - set(allowed) or len(set(names)) < len(names):
+            raise ValueError(f"allowed: {', '.join(allowed)}, or several different ones joined by +")
         return value
 
     @field_validator("languages", "all_languages", "tested", "orders", "low_resource", check_fields=False)
     @classmethod
     def _known_languages(cls, values: Any, info: Any) -> Any:
-        if not str(info.data.get("corpus", "atlas")).startswith("atlas"):
-            return values  # `check_data` asks the data, which has others
+        data = info.data.get("task" if info.field_name == "tested" else "corpus")
+        known = LANGUAGES if data is None else languages_of(data)  # None is refused itself
         for value in values:
             for language in [value] if isinstance(value, str) else value:
-                if language not in LANGUAGES:
-                    raise ValueError(f"unknown language {language!r}; known are {', '.join(LANGUAGES)}")
+                if language not in known:
+                    raise ValueError(f"unknown language {told(language)}; known are {told(list(known))}")
         return values
 
-    _encoder_is_findable = field_validator("encoder")(_findable)
+    _encoder_is_findable = field_validator("encoder")(findable)

@@ -8,7 +8,9 @@ whichever versions have written them. A table of pairs is kept once, in `pairs/<
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,8 +18,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hybridlib.files import checksum, replacing
+from hybridlib.arguments import explain, told
+from hybridlib.files import checksum, parse_json, read_text, replacing
 
 Record = dict[str, Any]
 Ranks = tuple[np.ndarray, np.ndarray]  # in the language, and in the pool. (N,) each
@@ -33,6 +37,28 @@ _COMPACT: Mapping[str, Any] = {
     "column_encoding": dict.fromkeys(_RANKS, "BYTE_STREAM_SPLIT"),
     "write_statistics": False,
 }
+
+
+class _Shape(BaseModel):
+    """What every part of a record has; there may be more."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _TestShape(_Shape):
+    test: dict[str, Any]
+    revision: str
+    settings: list[str]
+    ranks: str
+    pairs: str
+    computed: dict[str, Any]
+
+
+class _RecordShape(_Shape):
+    run: dict[str, Any]
+    data: dict[str, str]
+    tests: dict[str, _TestShape]
+    sha256: str
 
 
 def digest_of_ranks(ranks: Ranks) -> str:
@@ -82,17 +108,29 @@ def read_record(path: Path) -> Record:
     Raises:
         ValueError: there is no record in it, or it is not as it was written.
     """
-    record = json.loads((pq.read_schema(path).metadata or {}).get(b"hybridlib", b"{}"))
-    if record.get("sha256") != digest_of_record(record):
+    with _named(path):
+        text = (pq.read_schema(path).metadata or {}).get(b"hybridlib", b"{}").decode()
+    record = parse_json(text, f"the record of {path}")
+    if not isinstance(record, dict):
+        raise ValueError(f"the record of {path} is {told(record)}; expected names and values")
+    try:
+        _RecordShape.model_validate(record)
+    except ValidationError as error:
+        raise ValueError(explain(error, record, {}, where=f"the record of {path}")) from None
+    if record["sha256"] != digest_of_record(record):
         raise ValueError(f"the record of {path} is not as it was written")
     return record
 
 
 def read_ranks(path: Path) -> dict[str, Ranks]:
-    """Return the ranks of a run's file, by the names of tests."""
-    frame = pq.read_table(path).to_pandas()
-    parts = frame.groupby("test", observed=True)
-    return {str(name): (part.in_language.to_numpy(), part.in_pool.to_numpy()) for name, part in parts}
+    """Return the ranks of a run's file, by the names of tests.
+
+    Raises:
+        ValueError: it is no such file, or is not whole.
+    """
+    with _named(path):
+        parts = pq.read_table(path).to_pandas().groupby("test", observed=True)
+        return {str(name): (part.in_language.to_numpy(), part.in_pool.to_numpy()) for name, part in parts}
 
 
 def write_pairs(path: Path, pairs: pd.DataFrame) -> None:
@@ -103,12 +141,17 @@ def write_pairs(path: Path, pairs: pd.DataFrame) -> None:
 
 
 def read_pairs(path: Path) -> pd.DataFrame:
-    """Return a table of pairs as it was written; categories in the order of the pairs, languages by code."""
-    pairs = pq.read_table(path).to_pandas()
-    for name in pairs.columns.drop("relevance"):
-        values = pd.Index(pairs[name].unique(), tupleize_cols=False)
-        pairs[name] = pd.Categorical(pairs[name], values.sort_values() if "language" in name else values)
-    return pairs
+    """Return a table of pairs as it was written; categories in the order of the pairs, languages by code.
+
+    Raises:
+        ValueError: it is no such file, or is not whole.
+    """
+    with _named(path):
+        pairs = pq.read_table(path).to_pandas()
+        for name in pairs.columns.drop("relevance"):
+            values = pd.Index(pairs[name].unique(), tupleize_cols=False)
+            pairs[name] = pd.Categorical(pairs[name], values.sort_values() if "language" in name else values)
+        return pairs
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -116,9 +159,15 @@ def read_sums(folder: Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: the folder has no list.
+        ValueError: a line is not a checksum and a name.
     """
-    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    path, listed = folder / SUMS, {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        found = re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line)
+        if not found:
+            raise ValueError(f"{path}, line {number} is {told(line)}; expected a checksum, two blanks and a name")
+        listed[found[2]] = found[1]
+    return listed
 
 
 def write_sums(folder: Path, further: Mapping[str, str] | None = None) -> None:
@@ -133,3 +182,17 @@ def write_sums(folder: Path, further: Mapping[str, str] | None = None) -> None:
     with replacing(folder / SUMS) as draft:
         lines = [f"{sums[name]}  {name}\n" for name in sorted(sums, key=PurePosixPath)]
         draft.write_text("".join(lines), encoding="utf-8")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file is not what it should be; what the operating system refuses is no fault of the file."""
+    try:
+        if path.is_dir():
+            raise ValueError("it is a folder")
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is not as it was written: {said}") from error

@@ -17,12 +17,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
-from pydantic import Field
+from pydantic import Field, create_model, field_validator
 
-from hybridlib.arguments import Count
+from hybridlib.arguments import Count, Positive
+from hybridlib.encoder.finding import findable
 from hybridlib.names import BM25, E5_SMALL, STATIC_ENCODERS
-from hybridlib.study.inputs import Data, Start, Test, corpus_of, encoder_of, mined, tasks_of, validation_of
-from hybridlib.training.settings import Settings, Training
+from hybridlib.study.inputs import (
+    Data,
+    Start,
+    Test,
+    corpus_of,
+    encoder_like,
+    encoder_of,
+    mined,
+    tasks_of,
+    validation_of,
+)
+from hybridlib.training.settings import BatchSize, Settings, Training
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -100,6 +111,29 @@ class Run(Training, Data, Start):
         """Return the encoder to start from, as other runs with the same start have it."""
         return encoder_of(self.part(Start))
 
+    def check(self) -> None:
+        """Make sure, before any training, that the encoder, the loss and the batches are to be had with the settings.
+
+        Raises:
+            ValueError: the encoder or the loss refuses a setting, or a batch cannot be filled.
+            FileNotFoundError: there is no such encoder, or a data file is missing.
+        """
+        corpus = self.load_corpus()
+        if self.encoder == BM25:
+            return
+        encoder = encoder_like(self.part(Start))
+        if not self.steps:
+            return
+        from hybridlib.data.code_switching import code_switch
+        from hybridlib.loss import InfoNCE
+        from hybridlib.sampler.batches import HybridBatchSampler
+
+        InfoNCE(encoder, self.temperature, symmetric=self.symmetric, mini_batch_size=self.mini_batch_size)
+        table = (code_switch(corpus) if self.code_switched else corpus).availability
+        HybridBatchSampler(table, self.batch_size, strategy=self.strategy, alpha=self.alpha)
+        if self.hard_negatives:
+            encoder_like(Start(encoder=self.hard_negatives, corpus=self.corpus, data_seed=0, seed=0))
+
     def train(self, *, checkpoints: Path | None = None, progress: bool = False) -> SentenceTransformer | None:
         """Return the trained encoder, the same each time; None for `bm25`.
 
@@ -125,6 +159,12 @@ class Run(Training, Data, Start):
         validation = validation_of(self.validation) if self.validation else None
         kept = checkpoints if self.save_every else None
         return fine_tune(self.start(), corpus, self, validation=validation, checkpoints=kept, progress=progress)
+
+    def prompts(self, encoder: SentenceTransformer | None, test: Test) -> dict[str, str]:
+        """Return what `train` has given puts before the queries and passages of a test; see `prompts_in_force`."""
+        from hybridlib.evaluation.evaluate import prompts_in_force
+
+        return {} if encoder is None else prompts_in_force(encoder, next(tasks_of(test, self.part(Data))))
 
     def measure(
         self,
@@ -161,6 +201,23 @@ class Run(Training, Data, Start):
                 for number, task in enumerate(tasks)
             ]
         )
+
+
+# All runs of a parameter file share these settings, below its key `training`; good values differ between encoders.
+_REQUIRED: Any = {
+    "batch_size": (BatchSize, ...),
+    "steps": (Count, ...),
+    "temperature": (Positive, ...),
+    "learning_rate": (Positive, ...),
+}
+# And they may share these.
+_SHARED = (
+    "query_prompt", "document_prompt", "max_length", "hard_negatives", "validation", "validate_every", "patience",
+    "save_every", "keep_encoder", "precision", "weight_decay", "symmetric", "mini_batch_size", "dataset_temperature",
+)  # fmt: skip
+_FIELDS: Any = {name: (Run.model_fields[name].annotation, Run.model_fields[name]) for name in _SHARED}
+_CHECKS: Any = {"encoder_isfindable": field_validator("hard_negatives")(findable)}
+RunSettings: Any = create_model("RunSettings", __base__=Settings, __validators__=_CHECKS, **_REQUIRED, **_FIELDS)
 
 
 def joined(parts: Sequence[Measured]) -> Measured:

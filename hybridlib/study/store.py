@@ -8,10 +8,12 @@ other, so killing and starting again gives the same ranks.
 """
 
 import copy
+import logging
 import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from hybridlib.evaluation.pairs import Measured
+
+logger = logging.getLogger(__name__)
 
 # A draft that is being written now is younger than this many seconds.
 _STALE = 3600
@@ -64,8 +68,9 @@ def record_of(run: Run) -> Record:
 
     Returns:
         `run` and `data` of `identity_of`, and `tests`: of each that is kept, by its name, the `test`, the `revision` of
-        its data, the `settings` that it has, digests of its `ranks` and `pairs`, the `place`, and the origin
-        (`computed`: code, packages, device, date, commit and seconds).
+        its data, the `settings` that it has, digests of its `ranks` and `pairs`, the `prompts` that
+        were in force (older records lack them), the `place`, and the origin (`computed`: code, packages, device, date,
+        commit and seconds).
     """
     known = identity_of(run)
     return {
@@ -114,7 +119,23 @@ def measure(run: Run, encoder: "SentenceTransformer | None", test: Test, *, prog
 
 
 def compute(run: Run, *, progress: bool = False) -> None:
-    """Train, test on what the run has not been tested on, and keep the ranks of each test when it ends."""
+    """Train, test on what the run has not been tested on, and keep the ranks of each test when it ends.
+
+    What an interruption has left in `scratch_of` is used; if it is damaged, all is computed from the start.
+    """
+    scratch = scratch_of(run)
+    try:
+        _compute(run, progress=progress)
+    except ValueError as error:
+        if not scratch.is_dir() or str(scratch) not in str(error):  # messages name the file that is wrong
+            raise
+        logger.warning("%s; run %s is computed from the start", error, key_of(run))
+        shutil.rmtree(scratch)
+        _compute(run, progress=progress)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _compute(run: Run, *, progress: bool) -> None:
     started = time.monotonic()
     encoder = train(run, progress=progress)
     seconds = time.monotonic() - started
@@ -123,7 +144,6 @@ def compute(run: Run, *, progress: bool = False) -> None:
         if name not in kept:
             keep(run, {name: measure(run, encoder, test, progress=progress)}, encoder, seconds)
     keep(run, {}, encoder, seconds)
-    shutil.rmtree(scratch_of(run), ignore_errors=True)
 
 
 def keep(run: Run, measured: "Mapping[str, Measured]", encoder: "SentenceTransformer | None", seconds: float) -> None:
@@ -161,6 +181,7 @@ def keep(run: Run, measured: "Mapping[str, Measured]", encoder: "SentenceTransfo
                     "revision": revision(tests[name].task),
                     "settings": [*ranked.settings],
                     "pairs": digest,
+                    "prompts": run.prompts(encoder, tests[name]),
                     "computed": origin(seconds),
                 }
             write_ranks(path_of(run), there, ranks)
@@ -172,8 +193,9 @@ def keep(run: Run, measured: "Mapping[str, Measured]", encoder: "SentenceTransfo
 def sweep() -> None:
     """Remove what killed processes left half-written."""
     for draft in [*runs_path().glob(".*-*"), *runs_path().glob(".*.parquet"), *runs_path().glob("pairs/.*")]:
-        if draft.stat().st_mtime < time.time() - _STALE:
-            shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # it was renamed meanwhile
+            if draft.stat().st_mtime < time.time() - _STALE:
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
 def _encoder_of(run: Run) -> Path:

@@ -29,9 +29,6 @@ from hybridlib.study.ranks import (
 
 logger = logging.getLogger(__name__)
 
-# Reading a file that is not what it should be may raise any of these.
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
-
 
 def trusted_record(path: Path) -> Record | None:
     """Return the record of a run's file, once it and the ranks are known to be as they were written.
@@ -138,7 +135,10 @@ def _check(folder: Path, states: tuple[tuple[str, int, int], ...]) -> None:
         if tables:
             raise FileNotFoundError(f"{sums} is missing, and nothing beside it is trusted without it; {again}")
         return
-    listed = read_sums(folder)
+    try:
+        listed = read_sums(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}; {again}") from None
     for name, expected in listed.items():
         if name not in there:
             raise FileNotFoundError(f"{folder / name} is missing, which {sums} lists; {again}")
@@ -163,10 +163,10 @@ def _record(path: Path, modified: int, size: int) -> Record | None:
     try:
         record = read_record(path)
         problem = problem_of(path, record)
-    except _DAMAGED as error:
-        problem = str(error)
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{path} is not as it was written: ")
     if problem:
-        logger.warning("%s is not read: it was cut or altered (%s)", path, problem)
+        logger.warning("%s was cut or altered, so its run is computed again: %s", path, problem)
         return None
     return record
 
@@ -176,5 +176,6 @@ def _pairs(path: Path, modified: int, size: int) -> tuple[pd.DataFrame, str]:
     try:
         pairs = read_pairs(path)
         return pairs, digest_of_pairs(pairs)
-    except _DAMAGED:
+    except ValueError as error:
+        logger.warning("%s; it was cut or altered, and is not read", error)
         return pd.DataFrame(), ""

@@ -6,10 +6,11 @@ A small encoder leaves most of a GPU idle: on an H200, 12 side by side did 170 r
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def new_pool(threads: int = 1, *, small: bool = True) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(size, mp_context=context, initializer=_begin_work, initargs=(devices,))
 
 
+def submit(pool: Executor, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+    """Hand work to a pool; a process that is started for it is not interrupted, with a traceback, while it imports."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process inherits what is blocked
+    try:
+        return pool.submit(function, *arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def compute_runs(runs: Sequence[Run], profile: str) -> None:
     """Compute the runs that are not finished, several at a time, with a progress bar; each is kept as it ends.
 
@@ -88,7 +98,7 @@ def compute_runs(runs: Sequence[Run], profile: str) -> None:
     bar = tqdm(total=len(known), initial=len(known) - len(missing), desc="training runs", unit="run", disable=None)
     threads, small = max(run.threads for run in missing), all(run.is_small for run in missing)
     with new_pool(threads, small=small) as pool, bar:
-        pending = [pool.submit(store.compute, run) for run in missing]
+        pending = [submit(pool, store.compute, run) for run in missing]
         for future in as_completed(pending):
             try:
                 future.result()
@@ -115,6 +125,8 @@ def _begin_work(devices: Any) -> None:
     if not devices.empty():
         os.environ["CUDA_VISIBLE_DEVICES"], threads = devices.get()
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads)))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # it ends at once; the workflow says that it was interrupted
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     import hybridlib.training.fine_tune  # noqa: F401 (imported once, not in the first run)
 
     # The trainer collects garbage after every run, which takes a third of a second for what the libraries hold.

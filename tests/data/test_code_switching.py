@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import product
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -206,15 +207,43 @@ def test_share_is_the_probability_that_a_word_is_replaced_and_languages_are_draw
 @pytest.mark.parametrize(
     ("make", "languages", "options", "message"),
     [
-        (code_switch, ["en", "de"], {"share": -0.1}, "share is -0.1; allowed: 0 to 1"),
-        (code_switch, ["en", "de"], {"share": 1.1}, "share is 1.1; allowed: 0 to 1"),
-        (code_switch, ["en", "de"], {"share": float("nan")}, "share is nan; allowed: 0 to 1"),
+        (code_switch, ["en", "de"], {"share": -0.1}, "share is -0.1; allowed: greater than or equal to 0"),
+        (code_switch, ["en", "de"], {"share": 1.1}, "share is 1.1; allowed: less than or equal to 1"),
+        (code_switch, ["en", "de"], {"share": float("nan")}, "share is nan; allowed: "),
+        (code_switch, ["en", "de"], {"seed": None}, "seed is None; allowed: a whole number"),
+        (code_switch, ["en", "de"], {"seed": 1.5}, "seed is 1.5; allowed: a whole number"),
+        (code_switch, ["en", "de"], {"seed": -1}, "seed is -1; allowed: greater than or equal to 0"),
+        (lexicon, ["en", "de"], {"source": 3}, "source is 3; allowed: a text"),
         (code_switch, ["de", "sw"], {}, "source is 'en'; the corpus has de, sw"),
         (code_switch, ["en"], {}, "the corpus has en alone; a lexicon needs another language to translate into"),
-        (lexicon, ["en", "de"], {"least_dice": -0.5}, "least_dice is -0.5; allowed: 0 to 1"),
-        (lexicon, ["en", "de"], {"least_dice": 1.5}, "least_dice is 1.5; allowed: 0 to 1"),
+        (lexicon, ["en", "de"], {"least_dice": -0.5}, "least_dice is -0.5; allowed: greater than or equal to 0"),
+        (lexicon, ["en", "de"], {"least_dice": 1.5}, "least_dice is 1.5; allowed: less than or equal to 1"),
     ],
 )
 def test_what_cannot_be_translated_or_switched_is_refused(make, languages, options, message):
     with pytest.raises(ValueError, match=message):
         make(corpus_of(**{code: [("a", "b")] for code in languages}), **options)
+
+
+@pytest.mark.parametrize("make", [code_switch, lexicon])
+@pytest.mark.parametrize("corpus", ["atlas", None, pd.DataFrame({"item": [1]})])
+def test_what_is_no_corpus_is_refused(make, corpus):
+    with pytest.raises(
+        ValueError, match=r"^corpus is .*; allowed: an instance of ParallelCorpus, as made by load_corpus"
+    ):
+        make(corpus)
+
+
+def test_an_item_that_is_null_in_a_table_is_missing_like_an_empty_one():
+    pairs = [("money", "money"), ("one", "one"), ("money", "money")]
+    german = [("geld", "geld"), ("eins", "eins"), ("geld", "geld")]
+    whole = corpus_of(en=pairs, de=german)
+    texts = {
+        name: [text if n != 2 else None for n, text in enumerate(whole.table[name])] for name in ("query", "passage")
+    }
+    frame = whole.table.to_pandas().astype({"query": object, "passage": object}).assign(**texts)
+    corpus = ParallelCorpus(datasets.Dataset.from_pandas(frame))
+    assert corpus.table["query"][2] is None  # the English of the second item
+    switched = code_switch(corpus, share=1.0).table
+    assert switched["query"] == switched["passage"] == ["geld", "geld"]
+    assert switched.to_dict() == code_switch(corpus, share=np.float32(1), seed=np.int64(0)).table.to_dict()

@@ -76,8 +76,7 @@ def test_other_columns_and_the_index_are_dropped(task):
 
 def test_a_query_without_a_question_is_a_question_of_its_own(task):
     assert task().queries.question.tolist() == ["q2", "q1", "q3"]
-    questions = [("a", 1), "b", ("a", 1)]
-    assert task(queries=QUERIES.assign(question=questions)).queries.question.tolist() == questions
+    assert task(queries=QUERIES.assign(question=["a", 2, "a"])).queries.question.tolist() == ["a", "2", "a"]
 
 
 def test_a_question_without_an_article_is_an_article_of_its_own(task):
@@ -102,10 +101,16 @@ def test_ids_may_be_numbers(task):
     [
         (
             {"queries": QUERIES.drop(columns="text")},
-            r"queries lacks the column 'text'; it has \['query_id', 'language', 'question', 'article'\]",
+            r"queries lacks the column 'text'; it has \['query_id', 'language'\]",
         ),
-        ({"queries": QUERIES.assign(question=["a", None, "b"])}, "queries: the question of q1 is missing"),
-        ({"queries": QUERIES.assign(article=["a", "b", None])}, "queries: the article of q3 is missing"),
+        (
+            {"queries": QUERIES.assign(question=["a", None, "b"])},
+            "queries.question: row 1 is nan; allowed: a text that is not empty, or a whole number",
+        ),
+        (
+            {"queries": QUERIES.assign(article=["a", "b", None])},
+            "queries.article: row 2 is nan; allowed: a text that is not empty",
+        ),
         ({"passages": PASSAGES.rename(columns={"passage_id": "id"})}, "passages lacks the column 'passage_id'; it has"),
         (
             {"passages": PASSAGES.drop(columns="text")},
@@ -129,15 +134,12 @@ def test_ids_may_be_numbers(task):
         ),
         ({"qrels": QRELS.iloc[:0]}, "qrels must hold at least one pair with a relevance above 0"),
         ({"qrels": QRELS.assign(relevance=0)}, "qrels must hold at least one pair with a relevance above 0"),
-        ({"qrels": QRELS.assign(relevance=[1, -1, 1, 1])}, "one pair with a relevance above 0, and none below 0"),
-        ({"qrels": QRELS.assign(relevance=[1, np.nan, 1, 1])}, "qrels must hold at least one pair with a relevance"),
-        (
-            {"qrels": QRELS.assign(relevance=pd.array([1, None, 1, 1], dtype="Int64"))},
-            "qrels must hold at least one pair with a relevance",
-        ),
         ({"settings": ()}, r"settings is \(\); allowed: one or more of monolingual, cross-lingual, multilingual"),
-        ({"settings": ("bilingual",)}, r"settings is .*; allowed: one or more of monolingual, cross-lingual, multil"),
-        ({"settings": ("monolingual", "bilingual")}, r"settings is .*; allowed: one or more of monolingual, cross-"),
+        ({"settings": ("bilingual",)}, "settings.0 is 'bilingual'; allowed: 'monolingual', 'cross-lingual' or"),
+        (
+            {"settings": ("monolingual", "bilingual")},
+            "settings.1 is 'bilingual'; allowed: 'monolingual', 'cross-lingual' or",
+        ),
     ],
 )
 def test_tables_and_settings_that_do_not_fit_are_refused(task, tables, message):
@@ -157,7 +159,7 @@ def test_restricting_keeps_queries_passages_and_pairs_of_the_languages(task, lan
     assert part.languages == sorted(languages)
     # In German and English q2 stays, though its only relevant passage is Finnish.
     assert part.queries.query_id.tolist() == queries.query_id.tolist()
-    assert part.queries.question.tolist() == [{"q2": 7, "q1": 8, "q3": 9}[one] for one in queries.query_id]
+    assert part.queries.question.tolist() == [{"q2": "7", "q1": "8", "q3": "9"}[one] for one in queries.query_id]
     assert list(part.passages["passage_id"]) == passages.passage_id.tolist()
     assert part.qrels.to_numpy().tolist() == kept
     assert [[part.queries.query_id[q], passages.passage_id.iloc[p]] for q, p in part.pairs] == [row[:2] for row in kept]
@@ -172,7 +174,9 @@ def test_restricting_keeps_queries_passages_and_pairs_of_the_languages(task, lan
     [
         (["en", "sw"], "languages: 'sw' is not in the task; allowed: de, en, fi"),
         (["en"], "qrels must hold at least one pair"),
-        ([], "qrels must hold at least one pair"),
+        ([], "languages names none; allowed in the task: de, en, fi"),
+        (["de", "de"], r"languages \['de', 'de'\] names one twice"),
+        (3, "languages is 3; allowed: a list"),
     ],
 )
 def test_restricting_to_what_is_not_there_is_refused(task, languages, message):
@@ -208,7 +212,7 @@ def corpus_of(size):
 
 def test_a_judged_pool_holds_what_was_judged_for_any_query_in_the_order_of_the_corpus():
     pooled = corpus_of(40).with_pool("judged")
-    assert pooled.passages.passage_id.tolist() == [3, 10, 17]
+    assert pooled.passages.passage_id.tolist() == ["3", "10", "17"]
     assert pooled.pairs.tolist() == [[0, 1]]
     assert pooled.pool == (
         "The pool holds the 3 judged passages and none of the other 37: ranks and rank distances are lower bounds of "
@@ -218,10 +222,10 @@ def test_a_judged_pool_holds_what_was_judged_for_any_query_in_the_order_of_the_c
 
 def test_a_pool_of_a_number_adds_so_many_others():
     pooled, same, another = (corpus_of(2000).with_pool(1000, seed) for seed in (3, 3, 4))
-    ids = pooled.passages.passage_id.tolist()
+    ids = pooled.passages.passage_id.astype(int).tolist()
     assert len(ids) == len(set(ids)) == 1003 and ids == sorted(ids) and {3, 10, 17} < set(ids)
     assert "holds the 3 judged passages and 1,000 drawn (seed 3) from the other 1,997: ranks" in pooled.pool
-    assert same.passages.passage_id.tolist() == ids != another.passages.passage_id.tolist()
+    assert same.passages.passage_id.astype(int).tolist() == ids != another.passages.passage_id.astype(int).tolist()
 
 
 def test_every_other_passage_is_as_likely_to_be_drawn():
@@ -229,7 +233,7 @@ def test_every_other_passage_is_as_likely_to_be_drawn():
     # sqrt(500 * 20/37 * 17/37) = 11.2.
     counts = np.zeros(40)
     for seed in range(500):
-        counts[corpus_of(40).with_pool(20, seed).passages.passage_id] += 1
+        counts[corpus_of(40).with_pool(20, seed).passages.passage_id.astype(int)] += 1
     assert (counts[[3, 10, 17]] == 500).all()
     assert (abs(np.delete(counts, [3, 10, 17]) - 500 * 20 / 37) < 4.5 * 11.2).all()
 
@@ -255,7 +259,9 @@ def test_a_pool_of_a_pool_says_both():
 
 @pytest.mark.parametrize("pool", [0, -1, 2.5, True, "half", "10"])
 def test_pools_that_do_not_exist_are_refused(pool):
-    with pytest.raises(ValueError, match=rf"pool is {pool!r}; allowed: judged, or how many others of each language"):
+    with pytest.raises(
+        ValueError, match=rf"pool is {pool!r}; allowed: 'judged', or (a whole number|greater than or equal to 1)"
+    ):
         corpus_of(40).with_pool(pool)
 
 
@@ -271,7 +277,7 @@ def test_pools_that_do_not_exist_are_refused(pool):
         ({"languages": ["en", "xx"]}, "languages: 'xx' is not in the task; allowed: ar, bn, de"),
         ({"fold": 0}, "fold is 0; atlas.* has none: allowed is None$"),
         ({"paragraphs": True}, "paragraphs is True; allowed for xquad-r and mlqa-r, not for atlas"),
-        ({"pool": "all"}, "pool is 'all'; allowed: judged, or how many"),
+        ({"pool": "all"}, "pool is 'all'; allowed: 'judged', or a whole number"),
     ],
 )
 def test_arguments_that_name_nothing_are_refused(name, arguments, message):
@@ -386,13 +392,24 @@ def held_out() -> ParallelCorpus:
 def test_questions_of_held_out_training_data_are_to_find_the_passages_of_their_group() -> None:
     task = task_from_corpus(held_out())
     assert task.queries[["query_id", "text", "question"]].values.tolist() == [
-        ["en:0", "q1", 0], ["en:1", "q2", 1], ["en:2", "q3", 2], ["sw:0", "s1", 0],
+        ["en:0", "q1", "0"], ["en:1", "q2", "1"], ["en:2", "q3", "2"], ["sw:0", "s1", "0"],
     ]  # fmt: skip
     assert task.passages[["passage_id", "text"]].values.tolist() == [["en:0", "p1"], ["en:1", "p2"], ["sw:0", "t1"]]
     assert sorted(map(tuple, task.qrels[["query_id", "passage_id"]].values)) == [
         ("en:0", "en:0"), ("en:0", "sw:0"), ("en:1", "en:1"), ("en:2", "en:0"), ("en:2", "sw:0"), ("sw:0", "en:0"),
         ("sw:0", "sw:0"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", None])
+def test_an_item_of_held_out_training_data_may_be_missing_in_a_language_in_either_way(text) -> None:
+    rows = held_out().table.to_pandas()
+    for name in ("query", "passage"):
+        rows[name] = rows[name].where(rows[name] != "", text)
+    task = task_from_corpus(ParallelCorpus(datasets.Dataset.from_pandas(rows)))
+    expected = task_from_corpus(held_out())
+    assert task.queries.equals(expected.queries) and task.passages.equals(expected.passages)
+    assert task.qrels.equals(expected.qrels)
 
 
 def test_tasks_joined_by_plus_have_one_pool_and_keep_their_judgements() -> None:
@@ -427,7 +444,7 @@ def test_the_version_of_public_data_is_that_of_its_source_and_of_the_atlas_a_dig
     assert revision("miracl/sw") == revision("miracl") == "anserini-tools 6bb119c, miracl-corpus d921ec7"
     assert re.fullmatch(r"[0-9a-f]{16} \(Babel [\d.]+\)", revision("atlas"))
     assert {revision(name) for name in (*ATLAS_TASKS, "atlas-names")} == {revision("atlas")}
-    for name in ("beir", "atlas+beir", ""):
+    for name in ("beir", "atlas+beir"):
         with pytest.raises(
             ValueError, match=f"^data is {re.escape(repr(name))}; allowed: atlas, atlas-names, xquad-r, "
         ):

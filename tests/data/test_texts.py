@@ -18,7 +18,7 @@ def test_texts_come_back_by_number_whatever_the_order_they_were_put_in(tmp_path:
         for number, text in texts.items():
             kept.put(number, text)
         assert kept.get(np.array([4, 3, 9, 0, 3, 17])) == [texts[4], texts[3], "", texts[0], texts[3], ""]
-        assert np.flatnonzero(kept.has(np.arange(20))).tolist() == [0, 3, 4, 17]
+        assert np.flatnonzero(kept.has(np.arange(20))).tolist() == [0, 3, 4]  # an empty text is none
         kept.put(3, "another")
         assert kept.get(np.array([3])) == ["another"]
 
@@ -53,3 +53,25 @@ def test_items_without_any_text_are_no_corpus(tmp_path: Path):
         queries.put(0, "a question without passage")
         with pytest.raises(ValueError, match=r"no item in any of the languages \['en'\]"):
             list(interleave(items, {"en": (queries, passages)}))
+
+
+def test_a_blank_text_is_none_so_an_item_with_it_is_missing(tmp_path: Path):
+    items = pd.DataFrame({"query": [0, 1, 2], "passage": [0, 1, 2], "domain": "d", "dataset": "s"})
+    items["passage_group"] = [None, 7, None]
+    with Texts(tmp_path / "q", 3) as queries, Texts(tmp_path / "p", 3) as passages:
+        for n, (query, passage) in enumerate([("q0", "p0"), (" \t", "p1"), ("q2", "p2")]):
+            queries.put(n, query)
+            passages.put(n, passage)
+        made = pa.concat_tables(interleave(items, {"en": (queries, passages)}))
+        assert made.column("query").to_pylist() == ["q0", "q2"]
+        assert made.column("passage_group").to_pylist() == [0, 1]  # null is no group, so each has its own
+        queries.put(0, "")
+        assert not queries.has(0) and queries.get(np.array([0])) == [""]
+
+
+def test_a_lone_surrogate_is_refused_with_the_number_of_its_text(tmp_path: Path):
+    with (
+        Texts(tmp_path / "q", 3) as texts,
+        pytest.raises(ValueError, match=r"^text 2 is 'a\\ud800'; allowed: a text w"),
+    ):
+        texts.put(2, "a\ud800")

@@ -1,8 +1,10 @@
 """Embeddings are those of the encoder's own methods, however they are cut, and made with as little padding."""
 
+import copy
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.modules import Normalize
@@ -10,6 +12,7 @@ from tiny_bert import tiny_bert
 
 import hybridlib.encoder.embed
 from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of
+from hybridlib.encoder.reading import prompt_of
 from hybridlib.training.starts import load_encoder
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -70,6 +73,15 @@ def test_embeddings_are_those_of_the_encoders_own_method(bert, role, prompts, in
     bert.set_pooling_include_prompt(include_prompt)
     texts = draw_texts(37)
     assert_equal(embed_texts(bert, texts, role=role, batch_tokens=300), stock(bert, texts, role))
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_the_empty_document_prompt_that_every_encoder_gets_does_not_hide_its_passage_prompt(bert, static):
+    encoder = copy.deepcopy(load_encoder("static")) if static else bert
+    encoder.prompts = {"query": "ask: ", "document": "", "passage": "pass: "}  # E5 as published, once it is loaded
+    texts = draw_texts(7)
+    assert prompt_of(encoder, "document") == "pass: " and prompt_of(encoder, "query") == "ask: "
+    assert_equal(embed_texts(encoder, texts), encoder.encode(texts, prompt="pass: "))
 
 
 def test_truncated_and_normalised_embeddings_are_the_encoders_own(bert):
@@ -135,9 +147,17 @@ def test_texts_are_tokenised_the_same_in_a_thread_that_ends_with_its_work(bert, 
     assert np.array_equal(embed_texts(bert, texts), ours)
 
 
-def test_an_error_of_the_tokenizer_is_raised_here(bert, ahead):
-    with pytest.raises(TypeError, match="object of type 'int' has no len"):
-        embed_texts(bert, [*draw_texts(41), 7])
+def test_an_error_of_the_tokenizer_is_raised_here(bert, ahead, monkeypatch):
+    original = bert.preprocess
+
+    def preprocess(texts, **options):
+        if "z" in texts:
+            raise RuntimeError("no tokens today")
+        return original(texts, **options)
+
+    monkeypatch.setattr(bert, "preprocess", preprocess)
+    with pytest.raises(RuntimeError, match="no tokens today"):
+        embed_texts(bert, [*draw_texts(41), "z"])
 
 
 def test_chunks_are_embedded_one_by_one_each_as_if_alone(bert, ahead):
@@ -202,14 +222,50 @@ def test_progress_is_shown_where_it_is_asked_for(bert, capfd):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"role": "passage"}, "role is 'passage'; allowed: query, document"),
-        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
-        ({"precision": "float16"}, "precision is 'float16'; allowed: float32, bfloat16"),
+        ({"role": "passage"}, "role is 'passage'; allowed: 'query' or 'document'"),
+        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: greater than or equal to 1"),
+        ({"batch_tokens": 8.5}, "batch_tokens is 8.5; allowed: a whole number"),
+        ({"precision": "float16"}, "precision is 'float16'; allowed: 'float32' or 'bfloat16'"),
+        ({"encoder": "static"}, "encoder is 'static'; .*SentenceTransformer, as made by load_encoder"),
+        ({"texts": None}, "texts is None; allowed: a list of texts, or a column of a table"),
+        ({"texts": b"abc"}, "texts is b'abc'; allowed: a list of texts"),
+        ({"texts": {"b", "a"}}, "texts is {'a', 'b'}; allowed: a list of texts"),
+        ({"texts": pd.DataFrame({"text": ["a"]})}, r"texts is a table of shape \(1, 1\); allowed: a list of texts"),
+        (
+            {"texts": ["a", None, 3, np.nan, "b", b"c"]},
+            r"texts: row 1 is None, .* 3, .* nan \(4 rows are wrong\)",
+        ),
+        ({"texts": ["a", "\ud800"]}, "texts: row 1 is '.ud800'; allowed: a text without lone surrogates"),
     ],
 )
-def test_an_argument_out_of_range_is_refused(bert, options, message):
-    with pytest.raises(ValueError, match=message):
-        embed_texts(bert, ["a"], **options)
+def test_an_argument_of_another_type_or_out_of_range_is_refused(bert, options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        embed_texts(**{"encoder": bert, "texts": ["a"]} | options)
+
+
+def test_a_wrong_text_of_a_chunk_is_named_with_its_chunk(bert):
+    with pytest.raises(ValueError, match=r"^chunk 1 of texts: row 2 is None; allowed: a text"):
+        list(embed_chunks(bert, [["a"], ["b", "c", None]]))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series, iter])
+def test_texts_may_be_in_any_sequence_and_one_alone_is_one_text(bert, kind):
+    assert np.array_equal(embed_texts(bert, kind(["abc", "d"])), embed_texts(bert, ["abc", "d"]))
+    assert np.array_equal(embed_texts(bert, "abc"), embed_texts(bert, ["abc"]))
+    assert np.array_equal(embed_texts(bert, ["abc"], batch_tokens=np.int64(4)), embed_texts(bert, ["abc"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_embeddings_of_weights_of_another_precision_are_float32(bert, dtype):
+    texts = draw_texts(7)
+    full = embed_texts(bert, texts)
+    ours = embed_texts(bert.to(dtype), texts)
+    assert ours.dtype == np.float32 and cosines(ours, full).min() > 0.999
+
+
+def test_weights_without_values_are_refused(bert):
+    with pytest.raises(ValueError, match="encoder is on the device 'meta', where weights have no values"):
+        embed_texts(bert.to("meta"), ["a"])
 
 
 if torch.cuda.is_available():

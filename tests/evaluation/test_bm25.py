@@ -57,6 +57,13 @@ def test_a_question_without_a_token_finds_passages_in_their_order():
         assert rank == 1 + earlier.sum()
 
 
+def test_where_no_passage_has_a_token_ranks_are_the_order_of_the_passages():
+    task = draw_task(2, 11, 29)
+    empty = measure_bm25(replace(task, passages=pd.DataFrame(task.passages).assign(text="")))
+    unknown = measure_bm25(replace(task, queries=task.queries.assign(text="?!")))
+    assert empty.in_language.tolist() == unknown.in_language.tolist() and empty.in_language.any()
+
+
 def test_thai_and_chinese_are_searched_as_well_as_hindi(real_data):
     # Uncut, their runs of letters give a map of .17 and .09, pairs of characters .77 and .78; Hindi has .74.
     results = results_of(measure_bm25(load_task("xquad-r", languages=["hi", "th", "zh"])), ["map"])

@@ -40,7 +40,7 @@ def test_the_mean_is_that_of_the_first_items_which_exist_in_the_language():
     corpus = ParallelCorpus.from_frame(frame.assign(passage_group=0, domain="d", dataset=several), ["de", "en"])
     means = language_means(word_encoder(), corpus, items=2)
     assert {language: mean.tolist() for language, mean in means.items()} == {"de": [0, 1], "en": [0.75, 0.25]}
-    with pytest.raises(ValueError, match="items is 0; allowed: 1 or more"):
+    with pytest.raises(ValueError, match="items is 0; allowed: greater than or equal to 1"):
         language_means(word_encoder(), corpus, items=0)
 
 
@@ -95,6 +95,24 @@ def test_a_language_without_a_mean_is_refused():
         measure(drawn_encoder(), TASK, means=means)
     with pytest.raises(ValueError, match="means: 'it' has none"):
         centre(np.ones((1, 5)), pd.Series(["it"]), means)
+
+
+@pytest.mark.parametrize(
+    ("mean", "told"),
+    [
+        (np.ones(1, dtype=np.float32), r"an array of float32 of shape \(1,\)"),
+        (np.ones((2, 5)), r"an array of float64 of shape \(2, 5\)"),
+        (np.full(5, np.nan), r"an array of float64 of shape \(5,\)"),
+        (np.ones(5, dtype=object), r"an array of object of shape \(5,\)"),
+    ],
+)
+def test_a_mean_that_does_not_fit_is_refused_by_its_language(mean, told):
+    with pytest.raises(
+        ValueError, match=rf"^means: that of 'en' is {told}; allowed: finite floating-point numbers of s"
+    ):
+        measure(drawn_encoder(), TASK, means=drawn_means() | {"en": mean})
+    with pytest.raises(ValueError, match=r"^means.en is 3; allowed: an instance of ndarray"):
+        measure(drawn_encoder(), TASK, means=drawn_means() | {"en": 3})
 
 
 def test_counts_with_other_means_are_refused(tmp_path):

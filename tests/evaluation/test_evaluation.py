@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import pytrec_eval
+import torch
 from sentence_transformers import SentenceTransformer
 from word_encoder import draw_task, word_encoder
 
@@ -55,6 +56,8 @@ def independent_results(queries, passages, task, similarity):
         ids = task.passages.passage_id.to_numpy()[rows]
         order = float64_order(queries, passages[rows], similarity)
         in_pool = relevant[relevant.passage_id.isin(ids)]
+        # A query without a relevant passage takes no part; pytrec_eval crashes where all judgements are below 0.
+        in_pool = in_pool[in_pool.groupby("query_id").relevance.transform("max") > 0]
         judged = {query: dict(zip(g.passage_id, g.relevance, strict=True)) for query, g in in_pool.groupby("query_id")}
         run, distance = {}, {}
         for query, best_first in zip(task.queries.query_id, order, strict=True):
@@ -183,6 +186,15 @@ def test_a_query_without_a_relevant_passage_in_a_pool_takes_no_part_in_it():
     assert list(results.query_id.cat.categories) == ["q1", "q2", "q3"]
 
 
+def test_judgements_below_0_are_those_of_trec_eval():
+    queries, passages, task = draw_case(5, 7)
+    relevance = np.random.default_rng(5).choice([-2, -1, 0, 1, 3], len(task.qrels))
+    judged = RetrievalTask(task.queries, task.passages, task.qrels.assign(relevance=relevance))
+    found = evaluate_embeddings(queries, passages, judged, measures=[*TREC_EVAL])
+    expected = independent_results(queries, passages, judged, "cosine")
+    assert_same_results(found, {key: value for key, value in expected.items() if key[3] in TREC_EVAL}, 1e-12)
+
+
 @pytest.mark.parametrize(
     "convert", [lambda gain: gain > 0, lambda gain: gain.astype("Int64"), lambda gain: gain.astype("uint8")]
 )
@@ -227,11 +239,12 @@ def test_a_smaller_pool_makes_no_value_worse_as_its_note_says():
         assert (smaller >= whole - 1e-12).all() and (smaller > whole).any()
 
 
-@pytest.mark.parametrize("questions", [["a", "b", "a"], [7, 8, 7], [("a", 1), ("b", 1), ("a", 1)]])
+@pytest.mark.parametrize("questions", [["a", "b", "a"], [7, 8, 7], ["a", 1, "a"]])
 def test_results_say_which_queries_ask_the_same_question(questions):
     plain = small_task("q1 en - \n q2 en - \n q3 de -", "q1 p3 1 \n q2 p1 1 \n q3 p3 1 \n q3 p1 1")
     task = RetrievalTask(plain.queries.assign(question=questions), plain.passages, plain.qrels)
     results = evaluate_small(task, measures=["map"])
+    questions = [str(question) for question in questions]
     of_query = dict(zip(task.queries.query_id, questions, strict=True))
     assert results.question.tolist() == [of_query[query] for query in results.query_id]
     assert isinstance(results.question.dtype, pd.CategoricalDtype)
@@ -277,15 +290,59 @@ def test_measures_are_taken_once_and_in_their_order():
 
 
 @pytest.mark.parametrize(
+    "convert", [np.ndarray.tolist, pd.DataFrame, lambda rows: rows.astype(">f4"), np.asfortranarray]
+)
+def test_embeddings_may_be_of_any_form_that_has_their_numbers(convert):
+    queries, passages, task = draw_case(8, 3)
+    queries, passages = queries.round(2).astype(np.float32), passages.round(2).astype(np.float32)
+    expected = evaluate_embeddings(queries, passages, task, measures="map")
+    found = evaluate_embeddings(convert(queries), convert(passages), task, measures="map")
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "embeddings",
+    [
+        *(None, "abc", [[1.0, 1.0]] * 4 + [[1.0]], np.ones((5, 2), dtype=int), np.ones((5, 2)).astype(object)),
+        *(
+            torch.ones(5, 2, device="meta"),
+            torch.ones(5, 2).to_sparse(),
+            torch.nested.nested_tensor([torch.ones(2)] * 5),
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["query_embeddings", "passage_embeddings"])
+def test_embeddings_that_are_no_matrix_are_refused_by_name(name, embeddings):
+    given = {"query_embeddings": np.ones((1, 2)), "passage_embeddings": np.ones((5, 2)), name: embeddings}
+    with pytest.raises(ValueError, match=f"^{name} is .*; allowed: a matrix of floats"):
+        evaluate_embeddings(**given, task=small_task("q en -", "q p1 1"))
+
+
+@pytest.mark.parametrize("measures", [["map"], ("map",), {"map"}, "map", np.array(["map"]), (one for one in ["map"])])
+def test_measures_may_be_one_text_or_any_number_of_them(measures):
+    task = small_task("q en -", "q p1 1")
+    expected = evaluate_small(task, measures=["map"])
+    assert expected.measure.tolist() == ["map"] * 2  # monolingual and multilingual
+    pd.testing.assert_frame_equal(evaluate_small(task, measures=measures, threads=np.int64(1)), expected)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"query_embeddings": np.ones((2, 2))}, "query_embeddings has 2 rows; the task has 1"),
         ({"passage_embeddings": np.ones((4, 2))}, "passage_embeddings has 4 rows; the task has 5"),
         ({"passage_embeddings": np.ones((5, 3))}, "has 3 dimensions, query_embeddings has 2; they must be equal"),
         ({"passage_embeddings": np.full((5, 2), np.nan)}, "passage_embeddings: row 0 holds nan"),
-        ({"similarity": "manhattan"}, "similarity is 'manhattan'; allowed: cosine, dot"),
+        ({"similarity": "manhattan"}, "similarity is 'manhattan'; allowed: 'cosine' or 'dot'"),
         ({"measures": ["map", "mrr"]}, "measure is 'mrr'; allowed: map, rank_distance"),
         ({"measures": []}, "measures is empty; expected at least one"),
+        ({"measures": None}, "measures is None; allowed: a list"),
+        ({"measures": ["map", 3]}, "measures.1 is 3; allowed: a text"),
+        ({"threads": 1.5}, "threads is 1.5; allowed: a whole number"),
+        ({"threads": 0}, "threads is 0; allowed: greater than or equal to 1"),
+        ({"similarity": None}, "similarity is None; allowed: a text"),
+        ({"task": None}, "task is None; allowed: an instance of RetrievalTask, as made by load_task or"),
+        ({"task": "atlas"}, "task is 'atlas'; allowed: an instance of RetrievalTask, as made by load_task or"),
     ],
 )
 def test_embeddings_that_do_not_fit_are_refused(change, message):
@@ -294,6 +351,27 @@ def test_embeddings_that_do_not_fit_are_refused(change, message):
     evaluate_embeddings(**good)
     with pytest.raises(ValueError, match=message):
         evaluate_embeddings(**good | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": None}, "encoder is None; allowed: an instance of SentenceTransformer, as made by load_encoder"),
+        (
+            {"encoder": "bert"},
+            "encoder is 'bert'; allowed: an instance of SentenceTransformer, as made by load_encoder",
+        ),
+        ({"task": pd.DataFrame()}, "task is a table of shape (0, 0); allowed: an instance of RetrievalTask"),
+        ({"chunk_size": 2.5}, "chunk_size is 2.5; allowed: a whole number"),
+        ({"batch_tokens": "9"}, "batch_tokens is '9'; allowed: a whole number"),
+        ({"progress": "no"}, "progress is 'no'; allowed: True or False"),
+        ({"device": "cuda"}, "unknown key 'device'; allowed: encoder, task, measures"),
+    ],
+)
+def test_an_argument_of_another_type_is_named_with_what_is_allowed(change, message):
+    with pytest.raises(ValueError) as raised:
+        evaluate(**{"encoder": word_encoder(), "task": TEXTS} | change)
+    assert str(raised.value).startswith(message)
 
 
 TEXTS = RetrievalTask(
@@ -342,6 +420,7 @@ def test_an_encoder_is_asked_with_its_own_similarity():
         ("euclidean", DEFAULT_MEASURES, "the encoder's similarity is 'euclidean'; allowed: cosine, dot"),
         ("cosine", ["map", "mrr"], "measure is 'mrr'; allowed: map"),
         ("cosine", [], "measures is empty; expected at least one"),
+        ("cosine", 3, "measures is 3; allowed: a list"),
     ],
 )
 def test_a_wrong_argument_is_found_before_anything_is_encoded(monkeypatch, similarity, measures, message):

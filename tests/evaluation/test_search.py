@@ -1,7 +1,9 @@
 """Search against a float64 sort, the ranks of the evaluation and words by hand; what it refuses; shares by hand."""
 
 import math
+from dataclasses import replace
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from slow_ranks import slow_scores
 from word_encoder import draw_task, word_encoder
 
+import hybridlib.evaluation.search
 from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.evaluate import evaluate
 from hybridlib.evaluation.search import language_shares, search
@@ -128,6 +131,83 @@ def test_texts_by_hand():
     pd.testing.assert_frame_equal(search(word_encoder(), TASK, pd.Series(["a", "a b b"], index=[5, 3]), k=2), several)
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("chunk", [7, 96])
+@pytest.mark.parametrize("k", [5, 97])
+def test_search_does_not_depend_on_chunks_nor_on_whether_passages_are_in_memory(
+    tmp_path, monkeypatch, similarity, chunk, k
+):
+    encoder, task = draw(8, similarity)
+    expected = search(encoder, task, k=k)
+    datasets.Dataset.from_pandas(task.passages).save_to_disk(tmp_path)
+    mapped = replace(task, passages=datasets.load_from_disk(tmp_path))
+    monkeypatch.setattr(hybridlib.evaluation.search, "_CHUNK", chunk)
+    read, rows_of = [], hybridlib.evaluation.search.rows_of
+
+    def noting(passages, rows):
+        read.append(rows)
+        return rows_of(passages, rows)
+
+    monkeypatch.setattr(hybridlib.evaluation.search, "rows_of", noting)
+    pd.testing.assert_frame_equal(search(encoder, mapped, k=k), expected)
+    *chunks, found = read  # texts are read a chunk at a time, and then those that were found
+    assert [rows.stop - rows.start for rows in chunks] == [chunk] * -(-97 // chunk)
+    assert len(found) == 23 * k
+
+
+ROW = TASK.queries.iloc[1]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ROW,
+        ROW.to_dict(),
+        TASK.queries.loc[[1]],
+        next(TASK.queries.iloc[1:].itertuples()),
+        next(TASK.queries.iloc[1:].itertuples(index=False)),
+        datasets.Dataset.from_pandas(TASK.queries.loc[[1]], preserve_index=False),
+    ],
+)
+def test_a_row_of_the_queries_is_one_query(row):
+    expected = search(word_encoder(), TASK, k=2).iloc[2:4].reset_index(drop=True)
+    found = search(word_encoder(), TASK, row, k=2)
+    pd.testing.assert_frame_equal(
+        found, expected.assign(query_language=pd.Categorical(expected.query_language, ["de"]))
+    )
+
+
+@pytest.mark.parametrize("row", [ROW.drop("query_id"), {"text": "a"}, TASK.passages.iloc[0]])
+def test_a_row_of_another_table_is_refused_and_its_cells_are_not_asked(row):
+    with pytest.raises(ValueError, match=r"^queries lacks the column 'query_id'; it has"):
+        search(word_encoder(), TASK, row)
+
+
+@pytest.mark.parametrize(("column", "value"), [("text", "Oslo"), ("text", "a"), ("language", "en")])
+def test_a_row_that_is_not_as_the_task_has_it_is_refused_and_its_own_text_is_not_searched(column, value):
+    changed = TASK.queries.iloc[[2, 1]].assign(**{column: [TASK.queries[column][2], value]})
+    told = (
+        f"queries.{column}: row 1 is '{value}'; allowed: the {column} of this query in the task; to search for another "
+        "text, give the text alone"
+    )
+    for queries in (changed, datasets.Dataset.from_pandas(changed, preserve_index=False)):
+        with pytest.raises(ValueError, match=f"^{told}$"):
+            search(word_encoder(), TASK, queries)
+    with pytest.raises(ValueError, match=f"^{told.replace('row 1', 'row 0')}$"):
+        search(word_encoder(), TASK, changed.iloc[1])
+
+
+def test_queries_may_be_a_generator_or_a_set_and_their_ids_numbers():
+    expected = search(word_encoder(), TASK, ["a", "b"], k=1)
+    for queries in ((text for text in "ab"), {"b", "a"}, np.array(["a", "b"]), pd.Index(["a", "b"])):
+        pd.testing.assert_frame_equal(search(word_encoder(), TASK, queries, k=np.int64(1)), expected)
+    numbers = RetrievalTask(
+        TASK.queries.assign(query_id=[1, 2, 3]), TASK.passages, TASK.qrels.assign(query_id=["1", "1", "2"])
+    )
+    found = search(word_encoder(), numbers, pd.DataFrame({"query_id": [2]}), k=2)
+    assert found.relevant.tolist() == [False, True]
+
+
 def test_some_queries_of_the_task_are_found_as_they_are_among_all():
     everything = search(word_encoder(), TASK, k=3).astype({"query_language": str})
     found = search(word_encoder(), TASK, TASK.queries.iloc[[2, 0]], k=3).astype({"query_language": str})
@@ -163,15 +243,30 @@ def test_texts_without_a_known_word_find_the_first_passages():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 0}, "k is 0; allowed: whole numbers from 1 to 4, the passages of the task"),
-        ({"k": 5}, "k is 5; allowed: whole numbers from 1 to 4"),
-        ({"k": 1.5}, "k is 1.5; allowed: whole numbers from 1 to 4"),
-        ({"queries": []}, "queries is empty; expected a text, several, or rows of task.queries"),
-        ({"queries": ""}, "queries is empty; expected a text"),
-        ({"queries": TASK.queries.iloc[:0]}, "queries is empty; expected a text"),
-        ({"queries": ["a", " \n"]}, r"queries: number 1 is ' \\n'; expected a text"),
-        ({"queries": ["a", 3]}, "queries: number 1 is 3; expected a text"),
-        ({"queries": TASK.queries.replace("q3", "q9")}, "queries: 'q9' is no query of the task"),
+        ({"k": 0}, "k is 0; allowed: greater than or equal to 1"),
+        ({"k": 5}, "k is 5; allowed: 1 to 4, the passages of the task"),
+        ({"k": 1.5}, "k is 1.5; allowed: a whole number"),
+        ({"k": True}, "k is True; allowed: a whole number"),
+        ({"k": "1"}, "k is '1'; allowed: a whole number"),
+        ({"queries": 3}, "queries is 3; allowed: a text, several, or rows of task.queries"),
+        ({"queries": b"a"}, "queries is b'a'; allowed: a text, several, or rows of task.queries"),
+        ({"queries": ["a", None, np.nan]}, "queries: row 1 is None, row 2 is nan; allowed: a text that is not empty"),
+        ({"queries": ["\ud800"]}, "queries: row 0 is '.ud800'; allowed: a text that is not empty"),
+        ({"queries": [["a"]]}, r"queries: row 0 is \['a'\]; allowed: a text that is not empty"),
+        ({"queries": TASK}, "queries is of the type RetrievalTask; allowed: a text, several"),
+        ({"encoder": None}, "encoder is None; allowed: an instance of SentenceTransformer, as made by load_encoder"),
+        ({"task": "atlas"}, "task is 'atlas'; allowed: an instance of RetrievalTask, as made by load_task"),
+        ({"progress": 1}, "progress is 1; allowed: True or False"),
+        ({"batch_token": 1}, "unknown key 'batch_token'; allowed: encoder, task"),
+        ({"queries": []}, "queries is empty; allowed: a text, several, or rows of task.queries"),
+        ({"queries": ""}, "queries: row 0 is ''; allowed: a text that is not empty"),
+        ({"queries": TASK.queries.iloc[:0]}, "queries is empty; allowed: a text"),
+        ({"queries": ["a", " \n"]}, r"queries: row 1 is ' \\n'; allowed: a text that is not empty"),
+        ({"queries": ["a", 3]}, "queries: row 1 is 3; allowed: a text that is not empty"),
+        (
+            {"queries": TASK.queries.replace("q3", "q9")},
+            "queries.query_id: row 2 is 'q9'; allowed: that of a query of the task",
+        ),
         ({"queries": TASK.queries[["text"]]}, r"queries lacks the column 'query_id'; it has \['text'\]"),
         ({"encoder": word_encoder(similarity_fn_name="euclidean")}, "similarity is 'euclidean'; allowed: cosine, dot"),
     ],

@@ -19,6 +19,7 @@ from word_encoder import WORDS, draw_task, word_encoder
 
 import hybridlib.encoder.embed
 import hybridlib.evaluation.checkpoint
+import hybridlib.evaluation.streaming
 from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
 from hybridlib.encoder.embed import embed_texts
@@ -113,9 +114,9 @@ def test_texts_that_are_equal_are_tied_even_if_the_encoder_is_not_so_exact(monke
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunk_size": 0}, "chunk_size is 0; allowed: 1 or more"),
-        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
-        ({"precision": "half"}, "precision is 'half'; allowed: float32, bfloat16"),
+        ({"chunk_size": 0}, "chunk_size is 0; allowed: greater than or equal to 1"),
+        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: greater than or equal to 1"),
+        ({"precision": "half"}, "precision is 'half'; allowed: 'float32' or 'bfloat16'"),
     ],
 )
 def test_an_option_out_of_range_is_refused(options, message):
@@ -131,7 +132,7 @@ def test_ranks_of_a_transformer_are_exactly_those_of_its_embeddings_which_depend
     encoder, asked = tiny_bert(tmp_path / "bert"), TASK.queries.text.tolist()
     monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", window)
     results = evaluate(encoder, TASK, chunk_size=chunk_size, batch_tokens=batch_tokens, embeddings=tmp_path / "kept")
-    kept = np.concatenate([np.load(path) for path in sorted((tmp_path / "kept").glob("*.npy"))])
+    kept = np.concatenate([np.load(path)["rows"] for path in sorted((tmp_path / "kept").glob("*.npz"))])
     queries = embed_texts(encoder, asked, role="query", batch_tokens=batch_tokens)
     pd.testing.assert_frame_equal(results, evaluate_embeddings(queries, kept, TASK))
     # Numbers of the size of 1, after sums of 32 terms or fewer in float32, a dozen of them on one another.
@@ -187,7 +188,8 @@ def test_a_checkpoint_is_not_written_after_every_chunk_but_at_the_end(tmp_path, 
 
 OTHERS = {
     "encoder": {"encoder": random_encoder(1)},
-    "prompts": {"encoder": random_encoder(prompts={"document": "a "})},
+    "passage_prompt": {"encoder": random_encoder(prompts={"document": "a "})},
+    "query_prompt": {"encoder": random_encoder(prompts={"query": "a "})},
     "similarity": {"encoder": random_encoder(similarity_fn_name="dot")},
     "truncate_dim": {"encoder": random_encoder(truncate_dim=3)},
     "chunk_size": {"chunk_size": 51},
@@ -202,7 +204,7 @@ def test_a_checkpoint_of_another_evaluation_is_refused_with_what_differs(tmp_pat
     given = {"encoder": random_encoder(), "task": TASK, "chunk_size": 50, "checkpoint": tmp_path}
     evaluate(**given)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    message = rf"was made from something else: {different} is [^;]+ there and [^;]+ here\. Na"
+    message = rf"was made from something else: ([^;]+; )*{different} is ([^;]+ there and [^;]+ here|another)[.;]"
     with pytest.raises(ValueError, match=message):
         evaluate(**given | OTHERS[different])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -221,7 +223,7 @@ def test_a_dataset_of_other_rows_is_another_evaluation(tmp_path):
     task = on_disk(tmp_path)
     evaluate(random_encoder(), task, checkpoint=tmp_path / "checkpoint")
     turned = RetrievalTask(task.queries, task.passages.select(range(210, -1, -1)), task.qrels)
-    with pytest.raises(ValueError, match=r"passages is \w+ \(211 rows\) there and \w+ \(211 rows\) here"):
+    with pytest.raises(ValueError, match=r"passages is another\. Name another"):
         evaluate(random_encoder(), turned, checkpoint=tmp_path / "checkpoint")
 
 
@@ -232,15 +234,121 @@ def test_a_chunk_that_was_counted_twice_is_found(tmp_path):
         evaluate(random_encoder(), TASK, chunk_size=50, checkpoint=tmp_path)
 
 
-def test_a_file_of_counts_that_cannot_be_read_is_refused(tmp_path):
+def damage(path, how):
+    """Cut a file, empty it, put something else there, or a folder."""
+    content = path.read_bytes()
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes({"cut": content[:-99], "empty": b"", "text": b"null", "other": content[:99] + b"0"}[how])
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "text", "other", "folder"])
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("counts-00000.npz", "count its chunks again"), ("chunk-000000.npz", "make it again")]
+)
+def test_a_damaged_file_of_a_folder_is_named_with_what_to_do(tmp_path, name, remedy, how):
+    folders = {"checkpoint" if name.startswith("counts") else "embeddings": tmp_path}
+    evaluate(random_encoder(), TASK, **folders)
+    damage(tmp_path / name, how)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read \(.+\); delete it to {remedy}") as raised:
+        evaluate(random_encoder(), TASK, **folders)
+    assert len(str(raised.value)) < 500
+    shutil.rmtree(tmp_path / name) if how == "folder" else (tmp_path / name).unlink()
+    pd.testing.assert_frame_equal(evaluate(random_encoder(), TASK, **folders), all_at_once(random_encoder()))
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "text", "folder"])
+@pytest.mark.parametrize("name", ["checkpoint", "embeddings"])
+def test_a_damaged_record_of_a_folder_is_named_with_what_to_do(tmp_path, name, how):
+    evaluate(random_encoder(), TASK, **{name: tmp_path})
+    record = next(tmp_path.glob("*.json"))
+    damage(record, how)
+    with pytest.raises(ValueError, match=rf"{record.name} .*\. Delete the folder to make it anew") as raised:
+        evaluate(random_encoder(), TASK, **{name: tmp_path})
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"chunks": [7]}, "it names chunk 7; there are 1"),
+        ({"chunks": [-1]}, "it names chunk -1; there are 1"),
+        ({"chunks": [0.0]}, "it holds counts of shape"),
+        ({"above": np.zeros((1, 3), dtype=np.int64)}, r"it holds counts of shape \(1, 3\); expected"),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused(tmp_path, arrays, message):
     evaluate(random_encoder(), TASK, checkpoint=tmp_path)
     path = tmp_path / "counts-00000.npz"
-    path.write_bytes(path.read_bytes()[:-99])
-    with pytest.raises(ValueError, match=r"counts-00000\.npz cannot be read \(.+\); delete it to count its chunks"):
+    np.savez(path, **dict(np.load(path)) | {name: np.array(values) for name, values in arrays.items()})
+    with pytest.raises(ValueError, match=rf"counts-00000\.npz cannot be read \({message}"):
         evaluate(random_encoder(), TASK, checkpoint=tmp_path)
-    path.unlink()
-    results = evaluate(random_encoder(), TASK, checkpoint=tmp_path)
-    pd.testing.assert_frame_equal(results, all_at_once(random_encoder()))
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "embeddings"])
+def test_a_folder_whose_record_is_lost_is_refused(tmp_path, name):
+    evaluate(random_encoder(), TASK, **{name: tmp_path})
+    next(tmp_path.glob("*.json")).unlink()
+    with pytest.raises(ValueError, match=r"holds '\S+' but no \w+\.json, which would say what it was made from\. Name"):
+        evaluate(random_encoder(1), TASK, **{name: tmp_path})
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "embeddings"])
+def test_a_folder_of_other_files_is_refused_and_stays_as_it_is(tmp_path, name):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ValueError, match=rf"^{tmp_path} holds 'model.safetensors' but no \w+\.json"):
+        evaluate(random_encoder(), TASK, **{name: tmp_path})
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_folder_may_keep_both_embeddings_and_counts(tmp_path):
+    expected = evaluate(random_encoder(), TASK, embeddings=tmp_path)
+    found = evaluate(random_encoder(), TASK, embeddings=tmp_path, checkpoint=tmp_path)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "embeddings"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("", "{name} is ''; allowed: the path"),
+        (3, "{name} is 3; allowed: the path"),
+        (__file__, "{name} is .*, but .* is a file; allowed: the path of a folder"),
+        (f"{__file__}/x/y", "{name} is .*/x/y, but .*py is a file; allowed: the path of a folder"),
+    ],
+)
+def test_what_is_no_folder_is_refused_before_anything_is_encoded(monkeypatch, name, value, message):
+    monkeypatch.setattr(hybridlib.evaluation.streaming, "embed_chunks", None)
+    with pytest.raises(ValueError, match=message.format(name=name)):
+        evaluate(random_encoder(), TASK, **{name: value})
+
+
+def test_other_files_in_a_folder_of_counts_are_left_alone(tmp_path):
+    (tmp_path / "counts-of-mine.npz").write_text("3")
+    expected = all_at_once(random_encoder())
+    with pytest.raises(ValueError, match=r"but no evaluation\.json"):
+        evaluate(random_encoder(), TASK, checkpoint=tmp_path)
+    (tmp_path / "counts-of-mine.npz").unlink()
+    evaluate(random_encoder(), TASK, checkpoint=tmp_path)
+    (tmp_path / "counts-of-mine.npz").write_text("3")
+    pd.testing.assert_frame_equal(evaluate(random_encoder(), TASK, checkpoint=tmp_path), expected)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "embeddings"])
+def test_passages_of_other_content_are_other_passages_although_their_fingerprint_is_the_same(tmp_path, name):
+    task, folder = on_disk(tmp_path), {name: tmp_path / name}
+    evaluate(random_encoder(), task, **folder)
+    print_of = task.passages._fingerprint
+    changed = TASK.passages.assign(text=["g", *TASK.passages.text[1:]])
+    datasets.Dataset.from_pandas(changed).save_to_disk(tmp_path / "changed")
+    other = datasets.load_from_disk(tmp_path / "changed")
+    other._fingerprint = print_of
+    with pytest.raises(ValueError, match="passages is another"):
+        evaluate(random_encoder(), RetrievalTask(TASK.queries, other, TASK.qrels), **folder)
+    # The same content is the same evaluation, however it was made.
+    evaluate(random_encoder(), TASK, **folder)
 
 
 # Embeddings.
@@ -249,7 +357,7 @@ def test_a_file_of_counts_that_cannot_be_read_is_refused(tmp_path):
 def test_embeddings_that_were_kept_serve_other_queries(tmp_path, encoded):
     options = {"chunk_size": 100, "embeddings": tmp_path}
     evaluate(random_encoder(), TASK, **options)
-    kept = np.concatenate([np.load(tmp_path / f"chunk-{chunk:06}.npy") for chunk in range(3)])
+    kept = np.concatenate([np.load(tmp_path / f"chunk-{chunk:06}.npz")["rows"] for chunk in range(3)])
     assert kept.dtype == np.float32
     np.testing.assert_array_equal(kept, random_encoder().encode_document(TASK.passages.text.tolist()))
     other = RetrievalTask(TASK.queries.assign(text=TASK.queries.text.iloc[::-1].tolist()), TASK.passages, TASK.qrels)
@@ -258,21 +366,53 @@ def test_embeddings_that_were_kept_serve_other_queries(tmp_path, encoded):
     results = evaluate(encoder, other, **options)
     assert len(calls) == 1  # of the relevant texts
     pd.testing.assert_frame_equal(results, all_at_once(random_encoder(), other))
+    asking = random_encoder(prompts={"query": "a "})  # which is another query, and the same passage
+    pd.testing.assert_frame_equal(evaluate(asking, TASK, **options), all_at_once(asking))
+
+
+def test_a_flipped_bit_in_embeddings_and_files_whose_names_were_swapped_are_found(tmp_path):
+    options = {"chunk_size": 70, "embeddings": tmp_path}  # the last of four has 1 passage
+    evaluate(random_encoder(), TASK, **options)
+    paths = sorted(tmp_path.glob("*.npz"))
+    contents = [path.read_bytes() for path in paths]
+    rows = np.load(paths[1])["rows"].tobytes()
+    place = contents[1].index(rows) + len(rows) // 2
+    paths[1].write_bytes(contents[1][:place] + bytes([contents[1][place] ^ 1]) + contents[1][place + 1 :])
+    with pytest.raises(ValueError, match=r"chunk-000001\.npz cannot be read \(Bad CRC-32 .*\); delete it to make"):
+        evaluate(random_encoder(), TASK, **options)
+    for path, content in zip(paths[:2], contents[1::-1], strict=True):
+        path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"chunk-000000\.npz cannot be read \(it holds chunk 1; expected 0\); delete it"
+    ):
+        evaluate(random_encoder(), TASK, **options)
 
 
 def test_embeddings_of_other_passages_or_of_another_shape_are_refused(tmp_path):
     evaluate(random_encoder(), TASK, embeddings=tmp_path)
     with pytest.raises(ValueError, match="was made from something else: encoder is"):
         evaluate(random_encoder(1), TASK, embeddings=tmp_path)
-    np.save(tmp_path / "chunk-000000.npy", np.ones((2, 5)))
-    with pytest.raises(ValueError, match=r"chunk-000000\.npy has shape \(2, 5\); expected \(211, 5\)\. Delete it to"):
+    rows = np.load(tmp_path / "chunk-000000.npz")["rows"]
+    rows[3, 2] = np.nan
+    np.savez(tmp_path / "chunk-000000.npz", chunk=0, rows=rows)
+    with pytest.raises(
+        ValueError, match=r"npz cannot be read \(it holds a number that is not finite\); delete it to make"
+    ):
+        evaluate(random_encoder(), TASK, embeddings=tmp_path)
+    np.savez(tmp_path / "chunk-000000.npz", chunk=0, rows=np.ones((2, 5)))
+    with pytest.raises(
+        ValueError,
+        match=r"chunk-000000\.npz cannot be read \(.+ of shape \(2, 5\); expected float32 of shape \(211, 5\)\); d",
+    ):
         evaluate(random_encoder(), TASK, embeddings=tmp_path)
 
 
 def test_checkpoint_and_embeddings_may_share_a_folder(tmp_path):
     evaluate(random_encoder(), TASK, checkpoint=tmp_path, embeddings=tmp_path)
     said = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("evaluation", "embeddings")}
-    assert set(said["evaluation"]) - set(said["embeddings"]) == {"similarity", "queries", "qrels"}
+    assert set(said["evaluation"]) - set(said["embeddings"]) == {
+        *("similarity", "queries", "qrels", "query_role", "query_prompt", "ignore_identical_ids", "means")
+    }
 
 
 # Processes.

@@ -31,6 +31,16 @@ def test_kernels_count_on_cuda_from_ampere_on_where_triton_is(without, device, e
     assert has_kernels(torch.device(device)) is expected
 
 
+def test_a_counter_keeps_its_pairs_and_positions_whatever_becomes_of_the_arrays_they_came_in():
+    queries, corpus = np.eye(2), np.array([[0.8, 0.6], [0.6, 0.8], [1.0, 0.0], [0.0, 1.0]])
+    pairs, positions = np.array([[0, 0], [1, 1]]), np.array([0, 1])
+    counter = RankCounter(queries, corpus[:2], pairs, positions, languages=1, device="cpu")
+    pairs[:], positions[:] = 0, 3
+    counter.update(corpus, np.zeros(4, dtype=int), start=0)
+    ranks = counter.ranks()
+    assert (ranks.query.tolist(), ranks.passage.tolist(), ranks.above.tolist()) == ([0, 1], [0, 1], [[1], [1]])
+
+
 @pytest.mark.parametrize(("kernels", "counts"), [(True, gpu.GpuCounts), (False, cpu.CpuCounts)])
 def test_without_kernels_the_cpu_counts(kernels, counts, monkeypatch):
     monkeypatch.setattr(ranks, "has_kernels", lambda device: kernels)

@@ -18,6 +18,7 @@ from hybridlib.metric.measures import (
     parse_measure,
     recall,
     reciprocal_rank,
+    why_undefined,
 )
 
 
@@ -123,6 +124,8 @@ NO_MEASURES = [
     "PEER",
     "complete",
     "lpr@5",
+    "ndcg@1\u0663",  # an Arabic digit, by which 13 is meant
+    "recall@" + "9" * 5000,
 ]
 
 
@@ -130,6 +133,41 @@ NO_MEASURES = [
 def test_unknown_measures_are_refused(name):
     with pytest.raises(ValueError, match="allowed: map, rank_distance, peer, preference, lpr, and ndcg@k, recall@k,"):
         parse_measure(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        *((name, "rr@10") for name in ("mrr@10", "MRR@10", "recip_rank", "RR_10")),
+        *((name, "ndcg@10") for name in ("NDCG@10", "ndcg_cut_10", "ndcg_cut.10", "nDCG")),
+        *((name, "map") for name in ("MAP", "AP", "average_precision", "map@10")),
+        *((name, "recall@100") for name in ("R@100", "recall_100", "Recall@100")),
+        *((name, "rr@1") for name in ("P@1", "precision@1", "success@1", "hits@1", "accuracy@1")),
+        ("PEER@20", "peer@20"),
+        ("peer@0", "peer"),
+        *((name, None) for name in ("P@5", "hits@10", "loss", "", "ndcg@1\u0663")),
+    ],
+)
+def test_who_uses_another_name_for_a_measure_is_told_ours(name, ours):
+    with pytest.raises(ValueError, match=r"as in ndcg@10") as raised:
+        parse_measure(name)
+    assert str(raised.value).partition("as in ndcg@10")[2] == (f". Is {ours} meant?" if ours else "")
+    assert ours is None or parse_measure(ours)
+
+
+@pytest.mark.parametrize("name", [None, 3, ["map"], b"map"])
+def test_a_measure_that_is_no_text_is_refused(name):
+    with pytest.raises(ValueError, match=r"^name is .*; allowed: a text"):
+        parse_measure(name)
+
+
+def test_it_is_said_why_a_measure_may_have_no_value_whatever_its_cutoff():
+    # In XQuAD-R a question has one relevant sentence in each language.
+    rankings = Rankings(np.zeros(3, int), np.array([2, 50, 700]), np.ones(3), np.arange(3))
+    for name in ("peer", "peer@100"):
+        assert np.isnan(parse_measure(name)(rankings)).all()
+        assert why_undefined(name).startswith("in a parallel task each language has one relevant passage")
+    assert why_undefined("ndcg@10") == ""
 
 
 def test_measures_of_language_bias_are_of_the_multilingual_setting():

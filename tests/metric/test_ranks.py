@@ -191,9 +191,10 @@ def test_a_chunk_that_is_refused_leaves_the_counter_as_it_was(dtype, are_sorted)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-@pytest.mark.parametrize("score", [1.0, 0.5001, 0.5, 0.4999, -1.0])
+@pytest.mark.parametrize("score", [0.55, 0.5001, 0.5, 0.4999, 0.45])
 def test_a_relevant_passage_is_excluded_by_its_position_and_not_by_its_score(score, dtype):
-    # The chunk holds another vector where the relevant passage, of language 1, is: it is not compared with itself. The
+    # The chunk holds a vector of a few degrees beside that of the relevant passage, of language 1, as where a text is
+    # encoded twice: it is not compared with itself. The
     # next passage has the vector of the relevant one, so it is tied and comes later; the one before is above both.
     relevant, own, better = torch.zeros(3, 1, 16)
     relevant[0, :2] = torch.tensor([0.5, 0.75**0.5])

@@ -4,11 +4,13 @@ from itertools import product
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from corpora import CODES, at_random, segment_of, table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.sampler import availability
 from hybridlib.sampler.availability import Availability, Segment
 
@@ -103,6 +105,25 @@ def test_a_null_passage_is_missing_like_an_empty_one():
     assert [int(segment.count(*pair)) for pair in ((0, 0), (1, 1), (0, 1))] == [2, 2, 0]
 
 
+def test_a_record_is_that_of_a_corpus_or_of_its_table():
+    table = datasets.Dataset.from_dict(ROWS | {"query": ["text"] * 8, "passage_group": [0] * 8, "domain": ["x"] * 8})
+    corpus = ParallelCorpus(table)
+    assert Availability.of(corpus) is corpus.availability is Availability.of(corpus.availability)
+    assert Availability.of(table).items == 4
+
+
+@pytest.mark.parametrize("given", [None, "atlas", table_of(np.ones((1, 1)), ["x"]), pd.DataFrame(ROWS), [1], object()])
+def test_what_is_no_corpus_is_refused_with_what_makes_one(given):
+    with pytest.raises(ValueError, match=r"^dataset is .*; allowed: a ParallelCorpus, as made by load_corpus or Pa"):
+        Availability.of(given)
+
+
+@pytest.mark.parametrize("nothing", [None, "", " \u3000"])
+def test_an_item_without_a_question_is_missing_though_its_passage_is_there(nothing):
+    (segment,) = read(ROWS | {"query": ["text", nothing, nothing, "text"] * 2}).segments
+    assert [int(segment.count(*pair)) for pair in ((0, 0), (1, 1), (0, 1))] == [2, 2, 0]
+
+
 def test_a_table_that_was_shuffled_by_items_is_read_through_its_indices():
     table = datasets.Dataset.from_dict(table_of(np.array([[1, 0], [0, 1], [1, 1]], dtype=bool), ["x"] * 3))
     (segment,) = Availability.from_table(table.select([4, 5, 0, 1, 2, 3])).segments
@@ -120,10 +141,22 @@ def test_a_table_that_was_shuffled_by_items_is_read_through_its_indices():
             r"table has 7 rows and its first item .* \('en', 'de'\); expected a row",
         ),
         (ROWS | {"language": ["en"] * 8}, r"its first item the languages \('en', 'en'\); expected a row for every"),
-        (ROWS | {"language": ["en", "de", "de", "en"] * 2}, "the language of row 2 is not in the order"),
-        (ROWS | {"language": ["en", "de", "en", "sw"] * 2}, r"table: the language of row 3 .* \('en', 'de'\) of"),
-        (ROWS | {"language": ["en", "de", None, "de"] * 2}, "table: the language of row 2 is not in the order"),
-        (ROWS | {"item": [0, 0, 1, 2, 2, 1, 3, 3]}, r"table: rows 2 to 3 are not of one item, in \('en', 'de'\)"),
+        (
+            ROWS | {"language": ["en", "de", "de", "en"] * 2},
+            r"table: row 2 is in 'de'; expected 'en', as rows go item by item and each item has the languages \('en', "
+            r"'de'\), in this order. If the table is shuffled, sort it by item and language; ParallelCorpus.from_fra",
+        ),
+        (ROWS | {"language": ["en", "de", "en", "sw"] * 2}, r"table: row 3 is in 'sw'; expected 'de', as rows go item"),
+        (
+            ROWS | {"language": ["en", "de", None, "de"] * 2},
+            "table: row 2 is in None; expected 'en', as rows go item by",
+        ),
+        (
+            ROWS | {"item": [0, 0, 1, 2, 2, 1, 3, 3]},
+            r"table: rows 2 to 3 are not of one item, in .*shuffled, sort it by",
+        ),
+        (ROWS | {"passage": list(range(8))}, "table: the column 'passage' is of the type int64; allowed: texts"),
+        (ROWS | {"language": [0, 1] * 4}, "table: the column 'language' is of the type int64; allowed: texts"),
         (ROWS | {"dataset": [*"xxyyyyxx"]}, "table: the items of dataset 'x' are not consecutive"),
         (ROWS | {"dataset": [*"xxxyyyyy"]}, "table: row 3 changes the dataset to 'y' in the middle of an item"),
     ],

@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import combinations, pairwise, product
 
 import numpy as np
+import pandas as pd
 import pytest
 from corpora import LEAST_P, at_random, corpus_of, everywhere, nested
 from hypothesis import given, settings
@@ -377,20 +378,36 @@ def test_len_is_what_is_yielded_and_every_batch_is_full(strategy, items, whole, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "y-x"}, "strategy is 'y-x'; allowed: en-en, x-x, x-x-mono, x-y, hybrid, hybrid-pairs, mix-p"),
-        ({"alpha": -0.1}, "alpha is -0.1; allowed: 0 to 1"),
-        ({"alpha": 1.5}, "alpha is 1.5; allowed: 0 to 1"),
-        ({"alpha": math.nan}, "alpha is nan; allowed: 0 to 1"),
-        ({"language_temperature": 0}, "language_temperature is 0; allowed: above 0, up to infinity"),
-        ({"dataset_temperature": -1.0}, "dataset_temperature is -1.0; allowed: above 0, up to infinity"),
-        ({"dataset_temperature": math.nan}, "dataset_temperature is nan; allowed: above 0, up to infinity"),
-        ({"batch_size": 0}, "batch_size is 0; allowed: 1 or more"),
-        ({"seed": -1}, "seed is -1; allowed: 0 or more"),
+        ({"strategy": "y-x"}, "strategy is 'y-x'; allowed: 'en-en', 'x-x', 'x-x-mono', 'x-y', 'hybrid', 'hybrid-pairs"),
+        ({"strategy": None}, "strategy is None; allowed: 'en-en', "),
+        ({"alpha": -0.1}, "alpha is -0.1; allowed: greater than or equal to 0"),
+        ({"alpha": 1.5}, "alpha is 1.5; allowed: less than or equal to 1"),
+        ({"alpha": math.nan}, "alpha is nan; allowed: less than or equal to 1"),
+        ({"alpha": "0.5"}, "alpha is '0.5'; allowed: a number"),
+        ({"alpha": True}, "alpha is True; allowed: a number"),
+        ({"language_temperature": 0}, "language_temperature is 0; allowed: greater than 0"),
+        ({"dataset_temperature": -1.0}, "dataset_temperature is -1.0; allowed: greater than 0"),
+        ({"dataset_temperature": math.nan}, "dataset_temperature is nan; allowed: greater than 0"),
+        ({"batch_size": 0}, "batch_size is 0; allowed: greater than or equal to 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; allowed: a whole number"),
+        ({"drop_last": "no"}, "drop_last is 'no'; allowed: True or False"),
+        ({"seed": -1}, "seed is -1; allowed: greater than or equal to 0"),
+        (
+            {"dataset": pd.DataFrame({"item": [0]})},
+            r"dataset is a table of shape \(1, 1\); allowed: a ParallelCorpus, as",
+        ),
     ],
 )
 def test_an_argument_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        HybridBatchSampler(corpus_of(everywhere(9, 2)), **({"batch_size": 2} | options))
+        HybridBatchSampler(**({"dataset": corpus_of(everywhere(9, 2)), "batch_size": 2} | options))
+
+
+def test_numbers_of_numpy_are_numbers():
+    given = {"batch_size": 4, "seed": 7, "alpha": 0.5, "language_temperature": 2.0, "drop_last": True}
+    numpys = {name: {int: np.int64, float: np.float32, bool: np.bool_}[type(one)](one) for name, one in given.items()}
+    corpus = corpus_of(at_random(90, 3, 5))
+    assert list(HybridBatchSampler(corpus, **numpys)) == list(HybridBatchSampler(corpus, **given))
 
 
 def test_an_argument_that_there_is_not_is_refused():
@@ -441,6 +458,19 @@ def test_with_all_pairs_in_one_language_flipping_needs_what_pairs_in_one_languag
     assert len(batches(corpus_of(np.eye(3, dtype=bool)), 1, strategy="hybrid-pairs", alpha=1.0)) == 3
     with pytest.raises(ValueError, match="batch_size is 2, but no language has more than 1 items of dataset 'set 0'"):
         HybridBatchSampler(corpus_of(np.eye(3, dtype=bool)), 2, strategy="hybrid-pairs", alpha=1.0)
+
+
+@pytest.mark.parametrize("number", [1.5, "1", True, None])
+def test_a_batch_or_an_epoch_that_is_no_whole_number_is_refused(number):
+    sampler = HybridBatchSampler(corpus_of(everywhere(101, 2)), 7)
+    for name, call in (("number", sampler.batch), ("number", sampler.draw), ("epoch", sampler.set_epoch)):
+        with pytest.raises(ValueError, match=f"^{name} is {number!r}; allowed: a whole number"):
+            call(number)
+    with pytest.raises(ValueError, match=r"^epoch is -1; allowed: greater than or equal to 0"):
+        sampler.set_epoch(-1)
+    assert sampler.batch(np.int64(3)) == sampler.batch(3)
+    sampler.set_epoch(np.int64(2))
+    assert sampler.epoch == 2
 
 
 @pytest.mark.parametrize("number", [-1, 15])

@@ -1,6 +1,7 @@
 """Tests of parameters: what is wrong with a YAML file is said with its file, key and value, before any work starts."""
 
 import json
+import math
 import re
 from typing import ClassVar
 
@@ -102,35 +103,81 @@ NEITHER = "static:scratch, static:aligned, multilingual-e5-small-4bit, nor a fol
         ({"training": {"learning_rate": "1e-4 "}}, r"training\.learning_rate is '1e-4 '; allowed: a number"),
         ({"training": {"steps": 1.5}}, r"training\.steps is 1\.5; "),
         ({"training": {"steps": 0}}, r"training\.steps is 0; .*greater than or equal to 1"),
+        ({"training": {"steps": 10**30}}, r"training\.steps is 10+; allowed: less than or equal to 1000000000"),
+        ({"steps_tried": [10**10]}, r"steps_tried\.0 is 10+; allowed: less than or equal to 1000000000"),
+        ({"training": {"batch_size": 10**7}}, r"training\.batch_size is 10+; allowed: less than or equal to 1000000"),
+        ({"training": {"batch_size": 10**4000}}, r"batch_size is 10+\.\.\.0+; allowed: less than or equal to 1000000"),
         ({"training": {"batch_size": 0}}, r"training\.batch_size is 0; .*greater than or equal to 1"),
         ({"training": {"learning_rate": 0.0}}, r"training\.learning_rate is 0\.0; .*greater than 0"),
         ({"training": {"steps": True}}, r"training\.steps is True; "),
         ({"steps_tried": [0]}, r"steps_tried\.0 is 0; .*greater than or equal to 1"),
         ({"alphas": [0.0, 1.5, 1.0]}, r"alphas\.1 is 1\.5; .*less than or equal to 1"),
         ({"alphas": [0.0, -0.1, 1.0]}, r"alphas\.1 is -0\.1; .*greater than or equal to 0"),
-        ({"alphas": [0.0, 0.5, 0.7]}, r"alphas is \[0\.0, 0\.5, 0\.7\]; it must include 0 and 1"),
-        ({"hybrid_alpha": 0.4}, r"alphas is .* it must include 0 and 1, .* and hybrid_alpha, 0\.4"),
+        ({"alphas": [0.0, 0.5, 0.7]}, r"alphas is \[0\.0, 0\.5, 0\.7\]; it must include 0, 1 and hybrid_alpha, 0\.5"),
+        ({"hybrid_alpha": 0.4}, r"alphas is .* it must include 0, 1 and hybrid_alpha, 0\.4"),
         ({"hybrid_alpha": 1.0}, r"hybrid_alpha is 1\.0; allowed: above 0, below 1"),
         ({"seeds": []}, r"seeds is \[\]; .*at least 1"),
         ({"seeds": [0, 0]}, r"seeds is \[0, 0\]; a value comes twice"),
         ({"seeds": [1 << 40]}, r"seeds\.0 is 1099511627776; .*less than 4294967296"),
+        ({"seeds": [1 << 32]}, r"seeds\.0 is 4294967296; .*less than 4294967296"),
+        ({"seeds": [*range(150_000)]}, r"seeds is \[0, .*\]; it has 150,000 values; allowed: at most 1,000"),
         ({"folds": [-1]}, r"folds\.0 is -1; .*greater than or equal to 0"),
-        ({"low_resource": [{"xx": 0.5}]}, r"low_resource is .*unknown language 'xx'; known are ar, bn"),
+        ({"folds": [4]}, r"folds\.0 is 4; .*less than 4"),
+        ({"folds": [0]}, r"folds is \[0\]; allowed for the corpus 'atlas': none"),
+        (
+            {"corpus": "xquad-r", "low_resource": []},
+            r"folds is \[\]; allowed for the corpus 'xquad-r': one or more",
+        ),
+        (
+            {"corpus": "xquad-r", "low_resource": [], "folds": [1], "seeds": [(1 << 32) - 1]},
+            "seed is 4294967296; allowed: less than 4294967296",  # the sum of the seed and the fold
+        ),
+        (
+            {"corpus": "xquad-r", "folds": [0], "low_resource": [{"sw": 0.5}]},
+            r"unknown language 'sw'; known are \['ar'",
+        ),
+        ({"strategies": ["x-y"]}, r"two runs have the labels {.*'strategy': 'x-y'}; name each once"),
+        ({"low_resource": [{"sw": 0.2}, {"sw": 0.1}]}, "two of low_resource, would have the same name"),
+        ({"alphas": [0.0, 0.5, 1.0, 0.1, 0.10000001]}, "two of alphas, .* would have the same name"),
+        ({"steps_tried": [50]}, r"steps_tried is \[50\]; allowed without folds: none"),
+        ({"training": {"learning_rate": math.inf}}, r"training\.learning_rate is inf; .*finite number"),
+        ({"training": {"keep_encoder": "yes"}}, r"training\.keep_encoder is 'yes'; allowed: True or False"),
+        ({"training": {"query_prompt": 1}}, r"training\.query_prompt is 1; allowed: a text"),
+        ({"low_resource": [{"xx": 0.5}]}, r"low_resource is .*unknown language 'xx'; known are \['ar', 'bn', "),
+        ({"low_resource": [{}]}, r"low_resource\.0 is {}; .*at least 1"),
         ({"low_resource": [{"sw": 2.0}]}, r"low_resource\.0\.sw is 2\.0; .*less than or equal to 1"),
-        ({"languages": ["en", "it"]}, r"languages is .*unknown language 'it'; known are ar, "),
+        ({"languages": ["en", "it"]}, r"languages is .*unknown language 'it'; known are \['ar', "),
+        ({"languages": ["en", "fi"]}, r"low_resource has 'bn'; allowed: \['en', 'fi'\]"),  # where nothing is trained
+        ({"encoder": ""}, r"encoder is ''; allowed: a text that is not empty"),
+        ({"encoder": "."}, r"encoder is '\.'; no encoder is saved there"),
+        ({"encoder": "x" * 300}, "it is neither "),
         ({"encoder": "statik"}, rf"'statik'; it is neither {NEITHER}"),
         ({"encoder": "./nowhere"}, rf"'\./nowhere'; it is neither {NEITHER}"),
-        ({"strategies": ["hybird"]}, "strategies has 'hybird'; allowed: en-en; x-x; .*hybrid-pairs"),
-        ({"strategies": ["x-z, centred"]}, "strategies has 'x-z, centred'; allowed: en-en; .*bm25; untrained, centred"),
-        ({"strategies": ["x-y, no masks"]}, "strategies has 'x-y, no masks'; allowed: .*x-y, no mask"),
+        ({"strategies": ["hybird"]}, r"strategies has 'hybird'; allowed: \['en-en', 'x-x', .*'hybrid-pairs'"),
+        ({"strategies": ["x-z, centred"]}, "strategies has 'x-z, centred'; allowed: .*'bm25', 'untrained, centred'"),
+        ({"strategies": ["x-y, no masks"]}, "strategies has 'x-y, no masks'; allowed: .*'untrained, no"),
         ({"transfer": {"squad": []}}, "transfer has 'squad'; allowed: .*tatoeba"),
-        ({"transfer": {"mlqa-r": ["hybird"]}}, "transfer.mlqa-r has 'hybird'; allowed: x-y; "),
-        ({"transfer": {"mlqa-r": ["en-en"]}}, "transfer.mlqa-r has 'en-en'; allowed: x-y; "),  # it is not trained
+        ({"transfer": {"atlas": []}}, "transfer has 'atlas'; allowed: .*tatoeba"),  # it is the task
+        ({"task": "tatoeba"}, "task is 'tatoeba'; allowed: atlas, "),
+        ({"task": "atlas+atlas"}, r"task is 'atlas\+atlas'; allowed: atlas, .* several different ones joined by \+"),
+        ({"corpus": "atlas+atlas"}, r"corpus is 'atlas\+atlas'; allowed: atlas, .* several different ones joined by"),
+        ({"transfer": {"mlqa-r": ["hybird"]}}, r"transfer.mlqa-r has 'hybird'; allowed: \['x-y', "),
+        ({"transfer": {"mlqa-r": ["en-en"]}}, r"transfer.mlqa-r has 'en-en'; allowed: \['x-y', "),  # it is not trained
         ({"task": "squad"}, r"task is 'squad'; allowed: atlas, .*xquad-r"),
         ({"corpus": "squad"}, r"corpus is 'squad'; allowed: atlas"),
-        ({"corpus": "squad-translate+marco"}, r"allowed: atlas, .* or several joined by"),
+        ({"corpus": "squad-translate+marco"}, r"allowed: atlas, .* or several different ones joined by"),
         ({"training": {"temperature": 0.0}}, r"training\.temperature is 0\.0; .*greater than 0"),
-        ({"profile": "../x"}, r"profile is '\.\./x'; "),
+        ({"profile": "../x"}, r"profile is '\.\./x'; allowed: letters, digits, - and _"),
+        ({"profile": "x" * 300}, r"profile is 'x+\.\.\.x+'; allowed: at most 100 characters"),
+        ({"encoder": "x" * 300}, rf"encoder is 'x+\.\.\.x+'; it is neither {NEITHER}"),
+        ({"encoder": "x/" * 2040 + "x"}, rf"encoder is 'x/.*'; it is neither {NEITHER}"),
+        ({"encoder": "a\0b"}, rf"it is neither {NEITHER}"),
+        ({"languages": ["en", "x" * 1000]}, r"languages is .*; unknown language 'x+\.\.\.x+'; known are \['ar'"),
+        ({"strategies": ["x" * 1000, "y" * 1000]}, r"strategies has 'x+\.\.\.x+'; allowed: "),
+        (
+            {"training": {"mini_batch_size": 10}},
+            r"training\.mini_batch_size is 10; allowed for the encoder static:scratch: None",
+        ),
         (
             {"training": {"warmup": 1}},
             r"training.*warmup'; allowed: batch_size, steps, .*query_prompt, document_prompt, ",
@@ -143,8 +190,61 @@ NEITHER = "static:scratch, static:aligned, multilingual-e5-small-4bit, nor a fol
 )
 def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, message):
     path = write(tmp_path, **changes)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{message}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{message}") as raised:
         BatchRatioParams.from_yaml(path)
+    assert len(str(raised.value).replace(str(path), "")) < 500
+
+
+# YAML 1.1 takes these for 10 seconds, 8, false and infinity.
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seeds: [1:30]", "seeds.0 is '1:30'; allowed: a whole number"),
+        ("hybrid_alpha: .inf", "hybrid_alpha is inf; allowed: less than or equal to 1"),
+        ("languages: [no]", "languages is ['no']; unknown language 'no'; known are ['ar', "),
+        ("seeds: [0]\nseeds: [1]", "is not YAML: the key 'seeds' comes twice"),
+        ("7: 1", "is not YAML: a key is 7; allowed: a text"),
+        ("2024-01-01: 1", "unknown key '2024-01-01'; allowed: profile, encoder"),
+        ("null: 1", "is not YAML: a key is None; allowed: a text"),
+        ("seeds: 0", "seeds is 0; allowed: a list"),
+        ("seeds:", "seeds is None; allowed: a list"),
+        ("profile: ''", "profile is ''; "),
+        ("training: {}", "'training.batch_size' is missing"),
+        ("training: fast", "training is 'fast'; allowed: a name and a value for each"),
+        ("x: &a [*a]", "is not YAML: a value has the name 'a'; allowed: values without names (line "),
+        ("seeds: [" + "1" * 5000 + "]", "1' of 5,000 characters cannot be read as !!int (line "),
+        ("training: {mask: !!bool 3}", "is not YAML: '3' cannot be read as !!bool (line "),
+    ],
+)
+def test_a_value_that_yaml_might_take_for_another_is_refused_as_what_it_is(tmp_path, line, message):
+    name = line.partition(":")[0]
+    text = yaml.safe_dump({key: value for key, value in EMBEDDED.items() if key != name}) + line
+    path = tmp_path / "batch_ratio.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError) as raised:
+        BatchRatioParams.from_yaml(path)
+    said = str(raised.value)
+    assert message in said and said.startswith(str(path)) and len(said.replace(str(path), "")) < 500
+
+
+def test_a_number_may_begin_with_zeros_and_have_an_exponent(tmp_path):
+    changes = yaml.safe_dump({**EMBEDDED, "seeds": [], "training": {}}).replace("seeds: []", "seeds: [010]")
+    text = "training: {batch_size: 100, steps: 200, temperature: 5e-2, learning_rate: 1e-4}"
+    path = tmp_path / "batch_ratio.yaml"
+    path.write_text(changes.replace("training: {}", text), encoding="utf-8")
+    params = BatchRatioParams.from_yaml(path)
+    assert params.seeds == [10] and params.training.learning_rate == 1e-4
+
+
+def test_a_prompt_that_is_empty_is_not_one_that_is_left_out(tmp_path):
+    for given, expected in (({}, None), ({"query_prompt": ""}, ""), ({"query_prompt": None}, None)):
+        params = BatchRatioParams.from_yaml(write(tmp_path, training=given))
+        assert {run.query_prompt for run in params.runs()} == {expected}
+
+
+def test_an_encoder_that_is_not_trained_is_not_kept():
+    trials = BatchRatioParams(**changed({"keep_encoder": True})).trials()
+    assert {(trial.run.steps > 0, trial.run.keep_encoder) for trial in trials} == {(True, True), (False, False)}
 
 
 @pytest.mark.parametrize(
@@ -154,13 +254,16 @@ def test_a_wrong_parameter_is_refused_by_file_key_and_value(tmp_path, changes, m
         ("profile: !!python/object/apply:os.getcwd []", "is not YAML"),  # no object is made
         ("- 1", "holds no parameters"),
         ("", "holds no parameters"),
+        ("{'a': 1", "is not YAML"),
+        ("[" * 5000, "is nested too deeply"),
+        (b"\xff\xfe", "is not UTF-8"),
         (None, "does not exist"),
     ],
 )
 def test_a_file_that_holds_no_parameters_is_refused(tmp_path, text, message):
     path = tmp_path / "x.yaml"
     if text is not None:
-        path.write_text(text)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
     error = FileNotFoundError if text is None else ValueError
     with pytest.raises(error, match=f"^{re.escape(str(path))} {message}"):
         BatchRatioParams.from_yaml(path)
@@ -182,6 +285,7 @@ NO_FILE = "{}/[\\w.]+ of {} does not exist; get it"
     [
         # There are 758 training facts, of which 0.1, rounded up, are 76.
         ({"low_resource": [{"sw": 0.1}]}, ValueError, ATLAS_TOO_SMALL),
+        ({"training": {"batch_size": 800}}, ValueError, r"batch_size is 800, .*; allowed: at most 152"),
         ({"task": "xquad-r"}, FileNotFoundError, NO_FILE.format("xquad-r", "xquad-r")),
         ({"transfer": {"mlqa-r": []}}, FileNotFoundError, NO_FILE.format("mlqa-r", "mlqa-r")),
         (
@@ -199,7 +303,8 @@ def test_data_that_is_too_small_or_missing_is_found_before_any_training(tmp_path
 
 
 def test_a_corpus_or_task_may_be_several_joined_by_plus():
-    joined = BatchRatioParams(**changed(corpus="squad-translate+mmarco", task="xquad-r+mmarco"))
+    low = {"low_resource": [{"th": 0.2}]}
+    joined = BatchRatioParams(**changed(corpus="squad-translate+mmarco", task="xquad-r+mmarco", **low))
     assert {(run.corpus, run.tests[0].task) for run in joined.runs()} == {("squad-translate+mmarco", "xquad-r+mmarco")}
 
 
@@ -217,6 +322,7 @@ def test_settings_that_are_as_always_leave_a_run_as_it_is():
 
 
 def test_an_encoder_may_be_an_id_of_the_hub_with_a_revision_or_a_folder(tmp_path):
+    (tmp_path / "config.json").touch()
     for encoder in ("sentence-transformers/LaBSE", "FacebookAI/xlm-roberta-base@e73636d", str(tmp_path)):
         assert BatchRatioParams(**changed(encoder=encoder)).encoder == encoder
 
@@ -238,13 +344,13 @@ class OneRun(Params):
 
 def one_run(**changes):
     values = {name: EMBEDDED[name] for name in Params.model_fields if name in EMBEDDED}
-    return OneRun(**{**values, "task": "xquad-r", "corpus": "xquad-r", "pool": "judged", **changes})
+    return OneRun(**{**values, "task": "xquad-r", "corpus": "xquad-r", "folds": [0], "pool": "judged", **changes})
 
 
 def test_with_folds_runs_differ_in_fold_and_seed_and_without_in_seed():
     # The seed of a run is the sum of the two, so runs of two folds never share their batches by chance.
     assert one_run(seeds=[0, 10], folds=[0, 2]).replicates == [(0, 0), (2, 2), (0, 10), (2, 12)]
-    assert one_run(seeds=[3, 4]).replicates == [(None, 3), (None, 4)]
+    assert one_run(seeds=[3, 4], corpus="atlas", folds=[]).replicates == [(None, 3), (None, 4)]
 
 
 def test_the_untrained_encoder_is_tested_once_on_what_is_the_same_for_all_folds():

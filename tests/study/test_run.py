@@ -8,6 +8,7 @@ import hybridlib as hl
 from hybridlib.data.code_switching import code_switch
 from hybridlib.evaluation.pairs import Measured
 from hybridlib.study import inputs, store
+from hybridlib.study.keys import identity_of, key_of, key_of_identity
 from hybridlib.study.run import Run, Test, joined
 
 
@@ -21,9 +22,8 @@ def asked(monkeypatch):
             lambda *arguments, _name=name, _noted=noted, **options: _noted.append((arguments, options)) or _name,
         )
     monkeypatch.setattr("torch.set_num_threads", lambda number: None)
-    for cached in (inputs._encoder, inputs.mined):
+    for cached in (inputs._encoder, inputs._mined):
         monkeypatch.setattr(inputs, cached.__name__, cached.__wrapped__)
-    monkeypatch.setattr("hybridlib.study.run.mined", inputs.mined)
     return calls
 
 
@@ -119,6 +119,87 @@ def test_the_name_of_a_test_changes_with_its_questions_and_passages_and_with_not
     assert changed(run, seed=7, alpha=0.25).test_name(others[0]) == different[0]
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """Make a folder that looks like that of a saved encoder."""
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "modules.json").write_text("[]")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("setting", ["encoder", "hard_negatives"])
+def test_an_encoder_in_a_folder_is_known_by_its_files_whatever_the_folder_is_called(folder, setting):
+    run = changed(RUN, **{setting: str(folder)})
+    key = key_of(run)
+    assert key == key_of(run) != key_of(RUN)
+    moved = folder.rename(folder.with_name("moved"))
+    assert key_of(changed(RUN, **{setting: str(moved)})) == key
+    (moved / "model.safetensors").write_bytes(b"Weights")
+    assert key_of(changed(RUN, **{setting: str(moved)})) != key
+    assert str(moved) not in str(identity_of(changed(RUN, **{setting: str(moved)})))
+
+
+def test_files_of_an_encoder_are_read_once_until_they_change(folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(inputs, "folder_digest", lambda folder: read.append(folder) or "digest")
+    for _ in range(3):
+        key_of(changed(RUN, encoder=str(folder)))
+    assert len(read) == 1
+    (folder / "further.json").write_text("{}")
+    key_of(changed(RUN, encoder=str(folder)))
+    assert len(read) == 2
+
+
+def test_an_encoder_whose_files_have_changed_is_loaded_anew(folder, monkeypatch):
+    loaded = []
+    monkeypatch.setattr("hybridlib.training.starts.load_encoder", lambda name, **options: loaded.append(name) or name)
+    run = changed(RUN, encoder=str(folder))
+    run.start()
+    run.start()
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    run.start()
+    assert loaded == [str(folder)] * 2
+
+
+def test_a_prompt_that_is_empty_is_another_run_than_one_that_is_not_given():
+    keys = [key_of(changed(RUN, query_prompt=prompt)) for prompt in (None, "", "query: ")]
+    assert len(set(keys)) == 3
+    # Records that are older than the setting have an empty text where no prompt was given, and keep their key.
+    identity = identity_of(RUN)
+    assert identity["run"]["query_prompt"] == identity["run"]["document_prompt"] == ""
+    assert key_of_identity(identity) == keys[0]
+    assert identity_of(changed(RUN, query_prompt=""))["run"]["query_prompt"] is False
+
+
+@pytest.mark.parametrize(("prompt", "expected"), [(None, {}), ("", {"query": ""}), ("query: ", {"query": "query: "})])
+def test_a_prompt_that_is_not_given_is_that_of_the_encoder_and_an_empty_one_is_none(asked, prompt, expected):
+    changed(RUN, steps=0, query_prompt=prompt).train()
+    assert [options["prompts"] for _, options in asked["starts.load_encoder"]] == [expected]
+
+
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mini_batch_size": 4}, "mini_batch_size is 4; allowed: None, since batches of a Static"),
+        ({"batch_size": 1000}, "batch_size is 1000, but a monolingual batch .* cannot be filled"),
+        ({"hard_negatives": "./nowhere"}, "encoder './nowhere'"),
+        ({"encoder": "./nowhere"}, "encoder './nowhere'"),
+    ],
+)
+def test_what_training_would_refuse_is_refused_by_a_check_without_training(settings, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        changed(RUN, strategy="x-x-mono", **settings).check()
+
+
+def test_a_run_that_is_sound_passes_the_check_and_one_without_steps_needs_no_batch(monkeypatch):
+    RUN.check()
+    changed(RUN, steps=0, batch_size=10_000).check()
+    changed(RUN, steps=0, encoder="bm25", batch_size=10_000).check()
+
+
 def test_a_run_without_a_test_is_refused():
     with pytest.raises(ValueError, match=r"tests is \(\); allowed: at least 1 item"):
         Run(**{**RUN.model_dump(), "tests": ()})
@@ -136,9 +217,9 @@ def test_pairs_of_several_tasks_come_one_after_the_other_and_have_no_pool_where_
 
 
 def test_tatoeba_is_one_task_for_each_of_its_pairs_of_languages(monkeypatch):
-    asked = []
+    asked, task = [], hl.load_task("atlas", languages=["de", "en"])
     monkeypatch.setattr(
-        "hybridlib.data.load.load_task", lambda name, *given, **named: asked.append((name, named["languages"]))
+        "hybridlib.data.load.load_task", lambda name, *given, **named: asked.append((name, named["languages"])) or task
     )
     assert len([*inputs.tasks_of(Test(task="tatoeba"), RUN)]) == 36
     assert asked[0] == ("tatoeba/af", None)

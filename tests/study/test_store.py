@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from small_runs import FURTHER, NAME, RUN, TEST, changed, keep, ranked, same
+from small_runs import FURTHER, FURTHER_NAME, NAME, RUN, TEST, changed, keep, ranked, same
 
 from hybridlib.study import code, keys, ranks, store
 from hybridlib.study.run import Run
@@ -105,8 +105,11 @@ def test_tests_are_added_to_a_run_and_those_that_are_there_stay(folder, monkeypa
     assert not store.is_finished(both)
     asked = []
     monkeypatch.setattr(Run, "train", lambda run, **options: "trained")
+    monkeypatch.setattr(Run, "prompts", lambda run, encoder, test: {"queries": encoder, "passages": ""})
     monkeypatch.setattr(Run, "measure", lambda run, encoder, test, **options: asked.append(test) or ranked(first=7))
     store.compute(both)
+    told = store.record_of(both)["tests"]
+    assert told[FURTHER_NAME]["prompts"] == {"queries": "trained", "passages": ""} and told[NAME]["prompts"] == {}
     assert asked == [FURTHER] and store.is_finished(both)
     assert same(store.read(both, TEST), ranked()) and same(store.read(both, FURTHER), ranked(first=7))
     keep(both, first=9)
@@ -141,7 +144,9 @@ def test_a_damaged_run_is_not_trusted_and_computed_again(folder, kind, caplog):
     assert store.is_finished(RUN)
     damage(store.path_of(RUN), kind)
     assert not store.is_finished(RUN)
-    assert (f"{store.path_of(RUN)} is not read: it was cut or altered" in caplog.text) == (kind != "gone")
+    assert (f"{store.path_of(RUN)} was cut or altered, so its run is computed again: " in caplog.text) == (
+        kind != "gone"
+    )
     keep(RUN, first=3)
     assert same(store.read(RUN, TEST), ranked(first=3))
 
@@ -188,6 +193,75 @@ def test_a_run_that_was_altered_with_care_is_found_out_by_its_digests(folder, ch
     rewritten(change)
     assert not store.is_finished(RUN)
     assert re.search(message, caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("null", r"is None; expected names and values"),
+        ("[]", r"is \[\]; expected names and values"),
+        ("", "is not JSON"),
+        ('{"run": {', "is not JSON"),
+        ("{}", "'run' is missing"),
+        (
+            '{"run": [], "data": {}, "tests": {}, "sha256": 7}',
+            r"run is \[\]; allowed: .*\n.*sha256 is 7; allowed: a text",
+        ),
+        ('{"run": {}, "data": {}, "tests": {"a": null}, "sha256": ""}', "tests.a is None; allowed: "),
+    ],
+)
+def test_a_run_whose_record_is_none_is_named_and_computed_again(folder, record, message, caplog):
+    keep(RUN)
+    path = store.path_of(RUN)
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"hybridlib": record}), path)
+    assert not store.is_finished(RUN)
+    said = rf"{re.escape(str(path))} was cut or altered, so its run is computed again: the record of .*{message}"
+    assert re.search(said, caplog.text)
+    keep(RUN, first=3)
+    assert same(store.read(RUN, TEST), ranked(first=3))
+
+
+def test_a_folder_that_has_the_name_of_a_run_is_named(folder, caplog):
+    store.path_of(RUN).mkdir(parents=True)
+    assert not store.is_finished(RUN)
+    assert "was cut or altered, so its run is computed again: it is a folder" in caplog.text
+    with pytest.raises(OSError, match="could not be written: Is a directory"):
+        keep(RUN)
+
+
+def test_a_run_that_may_not_be_read_is_not_taken_for_a_damaged_one(folder, monkeypatch):
+    keep(RUN)
+
+    def forbid(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(pq, "read_schema", forbid)
+    with pytest.raises(PermissionError, match=store.key_of(RUN)):
+        store.is_finished(RUN)
+
+
+@pytest.mark.parametrize(("where", "trained"), [("training/run.json", 2), ("", 1)])
+def test_what_an_interruption_has_left_damaged_is_named_and_made_again(folder, monkeypatch, caplog, where, trained):
+    store.scratch_of(RUN).mkdir(parents=True)
+    wrong = f"{store.scratch_of(RUN) / where} holds None" if where else "batch_size is 0; allowed: 1 or more"
+    calls = []
+
+    def train(run, **options):
+        calls.append(run)
+        if len(calls) == 1:
+            raise ValueError(wrong)
+
+    monkeypatch.setattr(Run, "train", train)
+    monkeypatch.setattr(Run, "measure", lambda run, encoder, test, **options: ranked())
+    if where:
+        store.compute(RUN)
+        assert f"{wrong}; run {store.key_of(RUN)} is computed from the start" in caplog.text
+        assert store.is_finished(RUN) and not store.scratch_of(RUN).exists()
+    else:  # it is no fault of what was left
+        with pytest.raises(ValueError, match=wrong):
+            store.compute(RUN)
+        assert store.scratch_of(RUN).exists()
+    assert len(calls) == trained
 
 
 @pytest.mark.usefixtures("quickly")
@@ -280,9 +354,9 @@ def test_prose_is_no_other_code_and_code_that_computes_is(tmp_path, monkeypatch)
         path.write_text(text, encoding="utf-8")
         return tuple(one != other for one, other in zip(before, after, strict=True))
 
-    assert changes("loss.py", "import math", "# A comment.\nimport math") == (False, False)
-    assert changes("loss.py", '"""', '"""Another first word. ') == (False, False)
-    assert changes("loss.py", "_TILE = 1 << 24", "_TILE = 1 << 23") == (True, True)
+    assert changes("loss/functions.py", "import math", "# A comment.\nimport math") == (False, False)
+    assert changes("loss/functions.py", '"""', '"""Another first word. ') == (False, False)
+    assert changes("loss/functions.py", "_TILE = 1 << 24", "_TILE = 1 << 23") == (True, True)
     assert changes("data/sources/files.csv", "sha256", "sha-256") == (True, True)
     assert changes("data/atlas/frames/sw.yaml", "?", "??") == (True, True)
     for name in ("study/report/figures.py", "study/cli/main.py", "study/questions/__init__.py"):

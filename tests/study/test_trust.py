@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 from small_runs import FURTHER, NAME, RUN, TEST, changed, keep, ranked, same
 
@@ -41,6 +42,7 @@ def test_a_test_that_evidence_lacks_is_computed_here_and_both_are_read(evidence,
     both = changed(RUN, tests=(TEST, FURTHER))
     assert not store.is_finished(both)
     monkeypatch.setattr(Run, "train", lambda run, **options: "trained")
+    monkeypatch.setattr(Run, "prompts", lambda run, encoder, test: {})
     monkeypatch.setattr(Run, "measure", lambda run, encoder, test, **options: ranked(first=5))
     store.compute(both)
     assert store.is_finished(both)
@@ -102,6 +104,40 @@ def test_a_list_that_was_altered_is_not_trusted_whichever_byte_it_was(evidence):
             os.utime(sums, ns=(place, altered[0]))  # each is another state of the file
             with pytest.raises((ValueError, FileNotFoundError), match=AGAIN):
                 store.is_finished(RUN)
+
+
+def test_a_list_that_was_cut_is_not_trusted_wherever_it_was(evidence):
+    sums = evidence / "SHA256SUMS"
+    whole = sums.read_bytes()
+    for place in range(0, len(whole) - 1, 7):
+        sums.write_bytes(whole[:place])
+        os.utime(sums, ns=(place, place))
+        with pytest.raises((ValueError, FileNotFoundError), match=AGAIN):
+            store.is_finished(RUN)
+
+
+@pytest.mark.parametrize("line", ["", "x", f"{'a' * 63}  README.md", f"{'A' * 64}  README.md", "null"])
+def test_a_line_of_a_list_that_is_no_checksum_and_name_is_named(evidence, line):
+    sums = evidence / "SHA256SUMS"
+    sums.write_text(sums.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=rf"SHA256SUMS, line 4 is '{line}'; expected a checksum, two .*; {AGAIN}$"):
+        store.is_finished(RUN)
+
+
+def test_foreign_files_in_evidence_are_let_alone(evidence):
+    for name in ("notes.txt", ".DS_Store", ".ipynb_checkpoints/a.parquet", "sub/notes.md"):
+        (evidence / name).parent.mkdir(exist_ok=True)
+        (evidence / name).write_text("foreign")
+    (evidence.parent / "notes.txt").write_text("foreign")
+    assert store.is_finished(RUN) and same(store.read(RUN, TEST), ranked())
+
+
+def test_evidence_whose_record_is_none_is_refused_by_name_though_the_list_is_right(evidence):
+    path = evidence / f"{store.key_of(RUN)}.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"hybridlib": "null"}), path)
+    ranks.write_sums(evidence)
+    with pytest.raises(ValueError, match=rf"^the record of {re.escape(str(path))} is None; expected names"):
+        store.is_finished(RUN)
 
 
 def test_pairs_of_other_data_are_refused(evidence):

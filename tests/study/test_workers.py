@@ -1,6 +1,7 @@
 """Tests of the processes that compute runs: how many there are, and what becomes of the others when one fails."""
 
 import queue
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -70,6 +71,7 @@ def test_runs_that_share_the_gpus_of_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setattr("multiprocessing.parent_process", lambda: pytest.skip)
     monkeypatch.setattr(workers.threading, "Thread", lambda **options: type("Thread", (), {"start": bool}))
     monkeypatch.setattr(workers.gc, "freeze", bool)
+    monkeypatch.setattr(workers.signal, "signal", lambda *given: None)
     workers._begin_work(places)
     assert workers.os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert changed(RUN, encoder="owner/large").threads == 4
@@ -91,3 +93,12 @@ def test_only_what_is_missing_is_computed_and_runs_that_differ_in_tests_alone_on
     other = changed(RUN, tests=(FURTHER,))
     compute_runs([RUN, changed(RUN, seed=1), other], "embedded")
     assert computed == [changed(RUN, tests=(TEST, FURTHER))]
+
+
+def test_a_process_that_is_started_for_work_cannot_be_interrupted_while_it_imports():
+    blocked = []
+    pool = ThreadPoolExecutor(1)
+    pool.submit = lambda *given: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    workers.submit(pool, bool)
+    assert blocked == [{signal.SIGINT}]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()

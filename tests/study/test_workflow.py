@@ -1,5 +1,6 @@
 """Tests of the workflow: it does exactly what is to be done, also after `kill -9`, side by side, and on a cluster."""
 
+import errno
 import json
 import logging
 import os
@@ -30,8 +31,7 @@ from hybridlib.study.ranks import read_record, write_sums
 ROOT = project_root()
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--config", "profile=tiny"]
 REPRODUCE = [sys.executable, "-m", "hybridlib", "reproduce", "--profile", "tiny"]
-# The executed notebook has times in it, and so has its checksum in the record.
-MADE = ("results/tiny/*.parquet", "results/tiny/*.md", "figures/tiny/*.svg")
+MADE = ("results/tiny/*", "figures/tiny/*")
 RUNS = "runs/[!.]*.parquet"
 
 
@@ -112,6 +112,12 @@ def made(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths} | digests
 
 
+def files(folder):
+    """Return the content of all files of a folder and when they were modified, but those of Snakemake itself."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
 def test_every_run_and_every_notebook_is_a_job(untouched, monkeypatch):
     monkeypatch.chdir(untouched)
     # Four amounts of data; a model for each of two languages, two of both, two of all three; and the untrained one.
@@ -136,7 +142,7 @@ DOMAIN_DATA, MIRACL = (partial(partial, change_params, name) for name in ("domai
         (MIRACL(alpha=0.25), {"run": 2, "notebook": 1}),
         # A specialised model is new; those of the high-resource languages are those of all languages now.
         (MIRACL(languages=["en", "fi", "sw"]), {"run": 1, "notebook": 1}),
-        (MIRACL(measure="recall@1"), {"notebook": 1}),  # a run keeps ranks, and knows of no measure
+        (MIRACL(measure="ndcg@10"), {"notebook": 1}),  # a run keeps ranks, and knows of no measure
         # They are trained again to be tested on more; the untrained one is that of the other notebook, too.
         (MIRACL(tested=["en", "fi"]), {"tests": 7, "notebook": 1}),
     ],
@@ -161,12 +167,75 @@ def test_a_product_that_is_not_as_it_was_made_is_to_be_made_again(inside, produc
     assert planned() == {"notebook": 1}
 
 
-def test_a_damaged_run_is_computed_again_when_it_is_needed(inside):
-    (*_, damaged) = notebooks.read_profile("tiny")["domain_data"].runs()
-    store.path_of(damaged).write_text("altered")
+def damaged_run():
+    """Damage a run of a notebook that is made; return its file."""
+    path = store.path_of(notebooks.read_profile("tiny")["domain_data"].runs()[-1])
+    path.write_text("altered")
+    return path
+
+
+def test_a_dry_run_changes_nothing_whatever_it_finds(inside):
+    Path(PRODUCTS[0]).unlink()
+    Path("results/tiny/miracl_high_resource.json").write_text("null")
+    damaged_run()
+    lacking = store.key_of(notebooks.read_profile("tiny")["miracl_high_resource"].runs()[0])
+    change_params("miracl_high_resource", tested=["en", "fi"])
+    for left in (f"runs/.{lacking}.tested", f"runs/.{'0a' * 16}.parquet", "results/tiny/.domain_data.ipynb"):
+        Path(left).touch()
+        os.utime(left, (0, 0))
+    Path("runs/.lock").unlink()
+    before = files(inside)
+    assert planned() == {"run": 1, "tests": 7, "notebook": 2}
+    assert files(inside) == before
+
+
+def test_a_damaged_run_is_named_and_computed_again_and_the_notebook_stays(inside, in_this_process, caplog, capsys):
+    path = damaged_run()
+    before = files(inside)
+    assert planned() == {"run": 1}
+    assert main.main(["reproduce", "--profile", "tiny"]) == 0
+    assert f"{path} was cut or altered, so its run is computed again: " in caplog.text
+    assert "Nothing to do" not in capsys.readouterr().out
+    after = files(inside)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed - {"runs/.keep.lock", "runs/.lock"} == {str(path.relative_to(inside))}
     assert planned() == {}
-    change_cell("source")
-    assert planned() == {"run": 1, "notebook": 1}
+
+
+def test_altered_evidence_is_refused_before_any_job_also_where_snakemake_is_called_itself(inside, capfd):
+    as_evidence(inside)
+    (inside / "evidence/other").mkdir()
+    (inside / "evidence/other/SHA256SUMS").write_text("cut")
+    parser, options = parse_args(["--config", "profile=tiny"])
+    with pytest.raises(SystemExit, match="2"):
+        args_to_api(options, parser)
+    said = "evidence/other/SHA256SUMS, line 1 is 'cut'; expected a checksum, two blanks and a name; get it again"
+    assert said in capfd.readouterr().err
+    assert not (inside / "runs").exists() and not (inside / "results").exists()
+
+
+def test_a_full_disk_stops_the_runs_that_would_only_fail(untouched, in_this_process, monkeypatch, capfd):
+    monkeypatch.chdir(untouched)
+    monkeypatch.setattr(jobs, "check_data", lambda *given: None)
+    started = []
+
+    def fail(run):
+        started.append(run)
+        raise OSError(errno.ENOSPC, "run a could not be written: No space left on device; finished runs are kept")
+
+    monkeypatch.setattr(store, "compute", fail)
+    assert main.main(["reproduce", "--profile", "tiny"]) == 1
+    assert 1 <= len(started) <= os.cpu_count() + 1
+    assert "error: the disk is full, so no further job is started\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["results", "figures"])
+def test_what_cannot_be_written_is_said_before_any_training(untouched, in_this_process, monkeypatch, capfd, folder):
+    monkeypatch.chdir(untouched)
+    monkeypatch.setattr(store, "compute", lambda run: pytest.fail("a run was started"))
+    (untouched / folder).touch()
+    assert main.main(["reproduce", "--profile", "tiny"]) == 2
+    assert f"error: {folder}/tiny/ cannot be written: Not a directory\n" in capfd.readouterr().err
 
 
 def test_deleted_products_are_made_again_with_the_same_bytes_and_no_run_is_repeated(inside, monkeypatch):
@@ -243,17 +312,38 @@ def test_what_evidence_lacks_is_computed_where_that_is_asked_for(inside, in_this
     assert pd.read_parquet(inside / "results/tiny/domain_data.parquet").strategy.nunique() == 5
 
 
-def kill_when(there, folder, environment):
-    """Start the workflow and `kill -9` it once `there()` is true; the processes it had started end by themselves."""
-    process = subprocess.Popen(REPRODUCE, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not there():
+def signal_when(there, folder, environment, number):
+    """Start the workflow and send it a signal once `there()` is true; what it had started ends, too.
+
+    Ctrl-C in a terminal interrupts the whole group. Returns the exit status and what was said to standard error.
+    """
+    options = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(REPRODUCE, **options, text=True, start_new_session=True)
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline and process.poll() is None and not there():
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL  # it had not ended yet
     assert children
-    assert psutil.wait_procs(children, timeout=20)[1] == []
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        os.kill(process.pid, number)
+    said = process.communicate(timeout=120)[1]
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    return process.returncode, said
+
+
+def kill_when(there, folder, environment):
+    """Start the workflow and `kill -9` it once `there()` is true; the processes it had started end by themselves."""
+    status, _ = signal_when(there, folder, environment, signal.SIGKILL)
+    assert status == -signal.SIGKILL  # it had not ended yet
+
+
+def test_an_interrupted_workflow_says_so_in_a_line_and_ends_what_it_has_started(untouched, environment):
+    status, said = signal_when(lambda: any(untouched.glob(RUNS)), untouched, environment, signal.SIGINT)
+    assert status == 130
+    assert "Interrupted. What is finished is kept, and the same command goes on from there." in said.split("\n")
+    assert "Traceback" not in said
 
 
 def test_killed_and_started_twice_side_by_side_one_does_the_rest_and_the_bytes_are_the_same(
@@ -290,7 +380,11 @@ def test_killed_while_a_notebook_is_executed_it_is_executed_again_with_the_same_
 
     (inside / "go").touch()
     assert main.main(["reproduce", "--profile", "tiny"]) == 0
-    assert made(inside) == before
+    changed = {name for name, content in made(inside).items() if before.get(name) != content}
+    assert changed == {
+        "results/tiny/domain_data.ipynb",
+        "results/tiny/domain_data.json",
+    }  # the notebook has a cell more
 
 
 STUBS = {
@@ -365,4 +459,5 @@ def test_a_notebook_is_executed_by_papermill_alone_which_computes_what_it_lacks(
     command += ["-f", "params/tiny/domain_data.yaml"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert made(inside) == {name: data for name, data in before.items() if "miracl" not in name}
+    records = ("miracl", ".json", "domain_data.ipynb")  # it is written to another place
+    assert made(inside) == {name: data for name, data in before.items() if not any(part in name for part in records)}

@@ -28,6 +28,7 @@ from torch import Tensor
 
 import hybridlib.training.fine_tune
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.encoder.embed import embed_texts
 from hybridlib.loss import InfoNCE
 from hybridlib.sampler.batches import HybridBatchSampler
 from hybridlib.sampler.collator import ParallelCollator
@@ -162,10 +163,12 @@ def test_even_rows_give_the_query_and_odd_rows_the_passage_its_hard_negative_and
     expected = {  # in the order in which the loss takes columns
         "label": [[9, 10], [7, 8]] if negatives else [9, 7],
         "query_input_ids": ["ask q4en", "ask q1yo"],
+        "query_task": "query",
         "passage_input_ids": ["tell p4sw", "tell p1yo"],
+        "passage_task": "document",
     }
     if negatives:
-        expected["negative_input_ids"] = ["tell n4sw", "tell n1yo"]
+        expected |= {"negative_input_ids": ["tell n4sw", "tell n1yo"], "negative_task": "document"}
     else:
         rows = [{name: value for name, value in one.items() if "negative" not in name} for one in rows]
     batch = collator(rows)
@@ -230,11 +233,11 @@ def test_the_encoder_that_is_given_stays_as_it_is(static: SentenceTransformer, c
 
 
 def test_without_steps_the_copy_is_as_the_encoder_and_nothing_is_read(
-    static: SentenceTransformer, tmp_path: Path
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, batches: list
 ) -> None:
-    kept = fine_tune(static, None, Training(steps=0), checkpoints=tmp_path / "kept")  # type: ignore[arg-type]
+    kept = quick(static, corpus, steps=0, checkpoints=tmp_path / "kept")
     assert kept is not static and not kept.training and same(weights(kept), weights(static))
-    assert not (tmp_path / "kept").exists()
+    assert not batches and not (tmp_path / "kept").exists()
 
 
 def test_the_same_arguments_give_the_same_weights_to_the_bit_dropout_included(
@@ -270,7 +273,7 @@ def test_a_transformer_is_saved_with_the_trainers_own_card_which_is_made_quietly
     monkeypatch.setattr("sentence_transformers.base.model_card.get_dataset_info", None)
     bert = tiny_bert(tmp_path / "bert")
     capfd.readouterr()
-    trained = quick(bert, corpus, steps=1)
+    trained = quick(bert, corpus, steps=1, learning_rate=1e-4)
     assert capfd.readouterr() == ("", "")
     trained.save_pretrained(str(tmp_path / "saved"))
     card = (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
@@ -318,7 +321,7 @@ def test_the_loss_and_the_optimizer_are_given_every_argument_of_theirs(
     loss = {"temperature": 0.2, "mask": False, "symmetric": True, "mini_batch_size": 4}
     quick(tiny_bert(tmp_path), corpus, learning_rate=0.004, weight_decay=0.3, steps=3, **loss)
     (trainer,) = trainers
-    assert trainer.loss.get_config_dict() == {**loss, "gather_across_devices": False}
+    assert trainer.loss.get_config_dict() == {**loss, "similarity": "cosine", "gather_across_devices": False}
     assert isinstance(trainer.optimizer.optimizer, torch.optim.AdamW)
     groups = trainer.optimizer.param_groups
     assert {group["weight_decay"] for group in groups} == {0.3, 0.0}  # none for norms and biases
@@ -326,10 +329,18 @@ def test_the_loss_and_the_optimizer_are_given_every_argument_of_theirs(
     assert trainer.state.global_step == 3
 
 
-@pytest.mark.parametrize(("ask", "tell"), [("ask: ", "tell: "), ("", "")])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"query": "ask: ", "document": "tell: ", "other": "no: "},
+        {"query": "ask: ", "document": "", "passage": "tell: "},  # E5 as published, once it is loaded
+        {"query": "", "document": "", "other": "no: "},
+    ],
+)
 def test_training_uses_the_prompts_that_evaluation_uses_and_none_where_there_is_none(
-    static: SentenceTransformer, corpus: ParallelCorpus, monkeypatch: pytest.MonkeyPatch, ask: str, tell: str
+    static: SentenceTransformer, corpus: ParallelCorpus, monkeypatch: pytest.MonkeyPatch, prompts: dict[str, str]
 ) -> None:
+    ask, tell = ("ask: ", "tell: ") if prompts["query"] else ("", "")
     used: list[tuple[str, list[str]]] = []
     original = static[0].preprocess
 
@@ -338,11 +349,13 @@ def test_training_uses_the_prompts_that_evaluation_uses_and_none_where_there_is_
         return original(inputs, prompt=prompt, **rest)
 
     monkeypatch.setattr(static[0], "preprocess", spy)
-    monkeypatch.setattr(static, "prompts", {"query": ask, "document": tell, "other": "no: "})
+    monkeypatch.setattr(static, "prompts", prompts)
     triplets = with_negatives(corpus)
     quick(static, triplets, steps=1)
-    static.encode_query(["q"]), static.encode_document(["p"])
-    assert [prompt for prompt, _ in used[:3] + used[-2:]] == [ask, tell, tell, ask, tell]
+    embed_texts(static, ["q"], role="query")
+    assert used[-1] == (ask, ["q"])
+    embed_texts(static, ["p"])
+    assert used[-1] == (tell, ["p"]) and [prompt for prompt, _ in used[:3]] == [ask, tell, tell]
     for column, (_, texts) in zip(("query", "passage", "negative"), used, strict=False):
         assert set(texts) <= set(triplets.table[column])
 
@@ -441,9 +454,79 @@ def test_training_that_was_interrupted_in_its_second_epoch_ends_as_if_it_was_not
     batches.clear()
     assert same(weights(quick(bert, corpus, **saved)), whole)
     assert batches[:4] == drawn[6:10]
+
+
+def files_of(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_finished_training_is_read_and_trains_nothing_also_without_the_state_of_its_optimizer(
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, batches: list
+) -> None:
+    kept: dict[str, Any] = {"checkpoints": tmp_path, "save_every": 2, "learning_rate": 5e-3}
+    whole = weights(quick(static, corpus, **kept))
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (tmp_path / "checkpoint-5" / name).unlink()  # as people do to save space
+    before = files_of(tmp_path)
     batches.clear()
-    assert same(weights(quick(bert, corpus, **saved)), whole)  # once more: nothing is left to train
-    assert len(batches) <= 2  # fetched by a trainer that finds that it has nothing to do
+    for _ in range(2):
+        assert same(weights(quick(static, corpus, **kept)), whole)
+    assert not batches and files_of(tmp_path) == before
+
+
+def test_a_training_with_validation_stops_where_it_would_have_stopped_and_is_then_read(
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, batches: list, trainers: list
+) -> None:
+    english = ParallelCorpus.from_frame(corpus.table.to_pandas(), ["en"])
+    settings: dict[str, Any] = {"strategy": "x-y", "steps": 60, "learning_rate": 0.3}
+    settings |= {"validation": english, "validate_every": 2, "patience": 3}
+    whole = weights(quick(static, corpus, **settings))
+    with interrupted_at(trainers[0].state.best_global_step + 5):  # two validations have not improved the loss
+        quick(static, corpus, **settings, checkpoints=tmp_path / "kept")
+    assert same(weights(quick(static, corpus, **settings, checkpoints=tmp_path / "kept")), whole)
+    assert trainers[2].state.global_step == trainers[0].state.global_step < 60
+    (tmp_path / "kept").rename(tmp_path / "moved")
+    before = files_of(tmp_path)
+    batches.clear()
+    assert same(weights(quick(static, corpus, **settings, checkpoints=tmp_path / "moved")), whole)
+    assert not batches and files_of(tmp_path) == before
+    shutil.rmtree(min((tmp_path / "moved").glob("checkpoint-*"), key=lambda path: int(path.name[11:])))  # the best
+    with pytest.raises(ValueError, match=r"moved/checkpoint-\d+ does not exist, which held the best weights; delete "):
+        quick(static, corpus, **settings, checkpoints=tmp_path / "moved")
+
+
+@pytest.mark.parametrize("how", ["missing", "cut"])
+@pytest.mark.parametrize(
+    ("name", "read_if_finished"),
+    [
+        ("trainer_state.json", True),
+        ("model.safetensors", True),
+        ("optimizer.pt", False),
+        ("scheduler.pt", False),
+        ("rng_state.pth", False),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_with_what_to_do_where_training_needs_it(
+    static: SentenceTransformer, corpus: ParallelCorpus, tmp_path: Path, name: str, read_if_finished: bool, how: str
+) -> None:
+    kept: dict[str, Any] = {"steps": 4, "checkpoints": tmp_path, "save_every": 2}
+    for step in (2, 4):
+        with interrupted_at(3 if step == 2 else 99):
+            quick(static, corpus, **kept)
+        file = tmp_path / f"checkpoint-{step}" / name
+        content = file.read_bytes()
+        if how == "missing":
+            file.unlink()
+        else:
+            file.write_bytes(content[: len(content) // 2])
+        message = (
+            rf"checkpoint-{step} cannot be read \(.+\); delete it, and training goes on from the checkpoint before"
+        )
+        without_state = name == "trainer_state.json" and how == "missing"  # as after a kill: it does not count
+        refused = (step == 2 or read_if_finished) and not without_state
+        with pytest.raises(ValueError, match=message) if refused else contextlib.nullcontext():
+            quick(static, corpus, **kept)
+        shutil.rmtree(tmp_path)
 
 
 def test_checkpoints_of_another_training_are_refused(

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import pairwise_cos_sim
 from test_corpus import COLUMNS, full, rows_of
 from tiny_bert import tiny_bert
 
@@ -17,31 +16,26 @@ from hybridlib.training.starts import load_encoder
 pytestmark = pytest.mark.usefixtures("quickly")
 
 
-class Placed:
-    """An encoder that puts each text at an angle, in degrees. It has no more than mining uses."""
+class Angles(torch.nn.Module):
+    """A module that puts each text at an angle, in degrees."""
 
-    device = torch.device("cpu")
-    similarity_pairwise = staticmethod(pairwise_cos_sim)
-    default_prompt_name = None
-
-    def __init__(self, **degrees: float) -> None:
+    def __init__(self, degrees: dict[str, float]) -> None:
+        super().__init__()
         self.degrees = degrees
-        self.prompts: dict[str, str] = {}
-
-    def parameters(self) -> list[torch.Tensor]:
-        return []
 
     def get_embedding_dimension(self) -> int:
         return 2
 
-    def preprocess(self, texts: list[str], **options: object) -> dict:
-        return {}  # which are no rows of tokens
+    def preprocess(self, texts: list[str], **options: object) -> dict[str, torch.Tensor]:
+        return {"angles": torch.tensor([self.degrees[text] for text in texts]).deg2rad()}
 
-    def encode_query(self, texts: list[str], **options: object) -> np.ndarray:
-        angles = np.deg2rad([self.degrees[text] for text in texts])
-        return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        angles = features["angles"]
+        return {"sentence_embedding": torch.stack([angles.cos(), angles.sin()], dim=1)}  # (B, 2)
 
-    encode_document = encode_query
+
+def placed(**degrees: float) -> SentenceTransformer:
+    return SentenceTransformer(modules=[Angles({"a": 0.0, **degrees})], device="cpu")  # "a" is a probe of the library's
 
 
 # A question is at 0 degrees and its passage at 40, with cosine 0.766. The margin of 5 % ends at 0.728, 43.3 degrees.
@@ -96,7 +90,7 @@ RULES = {
 @pytest.mark.parametrize(("columns", "options", "expected"), RULES.values(), ids=RULES)
 def test_the_negative_is_the_nearest_passage_that_no_rule_leaves_out(columns, options, expected):
     corpus = ParallelCorpus.from_frame(rows_of(*[(i, "en") for i in range(5)], **columns), ["en"])
-    table = mine_negatives(corpus, Placed(**ANGLES), **options).table
+    table = mine_negatives(corpus, placed(**ANGLES), **options).table
     assert table["negative"][0] == table["passage"][expected]
     assert table["negative_group"][0] == table["passage_group"][expected]
 
@@ -147,16 +141,16 @@ def test_every_row_has_a_negative_of_its_own_language_and_of_another_group(bert)
 
 
 def test_a_language_of_one_group_has_no_negatives_and_one_without_items_is_left_alone():
-    frame = rows_of((0, "en"), (1, "en"), (1, "de"), passage_group=7)
-    corpus = ParallelCorpus.from_frame(frame, ["en", "de", "sw"])
-    encoder = Placed(p0en=1, p1en=2, p1de=3, q0en=0, q1en=0, q1de=0)
+    frame = rows_of((0, "en"), (1, "en"), (1, "de"), (1, "sw"), passage_group=7)
+    corpus = ParallelCorpus.from_frame(frame, ["en", "de", "sw"]).thin({"sw": 0})
+    encoder = placed(p0en=1, p1en=2, p1de=3, q0en=0, q1en=0, q1de=0)
     table = mine_negatives(corpus, encoder).table
     assert set(table["negative"]) == {""} and set(table["negative_group"]) == {-1}
 
 
 def test_where_none_is_hard_random_true_negatives_are_taken_by_seed():
     # A margin of the whole score leaves what is at 90 degrees or beyond, which nothing is.
-    encoder = Placed(**{f"{kind}{i}en": i for i in range(60) for kind in "pq"})
+    encoder = placed(**{f"{kind}{i}en": i for i in range(60) for kind in "pq"})
     rows = [(i, "en") for i in range(60)]
     corpus = ParallelCorpus.from_frame(rows_of(*rows, passage_group=[i // 20 for i in range(60)]), ["en"])
 
@@ -174,7 +168,7 @@ def test_that_most_negatives_are_random_is_a_warning(caplog, margin, number, lev
     # Nothing is at 90 degrees or beyond, where a margin of the whole score begins. With the usual margin, all questions
     # have a negative but for number 4, whose passage is the farthest.
     caplog.set_level("INFO", "hybridlib")
-    mine_negatives(full(5, "en"), Placed(**ANGLES), relative_margin=margin)
+    mine_negatives(full(5, "en"), placed(**ANGLES), relative_margin=margin)
     assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
         (level, f"en: {number} of 5 negatives are random, as no passage is hard")
     ]
@@ -182,7 +176,7 @@ def test_that_most_negatives_are_random_is_a_warning(caplog, margin, number, lev
 
 def test_range_max_bounds_how_far_is_looked():
     # Of 12 passages, 1 to 10 are within the margin. Only 11 is hard, and it comes last of all.
-    encoder = Placed(**{f"p{i}en": i for i in range(1, 11)}, p0en=60, p11en=70, **{f"q{i}en": 0 for i in range(12)})
+    encoder = placed(**{f"p{i}en": i for i in range(1, 11)}, p0en=60, p11en=70, **{f"q{i}en": 0 for i in range(12)})
 
     def found(range_max: int, seeds: int) -> set[str]:
         mined = (mine_negatives(full(12, "en"), encoder, range_max=range_max, seed=seed) for seed in range(seeds))
@@ -190,6 +184,29 @@ def test_range_max_bounds_how_far_is_looked():
 
     assert found(100, seeds=2) == {"p11en"}
     assert len(found(5, seeds=6)) > 2
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
+def test_what_is_near_is_told_by_cosine_whatever_the_similarity_of_the_encoder(similarity, caplog):
+    caplog.set_level("INFO", "hybridlib")
+    encoder = placed(**ANGLES)
+    encoder.similarity_fn_name = similarity
+    assert mine_negatives(full(5, "en"), encoder).table["negative"][0] == "p2en"
+    assert caplog.messages == ["en: 1 of 5 negatives are random, as no passage is hard"]
+
+
+@pytest.mark.parametrize(("wrong", "name"), [("q1en", "query_embeddings"), ("p1en", "passage_embeddings")])
+def test_embeddings_that_are_not_finite_are_refused(wrong, name):
+    with pytest.raises(ValueError, match=f"^{name}: row 1 holds nan; allowed are finite numbers"):
+        mine_negatives(full(5, "en"), placed(**ANGLES | {wrong: float("nan")}))
+
+
+def test_to_look_at_more_than_there_is_is_to_look_at_all():
+    expected = mine_negatives(full(5, "en"), placed(**ANGLES)).table
+    assert mine_negatives(full(5, "en"), placed(**ANGLES), range_max=10**9).table.to_dict() == expected.to_dict()
+    # Where all are skipped, all are random.
+    skipped = mine_negatives(full(5, "en"), placed(**ANGLES), range_min=10**8, range_max=10**9).table
+    assert "" not in skipped["negative"]
 
 
 def test_mining_again_replaces_the_negatives(bert):
@@ -201,7 +218,7 @@ def test_mining_again_replaces_the_negatives(bert):
 def test_nothing_is_shown_unless_asked(capfd, bert):
     mine_negatives(gappy(), bert)
     assert capfd.readouterr() == ("", "")
-    mine_negatives(full(5, "en"), Placed(**ANGLES), progress=True)
+    mine_negatives(full(5, "en"), placed(**ANGLES), progress=True)
     shown = capfd.readouterr().err
     assert "mining: 100%" in shown and "encode: 100%" in shown
 
@@ -220,12 +237,16 @@ def test_the_embedded_corpus_in_all_its_languages_has_negatives_in_every_row():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"range_min": -1}, "range_min is -1; allowed: 0 or more"),
+        ({"encoder": "static"}, "encoder is 'static'; allowed: .*made by load_encoder"),
+        ({"corpus": None}, "corpus is None; allowed: .*made by load_corpus"),
+        ({"range_min": 1.5}, "range_min is 1.5; allowed: a whole number"),
+        ({"seed": -1}, "seed is -1; allowed: greater than or equal to 0"),
+        ({"range_min": -1}, "range_min is -1; allowed: greater than or equal to 0"),
         ({"range_min": 5, "range_max": 5}, "range_max is 5; allowed: more than range_min, which is 5"),
-        ({"relative_margin": 1.5}, "relative_margin is 1.5; allowed: 0 to 1"),
-        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: 1 or more"),
+        ({"relative_margin": 1.5}, "relative_margin is 1.5; allowed: less than or equal to 1"),
+        ({"batch_tokens": 0}, "batch_tokens is 0; allowed: greater than or equal to 1"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(bert, options, message):
     with pytest.raises(ValueError, match=message):
-        mine_negatives(gappy(), bert, **options)
+        mine_negatives(**{"corpus": gappy(), "encoder": bert} | options)

@@ -20,6 +20,9 @@ class Study(Settings):
     ("model", "values", "message"),
     [
         (Training, {"batch_size": 0}, "batch_size is 0; allowed: greater than or equal to 1"),
+        (Training, {"batch_size": 10**6 + 1}, "batch_size is 1000001; allowed: less than or equal to 1000000"),
+        (Training, {"steps": 10**9 + 1}, "steps is 1000000001; allowed: less than or equal to 1000000000"),
+        (Training, {"patience": 10**30}, "patience is 10+; allowed: less than or equal to 1000000000"),
         (Training, {"learning_rate": math.inf}, "learning_rate is inf; allowed: a finite number"),
         (
             Training,
@@ -32,6 +35,9 @@ class Study(Settings):
         (Training, {"strategy": "x-z"}, "strategy is 'x-z'; allowed: 'en-en', .*'hybrid'"),
         (Training, {"precision": "float16"}, "precision is 'float16'; allowed: 'float32' or 'bfloat16'"),
         (Training, {"symmetric": 1}, "symmetric is 1; allowed: True or False"),
+        (Training, {"symmetric": "no"}, "symmetric is 'no'; allowed: True or False"),
+        (Training, {"validate_every": 1.5}, "validate_every is 1.5; allowed: a whole number"),
+        (Training, {"seed": -1}, "seed is -1; allowed: greater than or equal to 0"),
         (Training, {"step": 3}, "unknown key 'step'; allowed: strategy, alpha, batch_size, steps"),
         (Training, {"steps": -1, "patience": 0}, "steps is -1; .*\n(a file: )?patience is 0; "),
         (Study, {}, "'training' is missing"),

@@ -4,6 +4,7 @@ import copy
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import huggingface_hub
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Dense, Router, StaticEmbedding
 from tiny_bert import tiny_bert
 
 import hybridlib.training.starts
+from hybridlib.arguments import told
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import load_corpus
+from hybridlib.encoder.reading import prompt_of
 from hybridlib.encoder.tokens import TokenCache
 from hybridlib.names import E5_SMALL
 from hybridlib.paths import project_root
@@ -291,7 +294,6 @@ def test_a_saved_encoder_is_loaded_from_its_folder(
 @pytest.mark.parametrize(
     ("name", "asked"),
     [
-        ("minilm", ("minilm", None)),
         ("someone/encoder", ("someone/encoder", None)),
         ("someone/encoder@v1.0", ("someone/encoder", "v1.0")),
         ("someone/encoder@refs/pr/1", ("someone/encoder", "refs/pr/1")),
@@ -299,52 +301,181 @@ def test_a_saved_encoder_is_loaded_from_its_folder(
     ],
 )
 def test_an_id_is_asked_of_the_hub_at_the_revision_behind_its_at_sign(
-    monkeypatch: pytest.MonkeyPatch, name: str, asked: tuple[str, str | None]
+    scratch: SentenceTransformer, monkeypatch: pytest.MonkeyPatch, name: str, asked: tuple[str, str | None]
 ) -> None:
     calls = []
-    monkeypatch.setattr(
-        hybridlib.training.starts, "SentenceTransformer", lambda path, revision: calls.append((path, revision))
-    )
+
+    def load(path: str, revision: str | None, local_files_only: bool) -> SentenceTransformer:
+        calls.append((path, revision))
+        return copy.deepcopy(scratch)
+
+    monkeypatch.setattr(hybridlib.training.starts, "SentenceTransformer", load)
     load_encoder(name)
     assert calls == [asked]
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "a/b/c@d", "", "@v1"])
-def test_a_folder_that_does_not_exist_is_told_apart_from_an_id(name: str) -> None:
-    with pytest.raises(FileNotFoundError, match=f"^encoder '{name}': there is no such folder$"):
+NEITHER = "it is neither static:scratch, static:aligned, multilingual-e5-small-4bit, nor a folder here, nor a hub id "
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "./nowhere",
+            "/nowhere/at/all",
+            "~/nowhere",
+            "~nobody/nowhere",
+            "a/b/c",
+            "a/b/c@d",
+            "",
+            "@v1",
+            "a\0b",
+            "\ud800",
+        ),
+        *("bm25", "minilm", "static:aligend", "two words", "Static", "two words/nothing", "nobody/nothing@a b"),
+        *("x" * 300, "x/" * 2040 + "x", "nobody/" + "x" * 5000, "nobody/nothing@" + "x" * 5000),
+    ],
+)
+def test_a_name_that_is_neither_a_folder_nor_an_id_is_refused_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hybridlib.training.starts, "SentenceTransformer", None)  # the hub is not asked
+    with pytest.raises(FileNotFoundError) as raised:
         load_encoder(name)
+    assert str(raised.value) == f"encoder {told(name)}: {NEITHER}of the form owner/name"
 
 
-@pytest.mark.parametrize("name", ["nobody/nothing", "nobody/nothing@v1", "static:aligend", "two words", "Static"])
-def test_an_encoder_that_nobody_has_is_an_error_that_names_those_there_are(name: str) -> None:
-    assert huggingface_hub.constants.HF_HUB_OFFLINE
-    known = "static:scratch, static:aligned, multilingual-e5-small-4bit, nor the folder of a saved one, nor to be had "
-    with pytest.raises(FileNotFoundError, match=f"^encoder '{name}' is neither {known}"):
+@pytest.mark.parametrize("name", ["nobody/nothing", "nobody/nothing@v1"])
+def test_an_id_that_cannot_be_had_is_named_without_a_minute_of_retries(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    class Unreachable:
+        def head(self, url: str, timeout: float) -> None:
+            asked.append(url)
+            raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Unreachable)
+    monkeypatch.setattr(time, "sleep", None)  # what retries waits
+    with pytest.raises(FileNotFoundError, match=f"^encoder '{name}' is not to be had here, and the hub does not ") as e:
         load_encoder(name)
+    assert len(asked) == 1 and len(str(e.value)) < 500
+    assert not caplog.records
 
 
-@pytest.mark.parametrize("content", [None, "{"])
-def test_a_folder_without_a_whole_encoder_is_an_error_that_names_it(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "modules.json").write_text(content)
-    with pytest.raises(FileNotFoundError, match=f"^encoder '{tmp_path}' is neither .* nor the folder of a saved one"):
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", "{"),
+        ("modules.json", "null"),
+        ("tokenizer.json", "{}"),
+        ("config_sentence_transformers.json", "[]"),
+        ("model.safetensors", "cut"),
+    ],
+)
+def test_a_folder_of_a_damaged_encoder_is_an_error_that_names_it(tmp_path: Path, file: str, content: str) -> None:
+    tiny_bert(tmp_path / "made").save(str(tmp_path / "saved"))
+    (path,) = (tmp_path / "saved").rglob(file)
+    path.write_text(content)
+    with pytest.raises(
+        ValueError, match=f"^encoder '{tmp_path}/saved' cannot be loaded; it is damaged or .*: "
+    ) as raised:
+        load_encoder(tmp_path / "saved")
+    assert len(str(raised.value)) < 500 and "\n" not in str(raised.value)
+
+
+def test_a_folder_without_an_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^encoder '{tmp_path}': no encoder is saved there"):
         load_encoder(str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": {"query": "q: ", "passage": "p: "}}, "prompts: 'passage' is unknown; allowed: query, document"),
-        ({"max_length": 0}, "max_length is 0; allowed for .*: 1 to 64"),
+        ({"prompts": {"search": "q: "}}, "prompts: 'search' is unknown; allowed: query, document, passage"),
+        ({"prompts": {3: "q: "}}, "prompts.3 is 3; allowed: a text"),
+        ({"prompts": {"query": None}}, "prompts.query is None; allowed: a text"),
+        ({"prompts": {"query": "a\ud800"}}, r"prompts.query is 'a\\ud800'; allowed: a text without lone surrogates"),
+        ({"prompts": {"document": 7}}, "prompts.document is 7; allowed: a text"),
+        ({"prompts": "query: "}, "prompts is 'query: '; allowed: a name and a value for each"),
+        ({"prompts": {"document": "", "passage": ""}}, "prompts has 'document' and 'passage', which are two names of"),
+        ({"max_length": 0}, "max_length is 0; allowed: greater than or equal to 1"),
+        (
+            {"max_length": 1 << 64, "name": "static"},
+            "max_length is 18446744073709551616; allowed: less than or equal to 1000000000",
+        ),
+        ({"max_length": 64.0}, "max_length is 64.0; allowed: a whole number"),
         ({"max_length": 65}, "max_length is 65; allowed for .*: 1 to 64"),
+        ({"name": None}, "name is None; allowed: a text, or "),
+        ({"corpus": "atlas"}, "corpus is 'atlas'; allowed: .* made by load_corpus"),
+        ({"seed": -1}, "seed is -1; allowed: greater than or equal to 0"),
     ],
 )
-def test_an_argument_out_of_range_is_refused(tmp_path: Path, arguments: dict, message: str) -> None:
+def test_an_argument_of_another_type_or_out_of_range_is_refused(tmp_path: Path, arguments: dict, message: str) -> None:
     tiny_bert(tmp_path / "made").save(str(tmp_path / "saved"))
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        load_encoder(str(tmp_path / "saved"), **arguments)
-    with pytest.raises(ValueError, match="max_length is 64; allowed for static: none, as it reads texts"):
-        load_encoder("static", max_length=64)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        load_encoder(**{"name": tmp_path / "saved"} | arguments)
+
+
+def test_a_path_is_a_folder_and_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    tiny_bert(tmp_path / "made").save(str(tmp_path / "saved"))
+    encoder = load_encoder(tmp_path / "saved", max_length=np.int64(10), seed=np.int64(3))
+    assert encoder.max_seq_length == 10
+    with pytest.raises(FileNotFoundError, match=r"^encoder 'someone/encoder': there is no such folder$"):
+        load_encoder(Path("someone/encoder"))  # although the hub might have such an id
+    with pytest.raises(FileNotFoundError, match=r"^encoder 'a.x00b': there is no such folder$"):
+        load_encoder(Path("a\0b"))
+
+
+@pytest.mark.parametrize(
+    ("published", "given", "expected"),
+    [
+        ({"query": "query: ", "passage": "passage: "}, None, ("query: ", "passage: ")),  # E5
+        ({"query": "query: ", "passage": "passage: "}, {"document": ""}, ("query: ", "")),
+        ({"query": "query: ", "passage": "passage: "}, {"passage": "p: "}, ("query: ", "p: ")),
+        ({"query": "query: ", "passage": "passage: "}, {"query": ""}, ("", "passage: ")),
+        ({"query": "query: ", "document": "d: ", "passage": "passage: "}, None, ("query: ", "d: ")),
+        ({"corpus": "of: "}, None, ("", "of: ")),
+        ({}, {"query": "q: ", "document": "d: "}, ("q: ", "d: ")),
+        ({}, None, ("", "")),
+    ],
+)
+def test_the_prompts_in_force_are_those_of_every_method_and_stay_so_in_a_saved_encoder(
+    tmp_path: Path, published: dict[str, str], given: dict[str, str] | None, expected: tuple[str, str]
+) -> None:
+    encoder = tiny_bert(tmp_path / "made")
+    encoder.prompts = published
+    encoder.save(str(tmp_path / "published"))
+    encoder = load_encoder(tmp_path / "published", prompts=given)
+    encoder.save(str(tmp_path / "saved"))
+    for one in (encoder, SentenceTransformer(str(tmp_path / "saved"))):
+        assert (prompt_of(one, "query"), prompt_of(one, "document")) == expected
+        assert np.array_equal(one.encode_query("ab"), one.encode("ab", prompt=expected[0]))
+        assert np.array_equal(one.encode_document("ab"), one.encode("ab", prompt=expected[1]))
+
+
+def test_a_static_encoder_reads_so_many_tokens_the_prompts_included_also_when_it_is_saved(
+    corpus: ParallelCorpus, scratch: SentenceTransformer, tmp_path: Path
+) -> None:
+    long = "currency " * 10
+    encoder = load_encoder("static", corpus=corpus, max_length=3, prompts={"query": "Kenya "})
+    encoder.save(str(tmp_path / "saved"))
+    for one in (encoder, load_encoder(tmp_path / "saved")):
+        assert one.encode("currency currency currency Kenya") == pytest.approx(scratch.encode("currency"), abs=1e-6)
+        assert one.encode_query(long) == pytest.approx(scratch.encode("Kenya currency currency"), abs=1e-6)
+    assert tokens(scratch, long) == ["currency"] * 10  # their tokenizer was one
+
+
+def test_both_modules_of_a_router_read_so_many_tokens(scratch: SentenceTransformer, tmp_path: Path) -> None:
+    bert = tiny_bert(tmp_path / "bert")
+    bert.append(Dense(16, 128))
+    router = SentenceTransformer(modules=[Router({"query": [scratch[0]], "document": list(bert)})], device="cpu")
+    router.save(str(tmp_path / "saved"))
+    encoder = load_encoder(tmp_path / "saved", max_length=2)
+    assert np.allclose(encoder.encode_query("currency Kenya Nairobi"), scratch.encode("currency Kenya"), atol=1e-6)
+    assert np.array_equal(encoder.encode_document("abc"), encoder.encode_document("ab"))
+    assert not np.array_equal(load_encoder(tmp_path / "saved").encode_document("abc"), encoder.encode_document("abc"))
 
 
 # The encoder of the project.

@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from babel import Locale
 from babel.core import get_global
 from babel.languages import get_official_languages, get_territory_language_info
 from babel.numbers import get_territory_currencies
 
+from hybridlib.files import read_yaml
 from hybridlib.names import LANGUAGES
 
 DOMAINS = {
@@ -123,7 +123,7 @@ def atlas_names() -> pd.DataFrame:
 
 @cache
 def _frames(language: str) -> dict[str, dict[str, list[str]]]:
-    return yaml.safe_load((Path(__file__).parent / "frames" / f"{language}.yaml").read_text(encoding="utf-8"))
+    return read_yaml(Path(__file__).parent / "frames" / f"{language}.yaml")
 
 
 def _frames_and_names(facts: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, list[str]], dict[str, str]]]:

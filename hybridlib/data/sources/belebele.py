@@ -14,20 +14,22 @@ Their checksums and sizes cannot be read without a download, so the revision pin
 checked.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
+from hybridlib.arguments import Names, checked
 from hybridlib.data.checks import check_languages
 from hybridlib.data.sources.comprehension import checked_rows, comprehension_task
-from hybridlib.data.sources.lines import json_record, parse_lines
+from hybridlib.data.sources.records import Text, parse_record, read_lines
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask
 
 _REVISION = "75b399394a9803252cfec289d103de462763db7c"
 _QUESTIONS = 900
-_FIELDS = {"link": str, "question_number": int, "flores_passage": str, "question": str}
 SOURCE = Source(
     name="belebele",
     title="Belebele, passage retrieval in 122 language varieties, as in MTEB",
@@ -46,7 +48,18 @@ SOURCE = Source(
 )
 
 
-def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
+class _Record(TypedDict):
+    link: Text
+    question_number: int
+    flores_passage: Text
+    question: Text
+
+
+_LAYOUT = TypeAdapter(_Record)
+
+
+@checked
+def read_task(name: Literal["belebele"], *, languages: Names | None) -> RetrievalTask:
     """Read the task in some of its languages.
 
     Args:
@@ -65,13 +78,12 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
 
 def _rows(path: Path) -> pd.DataFrame:
     """Read and check the questions of a file."""
-    with path.open("rb") as stream:
-        rows = [row for _, row in parse_lines(path, stream, _question)]
-    return checked_rows(pd.DataFrame(rows, columns=["key", "question", "passage"]), path, _QUESTIONS)
+    rows = pd.DataFrame([row for _, row in read_lines(path, _question)], columns=["key", "question", "passage"])
+    return checked_rows(rows, path, _QUESTIONS)
 
 
 def _question(line: bytes) -> tuple[str, str, str]:
     """Parse a line into the key of the question, the question and its passage."""
-    record = json_record(line, _FIELDS)
+    record = parse_record(line, _LAYOUT)
     # Questions are counted anew for each passage. The link tells the passages apart.
     return f"{record['link']}#{record['question_number']}", record["question"], record["flores_passage"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hybridlib.data.sources.lines import place
+from hybridlib.arguments import told
+from hybridlib.data.checks import check_rows, texts_wrong
 from hybridlib.data.task import RetrievalTask
 
 _TEXTS = ["question", "passage"]
@@ -56,26 +57,20 @@ def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
     )
 
 
-def checked_rows(rows: pd.DataFrame, path: Path, questions: int, unit: str = "line") -> pd.DataFrame:
+def checked_rows(rows: pd.DataFrame, path: Path, questions: int) -> pd.DataFrame:
     """Check the rows of a file, and return them.
 
     Args:
         rows: every row of the file, in its order; see `comprehension_task`.
         path: the file, for messages.
         questions: the number that the published file has; a file that was cut off has fewer.
-        unit: the word for a row in messages.
 
     Raises:
         ValueError: a text or a key is missing or empty, a key comes twice, or there are more or fewer questions.
     """
     for column in ("key", *_TEXTS):
-        bad = ~rows[column].map(lambda value: isinstance(value, str) and bool(value.strip()))
-        if bad.any():
-            raise ValueError(f"{place(path, rows.index[bad][0] + 1, unit)}: the {column} is empty or no text")
-    twice = rows.key.duplicated()
-    if twice.any():
-        where = place(path, rows.index[twice][0] + 1, unit)
-        raise ValueError(f"{where}: question {rows.key[twice].iloc[0]!r} comes twice")
+        check_rows(texts_wrong(rows[column]), rows[column], f"{path}: {column}", "a text that is not empty")
+    check_rows(rows.key.duplicated(), rows.key, f"{path}: key", "each once")
     if len(rows) != questions:
         raise ValueError(f"{path} has {len(rows)} questions; the published file has {questions}")
     return rows
@@ -86,4 +81,6 @@ def _check_parallel(files: Mapping[str, pd.DataFrame]) -> None:
     for other in others:
         alone = sorted(set(files[one].key) ^ set(files[other].key))
         if alone:
-            raise ValueError(f"{one} and {other} do not have the same questions: {alone[0]!r} is in one of them only")
+            raise ValueError(
+                f"{one} and {other} do not have the same questions: {told(alone[0])} is in one of them only"
+            )

@@ -12,20 +12,30 @@ downloaded from the pinned commits (see `hybridlib.data.sources.source`). They a
 """
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import pandas as pd
+from pydantic import Field
 
+from hybridlib.arguments import FilePath, Name, Names, checked, told
 from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
 from hybridlib.data.folds import articles_of, read_folds
+from hybridlib.data.sources.records import (
+    LAREQA,
+    LareqaParagraph,
+    LareqaQuestion,
+    read_paragraphs,
+    sentence_at,
+    sentences_of,
+    stands,
+    without_mark,
+)
 from hybridlib.data.sources.source import Source, pinned_files
-from hybridlib.data.sources.squad import read_paragraphs, sentence_at, stands, without_mark
 from hybridlib.data.task import RetrievalTask
 
 _log = logging.getLogger(__name__)
@@ -77,8 +87,15 @@ class LareqaData:
     passages: pd.DataFrame
     qrels: pd.DataFrame
 
-    def of_articles(self, articles: Sequence[str]) -> "LareqaData":
-        """Keep what belongs to some articles; an article must have one title in all languages."""
+    @checked
+    def of_articles(self, articles: Names) -> "LareqaData":
+        """Keep what belongs to some articles, which must have one title in all languages.
+
+        Raises:
+            ValueError: the data has none of them.
+        """
+        if not self.passages.article.isin(articles).any():
+            raise ValueError(f"articles is {told(list(articles))}; the data has none of them")
         queries = self.queries[self.queries.article.isin(articles)]
         passages = self.passages[self.passages.article.isin(articles)]
         return LareqaData(queries, passages, self.qrels[self.qrels.query_id.isin(queries.query_id)])
@@ -89,6 +106,7 @@ class LareqaData:
         return connected_groups(pairs.question, pairs.passage_id)
 
 
+@checked
 def read_xquad_r(*, paragraphs: bool = False) -> LareqaData:
     """Read XQuAD-R in its 11 languages: 1,190 questions each, 852 (Thai) to 1,276 (German) sentences.
 
@@ -97,6 +115,7 @@ def read_xquad_r(*, paragraphs: bool = False) -> LareqaData:
     return _read_published(XQUAD_R, paragraphs)
 
 
+@checked
 def read_mlqa_r(*, paragraphs: bool = False) -> LareqaData:
     """Read MLQA-R in its 7 languages: 1,148 questions in English, 500 to 517 in others; 1,787 to 6,264 sentences.
 
@@ -106,7 +125,10 @@ def read_mlqa_r(*, paragraphs: bool = False) -> LareqaData:
     return _read_published(MLQA_R, paragraphs)
 
 
-def read_lareqa(files: Mapping[str, str | os.PathLike[str]], *, paragraphs: bool = False) -> LareqaData:
+@checked
+def read_lareqa(
+    files: Annotated[Mapping[Name, FilePath], Field(min_length=1)], *, paragraphs: bool = False
+) -> LareqaData:
     """Read any set of files in LAReQA's format; `task_from_lareqa` makes a task of it.
 
     Args:
@@ -115,32 +137,35 @@ def read_lareqa(files: Mapping[str, str | os.PathLike[str]], *, paragraphs: bool
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is not of the format; the message names the file, and the question where one is at fault.
+        ValueError: a file is not of the format; the message names the file, the place in it, and what is allowed.
     """
-    tables: tuple[list[tuple], list[tuple], list[tuple]] = ([], [], [])
+    queries, passages, answers = [], [], []
     for language, path in files.items():
-        found = read_paragraphs(Path(path), "LAReQA")
-        if not found:
-            raise ValueError(f"{path} holds no paragraph")
         # Paragraphs are counted in the whole file, since two articles may have one title.
-        for number, (article, paragraph) in enumerate(found):
-            some = _read_paragraph(path, language, article, number, paragraph)
-            for table, rows in zip(tables, some, strict=True):
-                table.extend(rows)
-    queries, passages, answers = tables
+        for number, (where, article, paragraph) in enumerate(read_paragraphs(Path(path), LAREQA)):
+            title, whole = article["title"], without_mark(paragraph["context"])
+            ids: list[str] = []
+            for text in sentences_of(paragraph, where):
+                ids.append(f"{language}:{title}:{number}:{len(ids)}")
+                passages.append((ids[-1], language, f"{text} {whole}" if paragraphs else text, title))
+            for question in paragraph["qas"]:
+                key = question["id"]
+                queries.append((f"{language}:{key}", language, question["question"], key, title))
+                found = _answering(question, paragraph, f"{path}: question {told(key)}")
+                answers += [(key, ids[place]) for place in found]
+    if not queries:
+        raise ValueError(f"{', '.join(map(str, files.values()))}: there is no question")
     query_table = pd.DataFrame(queries, columns=["query_id", "language", "text", "question", "article"])
-    passage_table = pd.DataFrame(passages, columns=["passage_id", "language", "text", "article", "paragraph"])
-    if paragraphs:
-        passage_table["text"] += " " + passage_table.paragraph
-    twice = query_table[query_table.query_id.duplicated()]
-    if len(twice):
-        raise ValueError(f"{files[twice.iloc[0].language]}: question {twice.iloc[0].question!r} comes twice")
+    passage_table = pd.DataFrame(passages, columns=["passage_id", "language", "text", "article"])
+    for _, language, _, key, _ in query_table[query_table.query_id.duplicated()].to_numpy():
+        raise ValueError(f"{files[language]}: question {told(key)} comes twice")
     answer_table = pd.DataFrame(answers, columns=["question", "passage_id"]).drop_duplicates()
     qrels = query_table[["query_id", "question"]].merge(answer_table, on="question")[["query_id", "passage_id"]]
-    return LareqaData(query_table, passage_table.drop(columns="paragraph"), qrels.assign(relevance=1))
+    return LareqaData(query_table, passage_table, qrels.assign(relevance=1))
 
 
-def read_corpus(name: str, *, split: str, fold: int | None, languages: Sequence[str] | None) -> ParallelCorpus:
+@checked
+def read_corpus(name: Literal["xquad-r"], *, split: str, fold: int | None, languages: Names | None) -> ParallelCorpus:
     """Read questions of XQuAD-R, each with the first sentence of its own language that answers it.
 
     Args:
@@ -169,7 +194,10 @@ def read_corpus(name: str, *, split: str, fold: int | None, languages: Sequence[
     return ParallelCorpus.from_frame(items, chosen)
 
 
-def read_task(name: str, *, fold: int | None = None, paragraphs: bool = False) -> RetrievalTask:
+@checked
+def read_task(
+    name: Literal["xquad-r", "mlqa-r"], *, fold: int | None = None, paragraphs: bool = False
+) -> RetrievalTask:
     """Read a benchmark as published, or the articles of one fold.
 
     Args:
@@ -186,6 +214,7 @@ def read_task(name: str, *, fold: int | None = None, paragraphs: bool = False) -
     return task_from_lareqa(data if articles is None else data.of_articles(articles))
 
 
+@checked
 def task_from_lareqa(data: LareqaData) -> RetrievalTask:
     """Make a task of files in LAReQA's format: every question is to be answered in every language.
 
@@ -209,52 +238,15 @@ def _warn_of_licence(title: str, licence: str) -> None:
     _log.warning("%s is licensed %s", title, licence)
 
 
-def _read_paragraph(
-    path: str | os.PathLike[str], language: str, article: dict[str, Any], number: int, paragraph: dict[str, Any]
-) -> tuple[list[tuple], list[tuple], list[tuple]]:
-    """Read a paragraph into rows of queries, of passages (with the whole paragraph) and of answers."""
-    where = f"{path}: article {article.get('title')!r}, paragraph {number}"
-    queries, answers = [], []
-    try:
-        title, context, sentences = article["title"], paragraph["context"], _sentences(paragraph, where)
-        ids = [f"{language}:{title}:{number}:{place}" for place in range(len(sentences))]
-        for question in paragraph["qas"]:
-            key = question["id"]
-            queries.append((f"{language}:{key}", language, question["question"], key, title))
-            places = _answering(question, context, sentences, f"{path}: question {key!r}")
-            answers += [(key, ids[place]) for place in places]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{where} is not in LAReQA's format: {error!r}") from error
-    texts, whole = [without_mark(context[begin:end]) for begin, end in sentences], without_mark(context)
-    return queries, [(name, language, text, title, whole) for name, text in zip(ids, texts, strict=True)], answers
-
-
-def _sentences(paragraph: dict[str, Any], where: str) -> list[tuple[int, int]]:
-    """Read where the sentences of a paragraph begin and end."""
-    if "sentence_breaks" not in paragraph:
-        raise ValueError(f"{where} lacks 'sentence_breaks'; the copies of XQuAD without them cannot be used")
-    breaks, length = paragraph["sentence_breaks"], len(paragraph["context"])
-    try:
-        fit = bool(breaks) and all(0 <= start < end <= length for start, end in breaks)
-    except (TypeError, ValueError):  # no pairs of numbers
-        fit = False
-    if not fit:
-        raise ValueError(f"{where}: sentence breaks {breaks} do not fit a text of {length} characters")
-    return [(start, end) for start, end in breaks]
-
-
-def _answering(question: dict[str, Any], context: str, sentences: list[tuple[int, int]], where: str) -> list[int]:
-    """Return the sentences that hold the start of an answer to the question."""
-    if not question.get("answers"):
-        raise ValueError(f"{where} has no answer")
-    found = []
+def _answering(question: LareqaQuestion, paragraph: LareqaParagraph, where: str) -> Iterator[int]:
+    """Yield the number of the sentence that holds the start of each answer to the question."""
     for answer in question["answers"]:
         start, text = answer["answer_start"], answer["text"]
-        if not stands(context, start, text):
-            raise ValueError(f"{where}: its answer {text!r} does not stand at character {start} of its paragraph")
+        if not stands(paragraph["context"], start, text):
+            at = f"character {told(start)} of its paragraph"
+            raise ValueError(f"{where}: its answer {told(text)} does not stand at {at}")
         # An answer may begin with the blank before its sentence.
-        sentence = sentence_at(sentences, start + len(text) - len(text.lstrip()))
-        if sentence is None:
+        number = sentence_at(paragraph["sentence_breaks"], start + len(text) - len(text.lstrip()))
+        if number is None:
             raise ValueError(f"{where}: its answer at character {start} lies in no sentence")
-        found.append(sentence)
-    return found
+        yield number

@@ -18,17 +18,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter
 from tqdm.auto import tqdm
+from typing_extensions import TypedDict
 
+from hybridlib.arguments import Names, checked, told
 from hybridlib.data.checks import check_languages
-from hybridlib.data.sources.lines import gzip_lines, json_record, parse_lines, place, whole_lines
+from hybridlib.data.sources.records import AnyText, Text, parse_record, place, read_lines
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.table import cached_table
 from hybridlib.data.task import RetrievalTask
@@ -62,13 +65,22 @@ SOURCE = Source(
     files=pinned_files("miracl", {"miracl-corpus": _CORPUS_URL, "": _TOPICS_URL}),
 )
 _BATCH = 10_000  # lines in memory at a time
-_FIELDS = {"docid": str, "title": str, "text": str}
 _SCHEMA = pa.schema(
     [("passage_id", pa.string()), ("language", pa.string()), ("text", pa.string()), ("hash", pa.uint64())]
 )
 
 
-def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
+class _Record(TypedDict):
+    docid: Text
+    title: AnyText
+    text: AnyText
+
+
+_LAYOUT = TypeAdapter(_Record)
+
+
+@checked
+def read_task(name: Literal["miracl"], *, languages: Names | None) -> RetrievalTask:
     """Read MIRACL in some languages, or in all.
 
     Args:
@@ -108,10 +120,10 @@ def _read_topics(language: str) -> pd.DataFrame:
         if not topic or not text:
             raise ValueError(f"the {'text' if topic else 'id'} of the topic is empty")
         if topic in texts:
-            raise ValueError(f"topic {topic!r} comes twice")
+            raise ValueError(f"topic {told(topic)} comes twice")
         texts[topic] = text
 
-    list(parse_lines(path, whole_lines(path), check))
+    list(read_lines(path, check))
     ids = [f"{language}:{topic}" for topic in texts]
     return pd.DataFrame({"query_id": ids, "language": language, "text": list(texts.values())})
 
@@ -125,15 +137,15 @@ def _read_qrels(language: str, queries: pd.DataFrame) -> pd.DataFrame:
         topic, _, docid, relevance = _fields(line, 4)
         pair = (f"{language}:{topic}", f"{language}:{docid}")
         if pair[0] not in known:
-            raise ValueError(f"topic {topic!r} does not exist")
+            raise ValueError(f"topic {told(topic)} does not exist")
         if relevance not in ("0", "1"):
-            raise ValueError(f"relevance is {relevance!r}; allowed: 0, 1")
+            raise ValueError(f"relevance is {told(relevance)}; allowed: 0, 1")
         if pair in pairs:
-            raise ValueError(f"topic {topic!r} and passage {docid!r} are judged twice")
+            raise ValueError(f"topic {told(topic)} and passage {told(docid)} are judged twice")
         pairs.add(pair)
         return *pair, int(relevance)
 
-    rows = [(*judged, line) for line, judged in parse_lines(path, whole_lines(path), judgement)]
+    rows = [(*judged, line) for line, judged in read_lines(path, judgement)]
     return pd.DataFrame(rows, columns=["query_id", "passage_id", "relevance", "line"])
 
 
@@ -153,7 +165,7 @@ def _refuse_unjudgeable(language: str, qrels: pd.DataFrame, passages: datasets.D
     if len(unknown):
         (path,) = SOURCE.fetch(language, "qrels")
         docid = unknown.passage_id.iloc[0].partition(":")[2]
-        raise ValueError(f"{place(path, unknown.line.iloc[0])}: passage {docid!r} does not exist")
+        raise ValueError(f"{place(path, unknown.line.iloc[0])}: passage {told(docid)} does not exist")
 
 
 def _read_passages(language: str, paths: Sequence[Path]) -> datasets.Dataset:
@@ -165,40 +177,32 @@ def _read_passages(language: str, paths: Sequence[Path]) -> datasets.Dataset:
     options: dict[str, Any] = {"unit": "B", "unit_scale": True, "delay": 2, "disable": None}
     with tqdm(total=sum(sizes), desc=f"converting {language}", **options) as bar:
         for path, file, end in zip(paths, SOURCE.files_of(language, "miracl-corpus"), np.cumsum(sizes), strict=True):
-            parts[path] = cached_table(["miracl", language, file.checksum], partial(_convert, path, language, bar))
-            bar.update(int(end) - bar.n)  # past a table that was there
+            parts[path] = cached_table(["miracl", language, file.checksum], partial(_convert, path, language))
+            bar.update(int(end) - bar.n)
     _refuse_twice(parts)
     return datasets.concatenate_datasets([part.remove_columns("hash") for part in parts.values()])
 
 
-def _convert(path: Path, language: str, bar: tqdm) -> Iterator[pa.Table]:
+def _convert(path: Path, language: str) -> Iterator[pa.Table]:
     """Make the pieces of the table of a file."""
-    rows = parse_lines(path, gzip_lines(path, bar), _passage)
-    empty = True
+    rows = read_lines(path, _passage)
     while batch := [passage for _, passage in islice(rows, _BATCH)]:
         ids = np.array([f"{language}:{docid}" for docid, _ in batch], dtype=object)
         hashes = pd.util.hash_array(ids, categorize=False)
         columns = [ids, [language] * len(batch), [text for _, text in batch], hashes]
         yield pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], _SCHEMA)
-        empty = False
-    if empty:
-        raise ValueError(f"{path} holds no passage")
 
 
 def _passage(line: bytes) -> tuple[str, str]:
     """Parse a line, `{"docid": ..., "title": ..., "text": ...}`, into docid and passage."""
-    record = json_record(line, _FIELDS)
+    record = parse_record(line, _LAYOUT)
     docid = record["docid"]
     if docid.split() != [docid]:
-        raise ValueError(f"docid {docid!r} is empty or holds white space")
+        raise ValueError(f"docid {told(docid)} holds white space")
     # MTEB and the baselines of MIRACL join them so. There, too, a title with an empty text is a passage.
     passage = f"{record['title']} {record['text']}".strip()
     if not passage:
-        raise ValueError(f"passage {docid!r} is empty")
-    try:
-        (docid + passage).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"passage {docid!r} holds half a surrogate pair, which is no text") from error
+        raise ValueError(f"passage {told(docid)} is empty")
     return docid, passage
 
 
@@ -214,5 +218,5 @@ def _refuse_twice(parts: Mapping[Path, datasets.Dataset]) -> None:
         for row in np.flatnonzero(np.isin(column, suspects)).tolist():
             name, where = part.data.column("passage_id")[row].as_py(), place(path, row + 1)
             if name in first:
-                raise ValueError(f"{where}: docid {name.partition(':')[2]!r} comes twice; it is in {first[name]}")
+                raise ValueError(f"{where}: docid {told(name.partition(':')[2])} comes twice; it is in {first[name]}")
             first[name] = where

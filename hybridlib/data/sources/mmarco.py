@@ -11,23 +11,22 @@ line by line, once, and the judged passages are put away on disk. Memory holds a
 One in a hundred passage groups is held out for validation, chosen by a hash of its smallest query id.
 """
 
-import gzip
-import tarfile
+import re
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
+from hybridlib.arguments import Names, checked, told
 from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
-from hybridlib.data.sources.lines import parse_lines, place
+from hybridlib.data.sources.records import place, read_lines
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.table import cached_table
 from hybridlib.data.task import RetrievalTask, task_from_corpus
@@ -59,10 +58,12 @@ SOURCE = Source(
     ),
 )
 _MEMBERS = {"query": "queries.train.tsv", "passage": "collection.tsv"}
+_JUDGEMENT = re.compile(rb"(\d{1,18})\t\d+\t(\d{1,18})\t(\d{1,9})")
 _HELD_OUT = 100  # one group in so many
 
 
-def read_corpus(name: str, *, split: str, languages: Sequence[str] | None) -> ParallelCorpus:
+@checked
+def read_corpus(name: Literal["mmarco"], *, split: str, languages: Names | None) -> ParallelCorpus:
     """Read the judged queries and passages in some languages, in the order of the judgements.
 
     Args:
@@ -82,7 +83,8 @@ def read_corpus(name: str, *, split: str, languages: Sequence[str] | None) -> Pa
     return ParallelCorpus(cached_table([name, split, chosen, checksums], lambda: _pieces(chosen, split)))
 
 
-def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
+@checked
+def read_task(name: Literal["mmarco"], *, languages: Names | None) -> RetrievalTask:
     """Read the validation questions as a task: each is to find its passages among those of all, in every language.
 
     Args:
@@ -121,8 +123,7 @@ def _pieces(languages: Sequence[str], split: str) -> Iterator[pa.Table]:
 
 def _judged(path: Path) -> pd.DataFrame:
     """Read every judgement: the ids of its `query` and its `passage`, and its `line` in the file."""
-    with path.open("rb") as stream:
-        rows = [(*found, line) for line, found in parse_lines(path, stream, _judgement)]
+    rows = [(*found, line) for line, found in read_lines(path, _judgement)]
     items = pd.DataFrame(rows, columns=["query", "passage", "relevance", "line"])
     items = items[items.pop("relevance") > 0].reset_index(drop=True)
     if items.empty:
@@ -136,10 +137,10 @@ def _judged(path: Path) -> pd.DataFrame:
 
 def _judgement(line: bytes) -> tuple[int, int, int]:
     """Parse a line into query, passage and relevance."""
-    try:
-        query, _, passage, relevance = map(int, line.split(b"\t"))
-    except ValueError:
-        raise ValueError(f"expected query, 0, passage and relevance, with tabs between, not {line!r}") from None
+    found = _JUDGEMENT.fullmatch(line)
+    if found is None:
+        raise ValueError(f"the line is {told(line)}; allowed: query, 0, passage and relevance, with tabs between")
+    query, passage, relevance = map(int, found.groups())
     return query, passage, relevance
 
 
@@ -151,25 +152,8 @@ def _of_split(items: pd.DataFrame, split: str) -> pd.DataFrame:
     return items[held_out if split == "validation" else ~held_out].reset_index(drop=True)
 
 
-@contextmanager
-def _opened(path: Path, member: str) -> Iterator[IO[bytes]]:
-    """Open a file, or the member of an archive."""
-    if not path.name.endswith(".tar.gz"):
-        with path.open("rb") as stream:
-            yield stream
-        return
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            inner = archive.extractfile(member)
-            assert inner is not None  # it is no folder
-            yield inner
-    except (tarfile.ReadError, gzip.BadGzipFile, zlib.error, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is truncated or lacks {member}: {error}") from error
-
-
 def _put(path: Path, member: str, number: dict[bytes, int], texts: Texts) -> None:
     """Put away the texts of a file whose ids have a number."""
-    where = f"{path}/{member}" if path.name.endswith(".tar.gz") else path
 
     def judged(line: bytes) -> tuple[int, str] | None:
         key, tab, text = line.partition(b"\t")
@@ -184,7 +168,6 @@ def _put(path: Path, member: str, number: dict[bytes, int], texts: Texts) -> Non
             raise ValueError(f"the text of {key.decode()} is empty")
         return number[key], found
 
-    with _opened(path, member) as stream:
-        for _, found in parse_lines(where, stream, judged):
-            if found:
-                texts.put(*found)
+    for _, found in read_lines(path, judged, member=member if path.name.endswith(".tar.gz") else ""):
+        if found:
+            texts.put(*found)

@@ -116,7 +116,7 @@ def _pinned() -> list[dict[str, str]]:
 def location(file: File) -> Path:
     """Return where the file is, or would be: in `$HYBRIDLIB_DATA`, or else in the user's cache folder."""
     folder = os.environ.get("HYBRIDLIB_DATA")
-    return (Path(folder) if folder else platformdirs.user_cache_path("hybridlib")) / file.path
+    return (Path(folder).expanduser() if folder else platformdirs.user_cache_path("hybridlib")) / file.path
 
 
 def readable(size: float) -> str:
@@ -139,11 +139,14 @@ def fetch(file: File, source: str) -> Path:
 
     Raises:
         FileNotFoundError: `HYBRIDLIB_DATA` is set and lacks the file; the message says where to get it.
-        ValueError: the file differs from the published one; what has been downloaded of it is removed.
+        ValueError: the file differs from the published one, and what has been downloaded of it is removed; or there is
+            a folder in its place.
         ConnectionError: the download broke off; what has been downloaded of it is kept.
         OSError: the disk has too little space for it.
     """
     path = location(file)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a file")
     if path.is_file():
         difference = _difference(path, file)
         if difference:

@@ -16,21 +16,22 @@ them to stop training early. `new_wiki` has articles of Wikipedia that are not i
 Times, `reddit` comments, and `amazon` reviews of products. Questions on one paragraph share a passage group.
 """
 
-import json
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 from sentencex import get_sentence_boundaries
 from tqdm import tqdm
 
+from hybridlib.arguments import FilePath, Names, checked, told
 from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.sources.records import SQUAD, Answer, read_paragraphs, sentence_at, stands, without_mark
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.table import cached_table
 from hybridlib.data.texts import Texts, interleave
@@ -93,10 +94,11 @@ class Question(NamedTuple):
     text: str
     context: str
     paragraph: int
-    answers: list[dict[str, Any]]
+    answers: list[Answer]
 
 
-def read_squad_translate(name: str, *, split: str, languages: Sequence[str] | None) -> ParallelCorpus:
+@checked
+def read_squad_translate(name: Literal["squad-translate"], *, split: str, languages: Names | None) -> ParallelCorpus:
     """Read the questions of SQuAD in some languages, in its order.
 
     The table is made when it is first asked for, with one file at a time in memory: 1.1 GB for Russian, the largest.
@@ -117,7 +119,8 @@ def read_squad_translate(name: str, *, split: str, languages: Sequence[str] | No
     return ParallelCorpus(cached_table([name, chosen, checksums], lambda: _pieces(chosen)))
 
 
-def read_squadshifts(name: str, *, split: str, languages: Sequence[str] | None) -> ParallelCorpus:
+@checked
+def read_squadshifts(name: Literal["squadshifts"], *, split: str, languages: Names | None) -> ParallelCorpus:
     """Read all four domains, one after the other.
 
     Args:
@@ -140,72 +143,26 @@ def read_squadshifts(name: str, *, split: str, languages: Sequence[str] | None) 
     return ParallelCorpus.from_frame(frame.assign(language="en", dataset=name), chosen)
 
 
-def read_paragraphs(path: Path, layout: str = "SQuAD") -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Read the article and the content of every paragraph, in the order of the file.
-
-    The whole file is in memory, for it is a single JSON value.
-
-    Args:
-        path: the file.
-        layout: the name of the format, for messages.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not of the format.
-    """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            articles = json.load(stream)["data"]
-        return [(article, paragraph) for article in articles for paragraph in article["paragraphs"]]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is truncated or not a file in {layout}'s format: {error!r}") from error
-
-
-def read_questions(path: Path) -> Iterator[Question]:
+@checked
+def read_questions(path: FilePath) -> Iterator[Question]:
     """Read the questions of a file, in its order.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the file is not of the format, holds no question or one twice, or a text is empty; the message names
-            the file, and the question where one is at fault.
+            the file and the place, and what is allowed.
     """
     seen: set[str] = set()
-    for number, (_, paragraph) in enumerate(read_paragraphs(path)):
-        try:
-            for entry in paragraph["qas"]:
-                # Answers may be missing, as in other versions of SQuAD and where a translation lost them.
-                answers = entry.get("answers") or []
-                found = Question(entry["id"], entry["question"], paragraph["context"], number, answers)
-                if found.key in seen:
-                    raise ValueError(f"{path}: question {found.key!r} comes twice")
-                if not (found.text.strip() and found.context.strip()):
-                    raise ValueError(f"{path}: question {found.key!r} or its paragraph is empty")
-                seen.add(found.key)
-                yield found
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: paragraph {number} is not in SQuAD's format: {error!r}") from error
+    for number, (_, _, paragraph) in enumerate(read_paragraphs(Path(path), SQUAD)):
+        for entry in paragraph["qas"]:
+            # Answers may be missing, as in other versions of SQuAD and where a translation lost them.
+            found = Question(entry["id"], entry["question"], paragraph["context"], number, entry.get("answers") or [])
+            if found.key in seen:
+                raise ValueError(f"{path}: question {told(found.key)} comes twice")
+            seen.add(found.key)
+            yield found
     if not seen:
         raise ValueError(f"{path} holds no question")
-
-
-def stands(context: str, start: Any, text: Any) -> bool:
-    """Tell whether an answer stands in its paragraph where it should."""
-    return bool(text) and isinstance(start, int) and start >= 0 and context[start : start + len(text)] == text
-
-
-def sentence_at(sentences: Sequence[tuple[int, int]], character: int) -> int | None:
-    """Return the number of the sentence (its begin and end) that holds a character; None if it lies in none."""
-    return next((n for n, (begin, end) in enumerate(sentences) if begin <= character < end), None)
-
-
-def without_mark(text: str) -> str:
-    """Drop byte-order marks: two in a hundred paragraphs of XQuAD begin with one, which the offsets count.
-
-    >>> without_mark("\ufeffIt rains.")
-    'It rains.'
-    """
-    return text.replace("\ufeff", "")
 
 
 def answering_sentence(question: Question, language: str) -> str | None:
@@ -217,8 +174,8 @@ def answering_sentence(question: Question, language: str) -> str | None:
     """
     context = question.context
     for answer in question.answers:
-        start: Any = answer.get("answer_start")
-        if stands(context, start, answer.get("text")):
+        start = answer.get("answer_start")
+        if start is not None and stands(context, start, answer.get("text")):
             breaks = get_sentence_boundaries(language, context)
             sentences = [(sentence["start_index"], sentence["end_index"]) for sentence in breaks]
             number = sentence_at(sentences, start)
@@ -253,7 +210,7 @@ def _pieces(languages: Sequence[str]) -> Iterator[pa.Table]:
             (path,) = SQUAD_TRANSLATE.fetch(language)
             for question, sentence in _answered(path, language):
                 if question.key not in number:
-                    raise ValueError(f"{path}: question {question.key!r} is not in SQuAD's training set")
+                    raise ValueError(f"{path}: question {told(question.key)} is not in SQuAD's training set")
                 queries.put(number[question.key], question.text)
                 passages.put(number[question.key], sentence)
             texts[language] = (queries, passages)

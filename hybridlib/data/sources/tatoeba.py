@@ -8,13 +8,14 @@ cross-lingual setting exists, since in the pool of its own language a sentence w
 No sentence comes twice in a file. If two have equal embeddings, the earlier counts as nearer, as everywhere here.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
+from hybridlib.arguments import Names, checked, told
 from hybridlib.data.checks import check_languages
-from hybridlib.data.sources.lines import parse_lines, whole_lines
+from hybridlib.data.sources.records import read_lines
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask
 
@@ -39,7 +40,8 @@ SOURCE = Source(
 )
 
 
-def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
+@checked
+def read_task(name: Literal["tatoeba"], *, languages: Names | None) -> RetrievalTask:
     """Read one pair, in both directions.
 
     Args:
@@ -56,10 +58,9 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
         FileNotFoundError: a file is missing.
     """
     if languages is None or len(languages) != 1:
-        asked = None if languages is None else list(languages)
         raise ValueError(
-            f"languages is {asked}; {name} is a task for each language, as every pair has English sentences of its "
-            f"own: load {name}/<language>, where the language is one of {', '.join(SOURCE.languages)}"
+            f"languages is {told(languages)}; {name} is a task for each language, as every pair has English sentences "
+            f"of its own: load {name}/<language>, where the language is one of {', '.join(SOURCE.languages)}"
         )
     (language,) = check_languages(languages, SOURCE.languages, name)
     english, foreign = sorted(SOURCE.fetch(language), key=lambda path: path.suffix != ".eng")
@@ -76,12 +77,14 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
         sentences.rename(columns={"id": "passage_id"}),
         pd.DataFrame({"query_id": sentences.id, "passage_id": translations.id, "relevance": 1}),
         settings=("cross-lingual",),
+        # A sentence and its translation are alike: for E5, with one prompt on both sides recall@1 is 2.2 points higher.
+        roles=("query", "query"),
     )
 
 
 def _sentences(path: Path, pair: str, language: str) -> pd.DataFrame:
     """Read one side of a pair: `id`, `language`, `text`, `question` (names the line) and `article` (the pair)."""
-    texts = dict(parse_lines(path, whole_lines(path), _sentence))
+    texts = dict(read_lines(path, _sentence))
     table = pd.DataFrame({"line": texts.keys(), "language": language, "text": texts.values()})
     line = table.pop("line").astype(str)
     return table.assign(id=f"{pair}-en:{language}:" + line, question=f"{pair}-en:" + line, article=pair)

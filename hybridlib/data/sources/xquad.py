@@ -9,20 +9,22 @@ checksums cannot be read without a download, so the revision pins them, and the 
 are the `download_size` of the dataset card, where it could be read.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridlib.data.checks import check_languages
+from hybridlib.arguments import Names, checked
+from hybridlib.data.checks import check_columns, check_languages
 from hybridlib.data.sources.comprehension import checked_rows, comprehension_task
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask
+from hybridlib.files import reading
 
 _REVISION = "51adfef1c1287aab1d2d91b5bead9bcfb9c68583"
 _QUESTIONS = 1190
+_COLUMNS = {"id": "key", "question": "question", "context": "passage"}
 SOURCE = Source(
     name="xquad",
     title="XQuAD, paragraph retrieval in 12 languages, as in MTEB",
@@ -40,7 +42,8 @@ SOURCE = Source(
 )
 
 
-def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
+@checked
+def read_task(name: Literal["xquad"], *, languages: Names | None) -> RetrievalTask:
     """Read the task in some of its languages.
 
     Args:
@@ -58,9 +61,9 @@ def read_task(name: str, *, languages: Sequence[str] | None) -> RetrievalTask:
 
 def _rows(path: Path) -> pd.DataFrame:
     """Read and check the questions of a file."""
-    try:
-        table = pq.read_table(path, columns=["id", "question", "context"])
-        rows = table.rename_columns(["key", "question", "passage"]).to_pandas()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{path} is truncated or not a file of XQuAD: {error}") from error
-    return checked_rows(rows, path, _QUESTIONS, unit="row")
+    with reading(path):
+        table = pq.ParquetFile(path).read()
+        table.validate(full=True)
+    check_columns(str(path), table.column_names, _COLUMNS)
+    rows = table.select(list(_COLUMNS)).rename_columns(list(_COLUMNS.values())).to_pandas()
+    return checked_rows(rows, path, _QUESTIONS)

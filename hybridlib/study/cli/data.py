@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Sequence
 
+from hybridlib.arguments import checked, told
 from hybridlib.data.load import SOURCES
 from hybridlib.data.sources.source import File, Source, check_space, fetch, location, readable
 
 
+@checked
 def data_info(name: str | None = None) -> str:
     """Describe the public data, or one source of it in full.
 
@@ -19,6 +21,7 @@ def data_info(name: str | None = None) -> str:
     return _table(list(SOURCES.values())) if name is None else _description(_source(name))
 
 
+@checked
 def fetch_data(name: str) -> None:
     """Bring all files of a source to this machine; print its licence and how much there is to download before.
 
@@ -52,7 +55,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _source(name: str) -> Source:
     if name not in SOURCES:
-        raise ValueError(f"name is {name!r}; allowed: {', '.join(SOURCES)}")
+        raise ValueError(f"name is {told(name)}; allowed: {', '.join(SOURCES)}")
     return SOURCES[name]
 
 

@@ -1,21 +1,37 @@
 """The jobs of the workflow, which `workflow/Snakefile` calls: each computes a training run or executes a notebook."""
 
 import atexit
+import errno
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cache
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
-from hybridlib.paths import lock_path, params_path, runs_path
+from hybridlib.paths import (
+    evidence_folders,
+    figure_path,
+    lock_path,
+    params_path,
+    project_root,
+    record_path,
+    results_path,
+    runs_path,
+)
 from hybridlib.study import store
-from hybridlib.study.cli.notebooks import Notebooks, relative, remove_outdated_record
+from hybridlib.study.cli.execution import sweep
+from hybridlib.study.cli.notebooks import Notebooks, is_outdated, relative
 from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run
-from hybridlib.study.trust import trusted_record
-from hybridlib.study.workers import may_compute, new_pool
+from hybridlib.study.trust import check_folder, trusted_record
+from hybridlib.study.workers import may_compute, new_pool, submit
+
+_ROOM = 1 << 20  # bytes that must be free where something is to be made
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def all_runs(notebooks: Notebooks) -> dict[str, Run]:
@@ -29,7 +45,8 @@ def due_files(runs: Mapping[str, Run], profile: str) -> dict[str, str]:
     That is their files, or for those that are there and lack tests, marks; see `workflow/Snakefile`.
     """
     due = [key for key, run in runs.items() if not store.is_finished(run)] if may_compute(profile) else []
-    return {key: f"runs/.{key}.tested" if store.path_of(runs[key]).exists() else f"runs/{key}.parquet" for key in due}
+    whole = {key for key in due if trusted_record(store.path_of(runs[key])) is not None}
+    return {key: f"runs/.{key}.tested" if key in whole else f"runs/{key}.parquet" for key in due}
 
 
 def waited_for(runs: Iterable[Run], due: Mapping[str, str]) -> list[str]:
@@ -58,19 +75,58 @@ def take_lock() -> FileLock:
     return lock
 
 
-def remove_outdated(profile: str, notebooks: Notebooks, runs: Mapping[str, Run]) -> None:
-    """Remove damaged runs, and records of notebooks that are damaged or out of date, so that they are made again.
+def check_evidence() -> None:
+    """Refuse evidence that is not as it was published, whether or not it is asked for.
 
-    Marks that a killed workflow has left go, too.
+    Raises:
+        ValueError, FileNotFoundError: a file of `evidence/` was altered or is missing; the message names it.
     """
+    for folder in evidence_folders():
+        check_folder(folder)
+
+
+def made_again(profile: str, notebooks: Notebooks, due: Mapping[str, str]) -> set[str]:
+    """Return the files that are there and must be made again: records that are out of date, and damaged runs.
+
+    Args:
+        profile: the folder of `params/`.
+        notebooks: the parameters of each.
+        due: the `due_files`.
+
+    Raises:
+        ValueError: a folder has the name of a file that is to be made, or a notebook is damaged.
+    """
+    for file in due.values():
+        if (project_root() / file).is_dir():
+            raise ValueError(f"{project_root() / file} is a folder; allowed: a file, so remove it")
+    outdated = [name for name, params in notebooks.items() if is_outdated(name, profile, params.runs())]
+    there = {file for file in due.values() if (project_root() / file).exists()}
+    return there | {relative(record_path(profile, name)) for name in outdated}
+
+
+def remove_left(profile: str) -> None:
+    """Remove what killed workflows have left: marks, and files that are half-written."""
     for mark in runs_path().glob(".*.tested"):
         mark.unlink(missing_ok=True)
-    for run in runs.values():
-        path = store.path_of(run)
-        if path.exists() and trusted_record(path) is None:
-            path.unlink(missing_ok=True)
-    for notebook in notebooks:
-        remove_outdated_record(notebook, profile, notebooks[notebook].runs())
+    store.sweep()
+    sweep(profile)
+
+
+def check_start(profile: str, notebooks: Notebooks, due: Collection[str]) -> None:
+    """Make sure that what the jobs make can be written, and that they have the data they need, before any starts.
+
+    Raises:
+        SystemExit: that is not so, which has been printed; the status is 2.
+    """
+    for folder in (runs_path(), results_path(profile, "").parent, figure_path(profile, "").parent):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder) as trial:
+                trial.write(bytes(_ROOM))
+        except OSError as error:
+            print(f"error: {relative(folder)}/ cannot be written: {error.strerror}", file=sys.stderr)
+            raise SystemExit(2) from error
+    check_data(notebooks, due)
 
 
 def check_data(notebooks: Notebooks, due: Collection[str]) -> None:
@@ -84,7 +140,7 @@ def check_data(notebooks: Notebooks, due: Collection[str]) -> None:
         SystemExit: the data do not fit the parameters, which has been printed; the status is 2.
     """
     asking = {name: params for name, params in notebooks.items() if set(due) & set(by_key(params.runs()))}
-    checks = {name: _workers().submit(params.check_data) for name, params in asking.items()}
+    checks = {name: submit(_workers(), params.check_data) for name, params in asking.items()}
     problems = {name: check.exception() for name, check in checks.items()}
     for name, problem in problems.items():
         if isinstance(problem, (ValueError, OSError)):
@@ -104,6 +160,7 @@ def compute_run(run: Run, *, in_worker: bool) -> None:
 
     Raises:
         RuntimeError: the worker was killed.
+        OSError: the run could not be written.
     """
     if store.is_finished(run):
         return
@@ -111,10 +168,22 @@ def compute_run(run: Run, *, in_worker: bool) -> None:
         store.compute(run)
         return
     try:
-        _workers(small=run.is_small).submit(store.compute, run).result()
+        submit(_workers(small=run.is_small), store.compute, run).result()
     except BrokenProcessPool as error:
         _workers.cache_clear()  # the next run finds new ones
         raise RuntimeError("a worker was killed from outside; often there is too little memory") from error
+
+
+@contextmanager
+def last_if_full(stop: Callable[[], object]) -> Iterator[None]:
+    """Let no further job start where the disk is full, since it would only fail."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            print("error: the disk is full, so no further job is started", file=sys.stderr)
+            stop()
+        raise
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The notebooks of a profile: their parameters, their execution, and records of what they made.
+"""The notebooks of a profile: their parameters, and records of what they made.
 
 A record holds the checksums of what a notebook made, and of what it was made from. So a second call has nothing to do.
 Runs that have gone since are no reason to do anything: what was made from them is still true.
@@ -6,22 +6,23 @@ Runs that have gone since are no reason to do anything: what was made from them 
 
 import hashlib
 import json
-import sys
-import warnings
+import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hybridlib import paths
-from hybridlib.files import checksum, replacing
+from hybridlib.arguments import told
+from hybridlib.files import checksum, read_json, replacing
 from hybridlib.study import store
 from hybridlib.study.code import code_hash
 from hybridlib.study.keys import by_key
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.run import Run
 from hybridlib.study.workers import may_compute
+
+logger = logging.getLogger(__name__)
 
 # The models of parameters differ from notebook to notebook; all have `profile`, `runs()` and `check_data()`.
 Notebooks = Mapping[str, Any]
@@ -35,9 +36,11 @@ def read_profile(profile: str) -> dict[str, Any]:
         ValueError: a parameter is wrong, or a file is named after no notebook.
     """
     folder = paths.params_path(profile, "").parent
+    profiles = sorted({path.parent.name for path in (paths.project_root() / "params").glob("*/*.yaml")})
+    if not re.fullmatch(r"[\w-]{1,100}", profile):
+        raise ValueError(f"profile is {told(profile)}; allowed: {', '.join(profiles)}")
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        profiles = sorted({path.parent.name for path in folder.parent.glob("*/*.yaml")})
         raise FileNotFoundError(f"{folder}/*.yaml does not exist; profiles: {', '.join(profiles)}")
     notebooks = {}
     for path in files:
@@ -49,79 +52,33 @@ def read_profile(profile: str) -> dict[str, Any]:
     return notebooks
 
 
-def execute(notebook: str, profile: str) -> None:
-    """Execute a notebook with the parameters of a profile, and record what it made.
-
-    Raises:
-        papermill.PapermillExecutionError: a cell failed; the notebook is kept as far as it came.
-    """
-    import papermill
-
-    output = paths.executed_path(profile, notebook)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    source = paths.params_path(profile, notebook)
-    runs = QUESTIONS[notebook].from_yaml(source).runs()
-    with warnings.catch_warnings():
-        # papermill's libraries warn about each other; an error in a cell is an exception.
-        warnings.simplefilter("ignore")
-        papermill.execute_notebook(
-            str(paths.notebook_path(notebook)),
-            str(output),
-            yaml.safe_load(source.read_text(encoding="utf-8")),
-            cwd=str(paths.project_root()),
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            progress_bar=False,
-            # A kernel that is asked to end by itself sometimes reports the interrupt that comes with the request.
-            shutdown_kernel="immediate",
-        )
-    _drop_silent_cells(output)
+def write_record(notebook: str, profile: str, runs: Iterable[Run]) -> None:
+    """Record what a notebook made, and what it was made from: parameters, cells, library, and the ranks of runs."""
     made = {relative(path): checksum(path) for path in _products(notebook, profile)}
     record = {"origin": _origin(notebook, profile), "ranks": _ranks(runs), "made": made}
     with replacing(paths.record_path(profile, notebook)) as draft:
         draft.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def _drop_silent_cells(path: Path) -> None:
-    """Drop the optional cells of an executed notebook that had nothing to show, each with the text before it."""
-    import nbformat
+def is_outdated(notebook: str, profile: str, runs: Iterable[Run]) -> bool:
+    """Return whether a notebook has a record, and its origin or products have changed since.
 
-    executed = nbformat.read(path, as_version=4)
-    kept: list[Any] = []
-    for cell in executed.cells:
-        optional = "optional" in cell.metadata.get("tags", ())
-        if cell.cell_type == "code" and optional and not cell.outputs:
-            if kept and kept[-1].cell_type == "markdown" and "optional" in kept[-1].metadata.get("tags", ()):
-                kept.pop()
-            continue
-        kept.append(cell)
-    executed.cells = kept
-    with replacing(path) as draft:
-        nbformat.write(executed, draft)
-
-
-def remove_outdated_record(notebook: str, profile: str, runs: Iterable[Run]) -> None:
-    """Remove the record of a notebook whose origin or products have changed, so that it is executed again."""
+    Raises:
+        ValueError: a folder has the name of the record or of what the notebook makes, or the notebook is damaged.
+        FileNotFoundError: there is no such notebook.
+    """
     record = paths.record_path(profile, notebook)
-    if record.exists() and not _holds(record, _origin(notebook, profile), _ranks(runs), complete=may_compute(profile)):
-        record.unlink(missing_ok=True)
+    for path in (record, *_products(notebook, profile)):
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; allowed: a file, so remove it")
+    origin = _origin(notebook, profile)
+    return record.exists() and not _holds(record, origin, _ranks(runs), complete=may_compute(profile))
 
 
-def report_failed_cells(profile: str, notebooks: Iterable[str]) -> None:
-    """Print which cell of which notebook failed, and where to see it as it was executed."""
-    import nbformat
-
-    for notebook in notebooks:
-        executed = paths.executed_path(profile, notebook)
-        if paths.record_path(profile, notebook).exists() or not executed.exists():
-            continue
-        for cell in nbformat.read(executed, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                if output.output_type == "error":
-                    print(
-                        f"error: cell {cell.execution_count} of {relative(paths.notebook_path(notebook))} failed; "
-                        f"see {relative(executed)}\n{output.ename}: {output.evalue}",
-                        file=sys.stderr,
-                    )
+def left_out(notebook: str, profile: str) -> set[str]:
+    """Return the keys of the runs that a notebook did without, wholly or in part, as its record says."""
+    used = read_json(paths.record_path(profile, notebook))["ranks"]
+    return {key for key, tests in used.items() if None in tests.values()}
 
 
 def figures_of(notebook: str, profile: str) -> list[Path]:
@@ -145,15 +102,28 @@ def _products(notebook: str, profile: str) -> list[Path]:
 
 def _origin(notebook: str, profile: str) -> str:
     """Return a checksum of what results are made from besides ranks: parameters, the notebook's cells, the library."""
-    cells = json.loads(paths.notebook_path(notebook).read_text(encoding="utf-8"))["cells"]
     text = json.dumps(
         [
             paths.params_path(profile, notebook).read_text(encoding="utf-8"),
-            ["".join(cell["source"]) for cell in cells],
+            _cells(notebook),
             code_hash(computing=False),
         ]
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _cells(notebook: str) -> list[str]:
+    """Return the sources of a notebook's cells.
+
+    Raises:
+        ValueError: the file is damaged.
+        FileNotFoundError: there is none.
+    """
+    path = paths.notebook_path(notebook)
+    try:
+        return ["".join(cell["source"]) for cell in read_json(path)["cells"]]
+    except (TypeError, LookupError):
+        raise ValueError(f"{path} is damaged: it is no notebook with cells") from None
 
 
 def _ranks(runs: Iterable[Run]) -> dict[str, dict[str, str | None]]:
@@ -172,16 +142,19 @@ def _holds(record: Path, origin: str, ranks: Mapping[str, Mapping[str, str | Non
     A notebook that left out runs is made again where it is to be complete.
     """
     try:
-        known = json.loads(record.read_text(encoding="utf-8"))
+        known = read_json(record)
         made = {paths.project_root() / name: digest for name, digest in known["made"].items()}
         there = {(key, name): digest for key, tests in ranks.items() for name, digest in tests.items()}
         used = {(key, name): digest for key, tests in known["ranks"].items() for name, digest in tests.items()}
-        return (
-            known["origin"] == origin
-            and there.keys() == used.keys()
-            and all(digest in (None, used[name]) for name, digest in there.items())
-            and not (complete and None in used.values())
-            and all(checksum(path) == digest for path, digest in made.items())
-        )
-    except (OSError, ValueError, KeyError, AttributeError):
+        if known["origin"] != origin or there.keys() != used.keys():
+            return False
+        if any(digest not in (None, used[name]) for name, digest in there.items()):
+            return False
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        logger.warning("%s is not read, and its notebook is executed again: it was cut or altered (%s)", record, error)
         return False
+    altered = [path for path, digest in made.items() if not path.is_file() or checksum(path) != digest]
+    for path in altered:
+        if path.exists():
+            logger.warning("%s was altered, and is made again", path)
+    return not altered and not (complete and None in used.values())

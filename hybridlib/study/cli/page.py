@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hybridlib.files import replacing
+from hybridlib.data.checks import check_columns
+from hybridlib.files import read_text, replacing
 from hybridlib.paths import figure_path, findings_path, project_root, results_path
 from hybridlib.study.report.contrasts import means_of
 from hybridlib.study.report.effects import effects
@@ -48,14 +49,13 @@ def write_pages(profile: str) -> list[Path]:
         ValueError: the README has no marks.
     """
     page, readme = project_root() / "docs" / "results.md", project_root() / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    if not all(mark in text for mark in _MARKS):
-        raise ValueError(f"{readme} lacks the marks {' and '.join(_MARKS)}, between which the results stand")
-    before, rest = text.split(_MARKS[0])
-    _, after = rest.split(_MARKS[1])
+    before, first, rest = read_text(readme).partition(_MARKS[0])
+    _, last, after = rest.partition(_MARKS[1])
+    if not last or any(mark in part for mark in _MARKS for part in (before, after)):
+        raise ValueError(f"{readme} lacks the marks {' and '.join(_MARKS)}, once each, between which the results stand")
     made = {
         page: results_page(profile),
-        readme: f"{before}{_MARKS[0]}\n{readme_part(profile)}\n{_MARKS[1]}{after}",
+        readme: f"{before}{first}\n{readme_part(profile)}\n{last}{after}",
     }
     for path, content in made.items():
         with replacing(path) as draft:
@@ -104,7 +104,7 @@ def _findings(profile: str, notebook: str) -> str:
     path = findings_path(profile, notebook)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; make it by `make reproduce PROFILE={profile}`")
-    return path.read_text(encoding="utf-8").strip()
+    return read_text(path).strip()
 
 
 def overview_in_markdown(profile: str) -> str:
@@ -112,11 +112,16 @@ def overview_in_markdown(profile: str) -> str:
 
     Raises:
         FileNotFoundError: the notebook of the batch ratio has not been run.
+        ValueError: what it wrote was cut or altered.
     """
     path = results_path(profile, "batch_ratio")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; make it by `make reproduce PROFILE={profile}`")
-    sums = pd.read_parquet(path)
+    try:
+        sums = pd.read_parquet(path)
+        check_columns(str(path), [*sums.columns], ("part", "strategy"))
+    except (ValueError, OSError) as error:  # Arrow's errors are of these types, and name no file
+        raise ValueError(f"{path} is not as notebooks write it: {error}; delete it and make it again") from error
     columns: dict[str, pd.Series] = {}
     for part, title in (("main", ""), ("mlqa-r", "MLQA-R "), ("tatoeba", "Tatoeba ")):
         rows = sums[(sums.part == part) & sums.strategy.isin(SHORT)].dropna(axis="columns", how="all")

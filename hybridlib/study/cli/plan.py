@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hybridlib.data.load import SOURCES
 from hybridlib.data.sources.source import location, readable
+from hybridlib.encoder.finding import encoder_folder
 from hybridlib.names import BM25, E5_SMALL, STATIC_ENCODERS
 from hybridlib.study import store
 from hybridlib.study.cli.notebooks import read_profile
@@ -18,8 +19,8 @@ from hybridlib.study.run import Run
 class Size(NamedTuple):
     """Millions of parameters of an encoder: all of them, and those that every token is multiplied with."""
 
-    parameters: int
-    multiplied: int
+    parameters: float
+    multiplied: float
 
 
 # mteb 2.26 lists these numbers; token embeddings are looked up, not multiplied.
@@ -29,6 +30,7 @@ _ENCODERS = {
     "sentence-transformers/all-MiniLM-L6-v2": Size(23, 11),
     "intfloat/multilingual-e5-small": Size(118, 21),
     E5_SMALL: Size(118, 21),
+    **dict.fromkeys(STATIC_ENCODERS, Size(1.6, 0)),
 }
 # This rate was measured: pairs a second, times millions of multiplied parameters. On an H200, 12 runs side by side of
 # multilingual-e5-small (21 million) took 36.6 s each, the median of 136, for 100 steps of 100 pairs in bfloat16. A
@@ -47,8 +49,10 @@ def plan(profile: str) -> str:
     Args:
         profile: the folder of `params/`.
 
+    What is not known of an encoder is left out of the numbers, and said.
+
     Raises:
-        ValueError: a parameter is wrong, or the size of an encoder is not known.
+        ValueError: a parameter is wrong.
         FileNotFoundError: there is no such profile.
     """
     by_notebook = {name: params.runs() for name, params in read_profile(profile).items()}
@@ -57,44 +61,58 @@ def plan(profile: str) -> str:
     lines = ["notebook                   runs      steps   GPU hours"]
     for name, runs in [*by_notebook.items(), ("in all", every)]:
         steps = sum(run.steps for run in runs)
-        lines.append(f"{name:24}{len(runs):7,}{steps:11,}{sum(map(_hours, runs)):12,.1f}")
+        lines.append(f"{name:24}{len(runs):7,} {steps:10,} {sum(map(_hours, runs)):11,.1f}")
     kept_runs = sum(map(store.is_finished, every))
     if kept_runs:
         lines += ["", f"{kept_runs} of {len(every)} runs are kept already, and take nothing."]
+    kept = [run for run in every if run.keep_encoder]
+    kept_bytes = sum(bytes_of(run.encoder) for run in kept)
+    if kept:
+        lines += ["", f"keep_encoder keeps {len(kept)} encoders in runs/, of {readable(kept_bytes)} in all."]
     if not large:
         return "\n".join([*lines, "", "Static encoders train on a CPU, in seconds a run; nothing is downloaded."])
     downloads, here, tables = _data(every)
-    names = [name for run in large for name in (run.encoder, run.hard_negatives) if name]
-    encoders = {name: _size(name) for name in names}
-    weights = sum(_WEIGHTS * size.parameters * 1e6 for size in encoders.values())
-    kept = sum(_WEIGHTS * _size(run.encoder).parameters * 1e6 for run in large if run.keep_encoder)
-    saved = max((_CHECKPOINT * _size(run.encoder).parameters * 1e6 for run in large if run.save_every), default=0)
+    names = dict.fromkeys(name for run in large for name in (run.encoder, run.hard_negatives) if name)
+    weights = sum(bytes_of(name) for name in names if not encoder_folder(name))
+    saved = max((bytes_of(run.encoder) * _CHECKPOINT / _WEIGHTS for run in large if run.save_every), default=0)
     missing = downloads - here + weights
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Download  at most {readable(missing)}: encoders ({readable(weights)}) and missing files",
-            f"Disk      at most {readable(missing + tables + saved + kept)}: with tables, checkpoints, kept encoders",
-            "",
-            "GPU hours are the most that training takes on one H200, from the rate in hybridlib/study/cli/plan.py.",
-            "Larger encoders keep a GPU busier, training may stop earlier, and a run may need some languages only.",
-        ]
-    )
+    lines += [
+        "",
+        f"Download  at most {readable(missing)}: encoders ({readable(weights)}) and missing files",
+        f"Disk      at most {readable(missing + tables + saved + kept_bytes)}: with tables, checkpoints, kept encoders",
+        "",
+        "GPU hours are the most that training takes on one H200, from the rate in hybridlib/study/cli/plan.py.",
+        "Larger encoders keep a GPU busier, training may stop earlier, and a run may need some languages only.",
+    ]
+    for name in names:
+        if encoder_folder(name):
+            lines.append(f"Of {name}, all parameters are counted as if each token were multiplied with them.")
+        elif _size(name) is None:
+            lines.append(f"The size of {name} is not known: the numbers are without its download, disk and hours.")
+    return "\n".join(lines)
+
+
+def bytes_of(encoder: str) -> float:
+    """Return how much disk an encoder takes when it is saved; 0 where that is not known."""
+    size = _size(encoder)
+    return _WEIGHTS * size.parameters * 1e6 if size else 0.0
 
 
 def _hours(run: Run) -> float:
     if run.encoder in (*STATIC_ENCODERS, BM25) or run.steps == 0:
         return 0.0
+    size = _size(run.encoder)
     columns = 3 if run.hard_negatives else 2  # a negative costs as much as a passage
-    return run.steps * run.batch_size * _size(run.encoder).multiplied / _RATE * columns / 2 / 3600
+    return run.steps * run.batch_size * size.multiplied / _RATE * columns / 2 / 3600 if size else 0.0
 
 
-def _size(encoder: str) -> Size:
-    name = encoder.partition("@")[0]
-    if name not in _ENCODERS:
-        raise ValueError(f"encoder is {name!r}; its size is not known; allowed in a plan: {', '.join(_ENCODERS)}")
-    return _ENCODERS[name]
+def _size(encoder: str) -> Size | None:
+    """Return the size of an encoder; None where it is not known. Of a folder, it is that of its files."""
+    folder = encoder_folder(encoder)
+    if folder is None:
+        return _ENCODERS.get(encoder.partition("@")[0])
+    parameters = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / _WEIGHTS / 1e6
+    return Size(parameters, parameters)
 
 
 def _data(runs: Sequence[Run]) -> tuple[int, int, int]:

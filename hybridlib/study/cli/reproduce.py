@@ -8,17 +8,22 @@ import contextlib
 import io
 import logging
 import os
+import signal
+import tempfile
 import time
+from pathlib import Path
 
+import psutil
 from tqdm import tqdm
 
-from hybridlib.paths import evidence_folders, executed_path, findings_path, project_root, record_path, results_path
+from hybridlib.arguments import told
+from hybridlib.paths import executed_path, findings_path, project_root, record_path, results_path, runs_path
 from hybridlib.study import store
-from hybridlib.study.cli.jobs import all_runs, workflow_lock
-from hybridlib.study.cli.notebooks import figures_of, read_profile, relative
+from hybridlib.study.cli.jobs import all_runs, check_evidence, workflow_lock
+from hybridlib.study.cli.notebooks import figures_of, left_out, read_profile, relative
+from hybridlib.study.cli.outputs import check_folder
 from hybridlib.study.code import environment
 from hybridlib.study.run import Run
-from hybridlib.study.trust import check_folder
 
 
 def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> int:
@@ -36,13 +41,13 @@ def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> i
         ValueError: the parameters, the data or a file of `evidence/` are wrong, or there is no such notebook; nothing
             has been computed.
         FileNotFoundError: there is no such profile, or a file of the data or of `evidence/` is missing.
+        KeyboardInterrupt: the user has interrupted it; all processes that it had started have been ended.
     """
     known = read_profile(profile)
     for notebook in notebooks:
         if notebook not in known:
             raise ValueError(f"notebook is {notebook!r}; allowed with profile {profile!r}: {', '.join(known)}")
-    for folder in evidence_folders():
-        check_folder(folder)
+    check_evidence()
     chosen = notebooks or list(known)
     if compute:
         os.environ["HYBRIDLIB_COMPUTE"] = "1"  # for workers and kernels, too
@@ -55,7 +60,7 @@ def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> i
         print(f"Done in {time.monotonic() - started:.0f} s.")
     else:
         print("Nothing to do: everything is there and made from the present code and parameters.")
-    _print_origin(list(runs.values()), profile)
+    _print_origin(runs, profile, set().union(*(left_out(notebook, profile) for notebook in chosen)))
     for notebook in chosen:
         _print_findings(notebook, profile)
     return 0
@@ -68,6 +73,7 @@ class _Progress(logging.Filter):
         super().__init__()
         self.jobs = 0
         self.succeeded = False
+        self.interrupted = False
         self._bar: tqdm | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -78,12 +84,23 @@ class _Progress(logging.Filter):
             self._bar = tqdm(total=self.jobs, desc="runs and notebooks", unit="job", smoothing=0, disable=None)
         elif event == "JOB_FINISHED" and self._bar is not None:
             self._bar.update()
+        if self.interrupted:
+            return False
         said = record.getMessage()
         if record.levelno < logging.ERROR or "PapermillExecutionError" in said or "in rule notebook" in said:
             return False  # the failed cell is named in the end
         if self._bar is not None:
             self._bar.clear()
         return True
+
+    def interrupt(self, *_: object) -> None:
+        """End all processes that were started, as the handler of a signal; what they had not finished is not there."""
+        self.interrupted = True
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if not any("resource_tracker" in word for word in process.cmdline()):  # it ends with this process
+                    process.kill()
+        raise KeyboardInterrupt
 
     def close(self) -> None:
         if self._bar is not None:
@@ -92,6 +109,8 @@ class _Progress(logging.Filter):
 
 def _run_workflow(profile: str, targets: list[str]) -> _Progress:
     """Let Snakemake make the targets, with a progress bar."""
+    check_folder("the folder of runs", runs_path())
+    _give_caches()
     from snakemake.cli import args_to_api, parse_args
 
     snakefile = project_root() / "workflow" / "Snakefile"
@@ -104,19 +123,47 @@ def _run_workflow(profile: str, targets: list[str]) -> _Progress:
     progress, lock = _Progress(), workflow_lock()  # the Snakefile takes the lock
     messages = logging.getLogger("snakemake.logging")
     messages.addFilter(progress)
+    before = signal.signal(signal.SIGINT, progress.interrupt)
     try:
         progress.succeeded = args_to_api(options, parser)
     finally:
+        signal.signal(signal.SIGINT, before)
         messages.removeFilter(progress)
         progress.close()
         lock.release(force=True)
+    if progress.interrupted:
+        raise KeyboardInterrupt
     return progress
 
 
-def _print_origin(runs: list[Run], profile: str) -> None:
-    """Print which runs are from evidence, which are left out, and which were computed by something else than this."""
-    tests = [list(store.record_of(run)["tests"].values()) for run in runs]
-    missing = sum(not store.is_finished(run) for run in runs)
+def _give_caches() -> None:
+    """Let libraries keep in the project's folder what they would keep in a home folder that cannot be written."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return
+    except OSError:
+        caches = runs_path() / ".cache"
+    given = {"XDG_CACHE_HOME": caches, "MPLCONFIGDIR": caches / "matplotlib", "IPYTHONDIR": caches / "ipython"}
+    if (home / "huggingface").is_dir():  # what is there can be read
+        given["HF_HOME"] = home / "huggingface"
+    for name, folder in given.items():
+        if name == "XDG_CACHE_HOME" or name not in os.environ:
+            os.environ[name] = str(folder)
+
+
+def _print_origin(runs: dict[str, Run], profile: str, without: set[str]) -> None:
+    """Print which runs are from evidence, left out, gone, or were computed by something else than this.
+
+    Args:
+        runs: by their keys.
+        profile: the folder of `params/`.
+        without: the keys of the runs that notebooks did without.
+    """
+    tests = [list(store.record_of(run)["tests"].values()) for run in runs.values()]
+    missing = [key for key, run in runs.items() if not store.is_finished(run)]
+    gone = [key for key in missing if key not in without]
     published = sum(any(test["place"] != "runs" for test in told) for told in tests)
     here = environment()
     by_others = sum(
@@ -125,8 +172,13 @@ def _print_origin(runs: list[Run], profile: str) -> None:
     )
     if published:
         print(f"{published} of {len(runs)} runs are read from evidence/; `hybridlib runs list` says their origin.")
-    if missing:
-        print(f"{missing} of {len(runs)} runs are left out; COMPUTE=1 make reproduce PROFILE={profile} computes them.")
+    if count := len(missing) - len(gone):
+        print(f"{count} of {len(runs)} runs are left out; COMPUTE=1 make reproduce PROFILE={profile} computes them.")
+    if gone:
+        print(
+            f"{len(gone)} of {len(runs)} runs are no longer in runs/: {told(gone)}. What was made from them is there, "
+            f"so they are not computed again; delete results/{profile}/ to do so."
+        )
     if by_others:
         print(
             f"{by_others} of {len(runs)} runs were computed by other code or packages; delete runs/ and "

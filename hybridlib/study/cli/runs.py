@@ -2,17 +2,23 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from hybridlib.paths import evidence_folders, evidence_path, project_root, runs_path
+from hybridlib.study.cli.outputs import check_file, path_argument
 from hybridlib.study.cli.packs import add_runs, described, pack_runs
 from hybridlib.study.keys import told_settings
 from hybridlib.study.ranks import Record
 from hybridlib.study.run import Run
 from hybridlib.study.trust import check_folder, trusted_record
+
+# A list of runs has a column for each of these settings, and one for all others; it is to fit a screen.
+_COLUMNS = ("strategy", "alpha", "steps", "fold", "seed")
+_KEY, _WIDTH = 10, 40  # characters
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,12 +26,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser("runs", help="pack finished runs, add them on another machine, and list them")
     actions = parser.add_subparsers(required=True, metavar="action")
     packing = actions.add_parser("pack", help="write finished runs into a tar file, the same bytes each time")
-    packing.add_argument("output", type=Path, help="the tar file")
+    packing.add_argument("output", type=path_argument, help="the tar file")
     _add_choice(packing)
     packing.set_defaults(run=lambda chosen: pack(chosen.output, _folders(chosen, default=[runs_path()])))
     adding = actions.add_parser("add", help="check the runs of a tar file, and add them")
-    adding.add_argument("pack", type=Path, help="the tar file")
-    adding.add_argument("--to", type=Path, help="a folder, such as evidence/mine; runs/ unless given")
+    adding.add_argument("pack", type=path_argument, help="the tar file")
+    adding.add_argument("--to", type=path_argument, help="a folder, such as evidence/mine; runs/ unless given")
     adding.set_defaults(run=lambda chosen: add(chosen.pack, chosen.to or runs_path()))
     listing = actions.add_parser("list", help="what runs there are, where, and by what they were computed")
     _add_choice(listing)
@@ -34,6 +40,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def pack(output: Path, folders: Sequence[Path]) -> None:
     """Pack the runs of folders; see `pack_runs`."""
+    check_file("output", output)
     count = pack_runs(output, folders)
     print(f"{output} holds {count} runs of {', '.join(map(_relative, folders))}: {output.stat().st_size:,} bytes.")
 
@@ -54,34 +61,48 @@ def add(pack: Path, folder: Path) -> None:
 
 
 def listed(folders: Sequence[Path]) -> str:
-    """Return a table of the runs of folders: the settings that differ, what they were tested on, and their origin.
+    """Return a table of the runs of folders, sorted by their settings: what is unusual, the tests, and their origin.
 
-    Settings that are at their defaults in all of them are left out. A cell is empty where the setting has no effect.
+    A run is named by the beginning of its file's name. A cell is empty where the setting has no effect.
 
     Raises:
         ValueError: a file of `evidence/` is not as it was published.
         FileNotFoundError: `evidence/` lacks a file that was published.
     """
-    records: list[tuple[str, Record]] = []
+    records: list[tuple[str, str, Record]] = []
     for folder in folders:
         if folder != runs_path():
             check_folder(folder)
-        for path in sorted(folder.glob("[!.]*.parquet")):
-            record = trusted_record(path)
-            if record is not None:
-                records.append((_relative(folder), {**record, "key": path.stem}))
+        paths = sorted(folder.glob("[!.]*.parquet"))
+        known = [(path.stem, trusted_record(path)) for path in paths]
+        records += [(_relative(folder), key, record) for key, record in known if record is not None]
     if not records:
         return f"There are no runs in {', '.join(map(_relative, folders))}."
-    settings = [told_settings(record) for _, record in records]
-    names = [name for name in Run.model_fields if any(name in told for told in settings)]
-    values = {name: [_in_short(record["run"].get(name)) for _, record in records] for name in names}
-    columns = {"run": [record["key"] for _, record in records]}
-    columns |= {name: cells for name, cells in values.items() if len(set(cells)) > 1}
-    columns["tests"] = [" ".join(record["tests"]) for _, record in records]
-    columns["in"] = [place for place, _ in records]
-    columns["computed by"] = ["; ".join(sorted({*map(described, record["tests"].values())})) for _, record in records]
-    same = ", ".join(f"{name} {cells[0]}" for name, cells in values.items() if len(set(cells)) == 1)
-    return f"{pd.DataFrame(columns).to_string(index=False)}\n\nThe same of all: {same}."
+    told = [{name: _in_short(value) for name, value in record["run"].items()} for _, _, record in records]
+    names = [name for name in Run.model_fields if any(name in of for of in told)]
+    usual = {name: Counter(of[name] for of in told if name in of).most_common(1)[0][0] for name in names}
+    origins: dict[str, int] = {}
+    rows: list[dict[str, str]] = []
+    for (place, key, record), of in zip(records, told, strict=True):
+        unusual = [name for name in names if name not in _COLUMNS and of.get(name, usual[name]) != usual[name]]
+        computed = {described(test) for test in record["tests"].values()}
+        rows.append(
+            {
+                "run": key[:_KEY],
+                **{name: of.get(name, "") for name in _COLUMNS if name in names},
+                "further": ", ".join(f"{name} {of[name] or 'none'}" for name in unusual),
+                "tests": " ".join(record["tests"]),
+                "in": place,
+                "by": " ".join(sorted(str(origins.setdefault(one, len(origins) + 1)) for one in computed)),
+            }
+        )
+    rows.sort(key=_order)
+    table = pd.DataFrame(rows)
+    table["further"] = [_cut(text) for text in table.further]
+    given = {name for _, _, record in records for name in told_settings(record)} - set(_COLUMNS)
+    shared = ", ".join(f"{name} {usual[name] or 'none'}" for name in names if name in given)
+    lines = [table.to_string(index=False, max_colwidth=None), "", f"Unless further settings say otherwise: {shared}."]
+    return "\n".join([*lines, *(f"Computed by {number}: {origin}." for origin, number in origins.items())])
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +127,16 @@ def _all_folders() -> list[Path]:
 def _relative(folder: Path) -> str:
     root = project_root()
     return f"{folder.relative_to(root) if folder.is_relative_to(root) else folder}/"
+
+
+def _order(row: Mapping[str, str]) -> list[Any]:
+    """Return what rows are sorted by: how a run is trained, then its fold and seed; numbers by their size."""
+    names = ("strategy", "alpha", "steps", "further", "fold", "seed")
+    return [(row[name].zfill(12) if row[name].isdecimal() else row[name]) for name in names if name in row]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
 
 
 def _in_short(value: object) -> str:

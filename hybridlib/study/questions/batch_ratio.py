@@ -4,14 +4,16 @@ The question is: how does the ratio of monolingual to cross-lingual batches affe
 """
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Annotated, Any, ClassVar, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
 
-from hybridlib.arguments import Count, Positive, Share
+from hybridlib.arguments import Count, Positive, Share, told
 from hybridlib.data.load import TASKS
 from hybridlib.names import BM25, STRATEGIES
+from hybridlib.study.inputs import languages_of
 from hybridlib.study.params import BETWEEN, Params
 from hybridlib.study.report.claims import Claim, change, half_of_the_gap, minus
 from hybridlib.study.report.results import apart, read_sums
@@ -104,34 +106,36 @@ class BatchRatioParams(Params):
     hybrid_alpha: Share
     strategies: list[str]
     transfer: dict[str, list[str]]
-    low_resource: list[dict[str, Share]]
+    low_resource: list[Annotated[dict[str, Share], Field(min_length=1)]]
     temperatures: list[Positive]
     steps_tried: list[Count]
     languages: list[str] = Field(default=[])
 
     @model_validator(mode="after")
-    def _ends_are_there(self) -> Self:
+    def _values_are_known(self) -> Self:
         needed = {0.0, 1.0, self.hybrid_alpha}
         if len(needed) < 3:
             raise ValueError(f"hybrid_alpha is {self.hybrid_alpha}; allowed: above 0, below 1")
         if needed - set(self.alphas):
-            raise ValueError(f"alphas is {self.alphas}; it must include 0 and 1, which the others are compared with, "
-                             f"and hybrid_alpha, {self.hybrid_alpha}")  # fmt: skip
-        return self
-
-    @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
-        compared = [*self.alpha_of, *STRATEGIES]
-        variants = [f"{name}, {variant}" for name in ("untrained", *compared) for variant in VARIANTS]
+            raise ValueError(
+                f"alphas is {told(self.alphas)}; it must include 0, 1 and hybrid_alpha, {self.hybrid_alpha}"
+            )
+        compared = ("untrained", *self.alpha_of, *STRATEGIES)
+        variants = [f"{name}, {variant}" for name in compared for variant in VARIANTS]
         tested = [*self.alpha_of, *self.strategies]
         asked: dict[str, tuple[Sequence[str], Collection[str]]] = {
             "strategies": (self.strategies, [*STRATEGIES, BM25, *variants]),
-            "transfer": ([*self.transfer], TASKS),
+            "transfer": ([*self.transfer], [task for task in TASKS if task != self.task]),
+            "low_resource": ([*chain(*self.low_resource)], self.languages or languages_of(self.corpus)),
             **{f"transfer.{task}": (names, tested) for task, names in self.transfer.items()},
         }
         for name, (given, allowed) in asked.items():
             if unknown := [value for value in given if value not in allowed]:
-                raise ValueError(f"{name} has {unknown[0]!r}; allowed: {'; '.join(allowed)}")
+                raise ValueError(f"{name} has {told(unknown[0])}; allowed: {told([*allowed])}")
+        if len(self.alpha_of) < len(self.alphas) or len(self._rotations) < len(self.low_resource):
+            raise ValueError("two of alphas, or two of low_resource, would have the same name in tables")
+        if self.steps_tried and not self.folds:
+            raise ValueError(f"steps_tried is {told(self.steps_tried)}; allowed without folds: none, []")
         return self
 
     def trials(self) -> list[Trial]:
@@ -145,8 +149,7 @@ class BatchRatioParams(Params):
 
     def low(self) -> list[Trial]:
         """Return the trials with low-resource languages, labelled by `rotation`: the languages left without data."""
-        tried = (self._trained(BETWEEN, {"rotation": one}, available=low) for one, low in self._rotations.items())
-        return [trial for trials in tried for trial in trials]
+        return [*chain(*(self._trained(BETWEEN, {"rotation": r}, available=low) for r, low in self._rotations.items()))]
 
     @property
     def _rotations(self) -> dict[str, dict[str, float]]:
@@ -154,13 +157,12 @@ class BatchRatioParams(Params):
 
     def at_temperatures(self) -> list[Trial]:
         """Return the trials at further temperatures, labelled by `temperature`."""
-        tried = (self._trained(AT_TEMPERATURES, {"temperature": t}, temperature=t) for t in self.temperatures)
-        return [trial for trials in tried for trial in trials]
+        return [*chain(*(self._trained(AT_TEMPERATURES, {"temperature": t}, temperature=t) for t in self.temperatures))]
 
     def over_steps(self) -> list[Trial]:
         """Return the trials with further numbers of steps, labelled by `steps`."""
-        tried = (self._trained(BETWEEN, {"steps": steps}, steps=steps) for steps in self.steps_tried)
-        return [trial for trials in tried for trial in trials if trial.labels["fold"] in self.folds[:2]]
+        tried = chain(*(self._trained(BETWEEN, {"steps": steps}, steps=steps) for steps in self.steps_tried))
+        return [trial for trial in tried if trial.labels["fold"] in self.folds[:2]]
 
     def read_tables(self) -> dict[str, pd.DataFrame]:
         """Read the results of the trials that are there, a table for each part of the notebook that has any."""
@@ -205,7 +207,8 @@ class BatchRatioParams(Params):
         full = main[main.strategy.isin(BETWEEN)].assign(share=1.0)
         both = pd.concat([*untrained, full, low], ignore_index=True)
         names = {1.0: "all data", 0.0: "no data"}
-        named = {one: names.get(one, f"{one:.0%} of the data") for one in sorted(both.share.unique(), reverse=True)}
+        shares = sorted(both.share.unique(), reverse=True)
+        named = {one: names.get(one, f"{100 * one:g}% of the data") for one in shares}
         return both.assign(data=pd.Categorical(both.share.map(named).array, list(named.values())))
 
     def _trained(self, names: Sequence[str], labels: dict[str, Any] | None = None, **further: Any) -> list[Trial]:
@@ -244,17 +247,13 @@ class BatchRatioParams(Params):
     @property
     def alpha_of(self) -> dict[str, float]:
         """Return the alpha of every strategy of the curve."""
-        return {self._name(alpha): alpha for alpha in self.alphas}
-
-    def _name(self, alpha: float) -> str:
-        """Name the strategy of an alpha."""
         named = {0.0: "x-y", 1.0: "x-x-mono", self.hybrid_alpha: "hybrid"}
-        return named.get(alpha, f"hybrid, α = {alpha:g}")
+        return {named.get(alpha, f"hybrid, α = {alpha:g}"): alpha for alpha in self.alphas}
 
 
 def _by_language(table: pd.DataFrame) -> pd.DataFrame:
     """Average Tatoeba's sentences by language paired with English, both ways; languages take the place of articles."""
     keys = ["strategy", "fold", "seed", "test", "setting", "measure", "article"]
     sums = table.groupby(keys, observed=True)[["total", "count"]].sum().reset_index()
-    means = sums.assign(total=sums["total"] / sums["count"], count=1)
-    return means.assign(cell="every language", query_language="all", passage_language="all")
+    names = {"cell": "every language", "query_language": "all", "passage_language": "all"}
+    return sums.assign(total=sums["total"] / sums["count"], count=1, **names)

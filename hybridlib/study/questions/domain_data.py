@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
-from hybridlib.arguments import Count, Share
+from hybridlib.arguments import Count, Name, Share, told
 from hybridlib.data.folds import read_folds
 from hybridlib.data.load import question_domains
 from hybridlib.study.params import Names, Params
@@ -56,7 +56,7 @@ class DomainDataParams(Params):
     claims: ClassVar = CLAIMS
 
     domains: Names
-    always: list[str]
+    always: list[Name]
     general: Count
     fewer: Count
     added: Count
@@ -66,7 +66,8 @@ class DomainDataParams(Params):
     @model_validator(mode="after")
     def _domains_are_two(self) -> Self:
         if len(self.domains) + len(self.always) < 2 or set(self.domains) & set(self.always):
-            raise ValueError(f"domains is {self.domains} and always {self.always}; expected two or more, each once")
+            given = f"domains is {told(self.domains)} and always {told(self.always)}"
+            raise ValueError(f"{given}; expected two or more, each once")
         return self
 
     def trials(self) -> list[Trial]:

@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from hybridlib.arguments import told
+from hybridlib.study.inputs import languages_of
 from hybridlib.study.params import BETWEEN, Params
 from hybridlib.study.report.claims import Claim, change, minus
 from hybridlib.study.report.results import read_sums
@@ -63,17 +65,20 @@ class LanguageImbalanceParams(Params):
     question: ClassVar = "Do hybrid batches protect rare languages from imbalance in the training data?"
     claims: ClassVar = CLAIMS
 
-    ratio: Annotated[float, Field(gt=1)]
+    ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)]
     largest: Annotated[float, Field(gt=0, le=1)]
-    orders: Annotated[list[list[str]], Field(min_length=1)]
+    orders: Annotated[list[Annotated[list[str], Field(min_length=2)]], Field(min_length=1)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
     languages: list[str] = Field(default=[])
 
     @model_validator(mode="after")
     def _orders_are_of_the_languages(self) -> Self:
+        languages = self.languages or languages_of(self.corpus)
         for order in self.orders:
-            if sorted(order) != sorted(self.languages or self.orders[0]):
-                raise ValueError(f"orders has {order}; allowed: each of {self.languages or self.orders[0]} once")
+            if sorted(order) != sorted(languages):
+                raise ValueError(f"orders has {told(order)}; allowed: each of {languages} once")
+        if not all(self.shares(0).values()):
+            raise ValueError(f"ratio is {self.ratio}; allowed: less, as the smallest language would have no items")
         return self
 
     def shares(self, place: int) -> dict[str, float]:

@@ -3,12 +3,12 @@
 The question is: does one hybrid model cost high-resource languages anything, against a model for each?
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field
 
-from hybridlib.arguments import Share
+from hybridlib.arguments import Count, Share
 from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim, minus
 from hybridlib.study.report.results import read_sums
@@ -45,7 +45,7 @@ class MiraclHighResourceParams(Params):
         tested: the languages of the evaluation; all of the task if empty.
         longer: further numbers of steps of the joint encoders over the high-resource languages.
         alpha: the probability of a monolingual batch in `hybrid`.
-        measure: the measure of quality.
+        measure: the measure of quality, for which there is a margin of non-inferiority.
     """
 
     notebook: ClassVar = "miracl_high_resource"
@@ -56,9 +56,9 @@ class MiraclHighResourceParams(Params):
     languages: Annotated[list[str], Field(min_length=2)]
     all_languages: list[str]
     tested: list[str]
-    longer: list[int]
+    longer: list[Count]
     alpha: Share
-    measure: str
+    measure: Literal["map", "ndcg@10"]
 
     @property
     def tested_languages(self) -> tuple[str, ...]:

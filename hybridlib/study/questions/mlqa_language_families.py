@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
-from hybridlib.arguments import Share
+from hybridlib.arguments import Share, told
 from hybridlib.names import STRATEGIES
 from hybridlib.study.params import Params
 from hybridlib.study.report.claims import Claim, minus
@@ -62,9 +62,9 @@ class MlqaLanguageFamiliesParams(Params):
         allowed = (*STRATEGIES, CODE_SWITCH)
         for name in self.strategies:
             if name not in allowed:
-                raise ValueError(f"unknown strategy {name!r}; allowed: {', '.join(allowed)}")
+                raise ValueError(f"unknown strategy {told(name)}; allowed: {', '.join(allowed)}")
         if self.baseline not in self.strategies:
-            raise ValueError(f"{self.baseline!r} is not among strategies: {', '.join(self.strategies)}")
+            raise ValueError(f"baseline is {told(self.baseline)}, not among strategies: {told(self.strategies)}")
         return self
 
     def trials(self) -> list[Trial]:

@@ -1,8 +1,21 @@
-"""Claims: statements of a question about its results; `findings` holds them against what was found."""
+"""Claims: statements of a question about its results, and p of several; `findings` holds them against results."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field, GetPydanticSchema
+
+from hybridlib.arguments import Share, checked, listed, plain
+
+# Contrasts by name: the weight of each label. Where they enter, weights are checked to be such that sums are finite.
+Contrasts = Mapping[str, Mapping[Any, Annotated[float, Field(ge=-1e9, le=1e9)]]]
+_LABELS = Annotated[list[Any], BeforeValidator(listed)]
+# Labels; one text alone is a list of it.
+Labels = Annotated[Sequence[Any], GetPydanticSchema(lambda _, schema_of: schema_of(_LABELS))]
+_SHARES = Annotated[list[Share], BeforeValidator(lambda values: plain(listed(values)))]
+_Shares = Annotated[Sequence[float], GetPydanticSchema(lambda _, schema_of: schema_of(_SHARES))]
 
 
 @dataclass(frozen=True)
@@ -49,3 +62,27 @@ def half_of_the_gap(kept_by: str, best: str, worst: str) -> dict[str, float]:
 def change(first: str, other: str, where: str, reference: str) -> dict[tuple[str, str], float]:
     """Return a difference in differences: of two strategies where something is so, against where it is not."""
     return {(first, where): 1.0, (other, where): -1.0, (first, reference): -1.0, (other, reference): 1.0}
+
+
+@checked
+def holm(p: _Shares) -> np.ndarray:
+    """Adjust p values for their number, so that a single false finding among them is as rare as asked (Holm, 1979).
+
+    Args:
+        p: from 0 to 1. (N,)
+
+    Returns:
+        Adjusted p values, in the same order. (N,)
+
+    Raises:
+        ValueError: there is none, or one is missing, is no number, or is not from 0 to 1.
+
+    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()  # 3 * 0.01, then 2 * 0.03, and never less than the one before
+    [0.03, 0.06, 0.06]
+    """
+    if not p:
+        raise ValueError("p is empty; allowed: one or more values from 0 to 1")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hybridlib.arguments import told
+from hybridlib.study.report.results import RUN
+
 # Standard deviations between seeds: three seeds of 13 settings, one split of XQuAD-R, so 26 degrees of freedom.
 SEED_SD = {
     ("map", "monolingual"): 0.0013,
@@ -35,7 +38,6 @@ PILOT_FREEDOM = 26
 SEEDS_OVER_ARTICLES = 0.03
 SEEDS_OVER_ARTICLES_OF_X_X = 0.11
 SHARE_POWER = 1.5
-RUN = ["test", "fold", "seed"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def read_sides(
     """Compute the macro mean of labels in every group, and what moves it.
 
     Args:
-        sums: as returned by `read_sums`. Where it has a column `cell`, its values take the place of the pairs of
+        sums: as returned by `check_sums`. Where it has a column `cell`, its values take the place of the pairs of
             languages, and count alike.
         by: columns whose values make a group.
         label: columns whose values make a label.
@@ -119,13 +121,13 @@ def read_sides(
         Sides by label by group, in the order in which they come first.
 
     Raises:
-        ValueError: there are no sums, or none of a label, or two rows say the same of the same run: the labels do not
-            tell runs apart.
+        ValueError: there are no sums of a label, or of several settings or measures in a group, or two rows say the
+            same of the same run: the labels do not tell runs apart.
     """
-    sums = sums[sums["count"].to_numpy() > 0]
-    if not len(sums):
-        raise ValueError("sums have no row with a count; allowed: one or more")
     key = [*by, *label]
+    for column in ("setting", "measure"):
+        if column not in key and sums[column].nunique() > 1:
+            raise ValueError(f"by is {told(list(by))}; allowed: with {column!r}, of which the sums have several values")
     if sums.duplicated([*dict.fromkeys([*key, *RUN, "article", "query_language", "passage_language"])]).any():
         raise ValueError(f"sums have two runs of the same {', '.join([*key, *RUN])}; allowed: one")
     cell, row = (["cell"], ["cell"]) if "cell" in sums else (["query_language", "passage_language"], ["query_language"])
@@ -134,7 +136,7 @@ def read_sides(
     numbers, names = pd.factorize(sums.article)
     # In the order of their names, so that an article is drawn alike in whatever order the rows come.
     columns["article"] = np.argsort(np.argsort(np.asarray(names).astype(str)))[numbers]
-    columns |= {"total": sums.total.to_numpy(float), "count": sums["count"].to_numpy(float)}
+    columns |= {name: sums[name].to_numpy() for name in ("total", "count")}
     sides: dict[tuple, dict[tuple, Side]] = {}
     order = np.argsort(columns["key"], kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(columns["key"][order])) + 1):
@@ -146,7 +148,7 @@ def read_sides(
     missing = sorted(set(wanted) - {name for of in sides.values() for name in of}, key=str)
     if missing:
         known = sums[list(label)].drop_duplicates().values.tolist()
-        raise ValueError(f"sums have no {'/'.join(label)} {missing}; allowed: {known}")
+        raise ValueError(f"sums have no {'/'.join(label)} {told(missing)}; allowed: {told(known)}")
     return sides
 
 

@@ -4,23 +4,25 @@ Figures of points that have names are in `hybridlib.study.report.planes`.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hybridlib.arguments import FilePath, Name, Share, checked, told
+from hybridlib.data.checks import check_columns, check_rows, numbers_of
 from hybridlib.files import replacing
 from hybridlib.names import LOWER_IS_BETTER, SETTINGS
+from hybridlib.study.report.claims import Labels
 from hybridlib.study.report.effects import effects
+from hybridlib.study.report.results import check_panels, check_table
 from hybridlib.study.report.style import STYLE, Look, look_of, looks_of
 
-_MAP_STYLE: dict[Any, Any] = {**STYLE, "axes.grid": False, "font.size": 8}
 # Files name neither the day nor the version, and write letters as outlines, so that no font is needed to read them.
 _SVG: dict[Any, Any] = {"svg.hashsalt": "hybridlib", "svg.fonttype": "path"}
 _VERDICTS = {
@@ -29,13 +31,13 @@ _VERDICTS = {
     "not told apart": Look("#6e6e6e", "D", filled=False),
     "worse": Look("#d55e00", "v"),
 }
+_ENDS = ("value", "lower", "upper")
 # Where they exceed so many margins, differences are drawn on a logarithmic scale.
 _FAR = 6
 
 
-def curve(
-    sums: pd.DataFrame, alphas: Mapping[str, float], *, without_seeds: Collection[str] = ("untrained",)
-) -> pd.DataFrame:
+@checked
+def curve(sums: pd.DataFrame, alphas: Mapping[str, Share], *, without_seeds: Labels = ("untrained",)) -> pd.DataFrame:
     """Compute the mean over alpha in each setting, with how sure its shape is.
 
     All alphas are tested on the same articles, and how hard these are moves the curve as a whole. So the interval is
@@ -48,7 +50,14 @@ def curve(
 
     Returns:
         `setting`, `contrast` (the strategy), `alpha` (NaN for a level), `value`, `lower` and `upper`.
+
+    Raises:
+        ValueError: as in `effects`, or the sums are of several measures, or there is no alpha.
     """
+    check_table(sums, "sums", "read_sums", ["strategy", "measure"])
+    if sums.measure.nunique() > 1 or not alphas:
+        measures = ", ".join(map(str, sums.measure.unique()))
+        raise ValueError(f"sums are of {measures}, and alphas are {told(alphas)}; allowed: one measure, and an alpha")
     levels = [name for name in without_seeds if (sums.strategy == name).any()]
     means = {name: {name: 1.0} for name in (*alphas, *levels)}
     shapes = {name: {other: (name == other) - 1 / len(alphas) for other in alphas} for name in alphas}
@@ -60,13 +69,21 @@ def curve(
     return table.assign(alpha=table.contrast.map(dict(alphas))).round(6)
 
 
+@checked
 def over_alpha(panels: Mapping[str, pd.DataFrame], *, ylabel: str = "map") -> Figure:
     """Draw the mean over alpha in each setting, a row of panels for each data set, and levels as dotted lines.
 
     Args:
         panels: as returned by `curve`, by title.
         ylabel: what the curves are of.
+
+    Raises:
+        ValueError: there is no panel, or one has no rows, or lacks a column or a value.
     """
+    check_panels(panels, "curve", ["setting", "contrast"], ["value"])
+    for title, table in panels.items():
+        check_columns(f"panels[{title!r}]", list(table.columns), ["alpha", "lower", "upper"])
+        numbers_of(table.alpha, f"panels[{title!r}].alpha", missing=True)
     size = (1 + 3.1 * len(SETTINGS), 0.5 + 2.6 * len(panels))
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(len(panels), len(SETTINGS), figsize=size, sharex=True, squeeze=False)
@@ -92,7 +109,8 @@ def over_alpha(panels: Mapping[str, pd.DataFrame], *, ylabel: str = "map") -> Fi
     return figure
 
 
-def forest(table: pd.DataFrame, *, row: str = "contrast", xlabel: str = "difference") -> Figure:
+@checked
+def forest(table: pd.DataFrame, *, row: Name = "contrast", xlabel: str = "difference") -> Figure:
     """Draw differences with their intervals, one below the other, a panel for each setting and measure.
 
     Colour and marker tell the verdict. Grey is the margin of non-inferiority. Where differences are much larger than
@@ -102,7 +120,16 @@ def forest(table: pd.DataFrame, *, row: str = "contrast", xlabel: str = "differe
         table: as returned by `verdicts`.
         row: column whose values are the rows.
         xlabel: what the differences are.
+
+    Raises:
+        ValueError: the table has no rows, lacks a column or a number, has a verdict that is none, or two differences in
+            one place.
     """
+    check_table(table, "table", "verdicts", ["measure", "setting", row, "verdict"], _ENDS)
+    check_rows(~table.verdict.isin(_VERDICTS), table.verdict, "table.verdict", ", ".join(_VERDICTS))
+    check_rows(table.duplicated(["measure", "setting", row]), table[row], f"table.{row}", "one of each in a panel")
+    if "margin" in table:
+        check_rows(table.margin <= 0, table.margin, "table.margin", "above 0")
     rows = list(dict.fromkeys(table[row]))
     panels = {
         key: some.set_index(row) for key, some in table.groupby(["measure", "setting"], observed=True, sort=False)
@@ -142,8 +169,9 @@ def _draw_differences(axes: Axes, shown: pd.DataFrame, rows: list) -> None:
         axes.xaxis.set_minor_locator(plt.NullLocator())
 
 
+@checked
 def lines(
-    table: pd.DataFrame, *, x: str, label: str, panel: str, xlabel: str, ylabel: str, log: bool = False
+    table: pd.DataFrame, *, x: Name, label: Name, panel: Name, xlabel: str, ylabel: str, log: bool = False
 ) -> Figure:
     """Draw values with intervals over something that was varied.
 
@@ -152,8 +180,16 @@ def lines(
         x: column of the numbers along the horizontal axis, which is log2 if `log`.
         label: column told apart by colour, marker and line.
         panel: column told apart by panel.
+
+    Raises:
+        ValueError: the table has no rows, lacks a column or a number, has more labels than can be told apart, or a
+            number not above 0 where the axis is logarithmic.
     """
-    panels, looks, ticks = _values(table[panel]), looks_of(_values(table[label])), _values(table[x])
+    check_table(table, "table", "effects", [label, panel], [x, *_ENDS])
+    if log:
+        check_rows(table[x] <= 0, table[x], f"table.{x}", "above 0 on a logarithmic axis")
+    panels, labels, ticks = (_values(table[name]) for name in (panel, label, x))
+    looks = dict(zip(labels, looks_of([str(name) for name in labels]).values(), strict=True))
     with plt.rc_context(STYLE):
         figure, row = plt.subplots(1, len(panels), figsize=(1 + 3 * len(panels), 3.4), squeeze=False)
         for axes, name in zip(row[0], panels, strict=True):
@@ -171,45 +207,16 @@ def lines(
     return figure
 
 
-def matrices(
-    tables: Mapping[str, pd.DataFrame], *, row: str, column: str, title: str, around_zero: bool = False
-) -> Figure:
-    """Draw tables as heat maps side by side on one scale; small ones have their numbers.
+@checked
+def save(figure: Figure, path: FilePath) -> None:
+    """Write a figure as SVG under a temporary name, then rename it. The same tables give the same bytes anywhere.
 
-    Args:
-        tables: by title; a cell without a value is grey.
-        row, column: names of what rows and columns are.
-        title: names the colour bar.
-        around_zero: whether gains and losses are told apart, at 0; a loss has a minus sign.
+    Raises:
+        ValueError: the path does not end in .svg, or is a folder.
     """
-    highest = max(float(np.nanmax(np.abs(table.to_numpy()))) for table in tables.values())
-    shape = next(iter(tables.values())).shape
-    numbers = shape[0] <= 8
-    cell = 0.62 if numbers else 0.17
-    palette = sns.color_palette("vlag_r" if around_zero else "cividis", as_cmap=True)
-    size = (1.9 + len(tables) * (0.5 + cell * shape[1]), 1.5 + cell * shape[0])
-    with plt.rc_context(_MAP_STYLE):
-        figure, grid = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False)
-        for axes, (name, table) in zip(grid[0], tables.items(), strict=True):
-            sns.heatmap(
-                table, ax=axes, cmap=palette, vmin=-highest if around_zero else 0, vmax=highest, square=True,
-                annot=numbers, fmt="+.3f" if around_zero else ".2f", annot_kws={"fontsize": 7}, cbar=False,
-                linewidths=0.5,
-            )  # fmt: skip
-            axes.set(title=name, xlabel=column, ylabel="", facecolor="0.8")
-            if around_zero and not numbers:
-                for y, x in np.argwhere(table.to_numpy() < 0):
-                    axes.text(x + 0.5, y + 0.5, "−", ha="center", va="center", fontsize=7)
-            axes.tick_params(length=0)
-        grid[0, 0].set_ylabel(row)
-        bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, label=title, shrink=0.7, aspect=30)
-        assert bar.solids is not None
-        bar.solids.set_rasterized(False)  # pixels would be compressed, not everywhere into the same bytes
-    return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG under a temporary name, then rename it. The same tables give the same bytes anywhere."""
+    path = Path(path)
+    if path.suffix != ".svg" or path.is_dir():
+        raise ValueError(f"path is {path}; allowed: a file that ends in .svg")
     with replacing(path) as draft, plt.rc_context(_SVG):
         figure.savefig(draft, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         draft.write_text(steady(draft.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")

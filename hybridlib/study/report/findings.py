@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hybridlib.arguments import checked
+from hybridlib.data.checks import check_columns
 from hybridlib.files import replacing
 from hybridlib.names import E5_SMALL, LOWER_IS_BETTER
 from hybridlib.paths import findings_path, results_path
 from hybridlib.study.params import Params
-from hybridlib.study.report.claims import Claim
-from hybridlib.study.report.effects import MARGINS, effects, holm, verdicts
+from hybridlib.study.report.claims import Claim, holm
+from hybridlib.study.report.effects import MARGINS, effects, verdicts
 from hybridlib.study.report.paper import claim_figures
 from hybridlib.study.report.results import write_sums
 
@@ -26,6 +28,7 @@ _ERROR = 0.05
 UNTRAINED = "untrained"
 
 
+@checked
 def check_claims(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Hold claims against results.
 
@@ -41,11 +44,13 @@ def check_claims(claims: Sequence[Claim], tables: Mapping[str, pd.DataFrame]) ->
         difference, whether it `holds` (`yes`, `no`, `the contrary`, `not answered`, `not computed`), and the `paper`'s
         figures for the two sides.
     """
+    if not claims:
+        raise ValueError("claims are []; allowed: one or more")
     rows = [_row(claim, tables) for claim in claims]
     table = pd.DataFrame(rows)
     primary = (table.kind == "primary") & table.p.notna()
     if primary.any():
-        table.loc[primary, "p"] = holm(table.p[primary].to_numpy())
+        table.loc[primary, "p"] = holm(table.p[primary].tolist())
     table["holds"] = [_holds(row, claim) for row, claim in zip(_records(table), claims, strict=True)]
     if not (table.holds[table.kind == "primary"] == "yes").all():
         table["kind"] = table.kind.replace("secondary", "exploratory")
@@ -129,6 +134,7 @@ class Prose(str):
         return str(self)
 
 
+@checked
 def answer(params: Params, checked: pd.DataFrame) -> Prose:
     """Write the answer at the head of a notebook, in Markdown; of the embedded corpus the figures without a verdict.
 
@@ -136,7 +142,7 @@ def answer(params: Params, checked: pd.DataFrame) -> Prose:
         params: those of the notebook.
         checked: its claims, as returned by `check_claims`.
     """
-    rows = list(zip(params.claims, _records(checked), strict=True))
+    rows = _paired(params.claims, checked)
     told = [(claim, row) for claim, row in rows if claim.kind == "primary" or claim.in_answer]
     told = [(claim, row) for claim, row in told if row["holds"] != "not computed"]
     if params.is_demonstration:
@@ -163,6 +169,7 @@ def _word(holds: Sequence[str]) -> str:
     return "Not shown" if "no" in holds else "These runs cannot answer"
 
 
+@checked
 def deviations(params: Params) -> Prose | None:
     """Say in what the runs with the real encoder differ from the paper's; nothing for other encoders."""
     if params.encoder != E5_SMALL:
@@ -187,9 +194,10 @@ def sentence(claim: Claim, row: Mapping[str, Any]) -> str:
     return f"{claim.text}: **{said}**, {_figures(row)}.{paper}"
 
 
+@checked
 def tell(claims: Sequence[Claim], checked: pd.DataFrame, *, demonstration: bool = False) -> list[str]:
     """Put all claims that could be computed into sentences, primary ones first."""
-    rows = list(zip(claims, _records(checked), strict=True))
+    rows = _paired(claims, checked)
     rows = [(claim, row) for claim, row in rows if row["holds"] != "not computed"]
     if demonstration:
         return [f"{claim.text}? {_figures(row)}" for claim, row in rows]
@@ -197,6 +205,7 @@ def tell(claims: Sequence[Claim], checked: pd.DataFrame, *, demonstration: bool 
     return [f"({kind}) {sentence(claim, row)}" for kind in order for claim, row in rows if row["kind"] == kind]
 
 
+@checked
 def write(params: Params, sums: Mapping[str, pd.DataFrame], checked: pd.DataFrame) -> None:
     """Write what a notebook has found into the folder of its profile: the sums, and the answer and the findings."""
     write_sums(results_path(params.profile, params.notebook), sums)
@@ -204,6 +213,14 @@ def write(params: Params, sums: Mapping[str, pd.DataFrame], checked: pd.DataFram
     with replacing(findings_path(params.profile, params.notebook)) as draft:
         lines = "".join(f"- {sentence}\n" for sentence in told)
         draft.write_text(f"{answer(params, checked)}\nAll findings:\n\n{lines}", encoding="utf-8")
+
+
+def _paired(claims: Sequence[Claim], checked: pd.DataFrame) -> list[tuple[Claim, dict[str, Any]]]:
+    """Return each claim with its row of what `check_claims` returned."""
+    check_columns("checked (as returned by `check_claims`)", list(checked.columns), ["claim", "kind", "holds"])
+    if checked.claim.tolist() != [claim.text for claim in claims]:
+        raise ValueError(f"checked has {len(checked)} rows; allowed: one of each of {len(claims)} claims, in order")
+    return list(zip(claims, _records(checked), strict=True))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -7,15 +7,18 @@ the query's, and the cross-lingual setting is averaged over the passage language
 recall@10 in the multilingual setting and recall@1 in the others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
+from hybridlib.arguments import Names, Positive, checked
+from hybridlib.data.checks import check_columns, check_languages
 from hybridlib.study.report.results import COLUMNS, by_language_pair, summarize
 
 # Prose has these names of the encoders, in the paper's order.
@@ -42,6 +45,7 @@ def paper_figures() -> pd.DataFrame:
     return rows[~rows.language.isin(_AGGREGATES)].reset_index(drop=True)
 
 
+@checked
 def paper_mean(task: str, encoder: str, measure: str, setting: str, strategy: str) -> float:
     """Return the mean over languages, as printed.
 
@@ -62,6 +66,7 @@ def paper_mean(task: str, encoder: str, measure: str, setting: str, strategy: st
     return float(means.value.item())
 
 
+@checked
 def claim_figures(setting: str, measure: str, first: str, other: str, *, task: str = "xquad-r") -> str:
     """Put the paper's means for two strategies, one against the other, for both encoders, into words.
 
@@ -82,8 +87,14 @@ def claim_figures(setting: str, measure: str, first: str, other: str, *, task: s
     return ", ".join([*([] if measure == "map" else [measure.replace("_", " ")]), *sides])
 
 
+@checked
 def beside(
-    results: pd.DataFrame, *, task: str, encoder: str, tolerance: float = 0.01, by_language: bool = False
+    results: pd.DataFrame,
+    *,
+    task: str,
+    encoder: str,
+    tolerance: Annotated[float, Field(ge=0)] = 0.01,
+    by_language: bool = False,
 ) -> pd.DataFrame:
     """Set results beside the paper's figures.
 
@@ -107,12 +118,7 @@ def beside(
         ValueError: a column is missing, the paper does not report such a task or encoder, the two have nothing in
             common, the languages differ (but for the monolingual setting by language), or the tolerance is negative.
     """
-    needed = [*(column for column in COLUMNS if column not in ("query_id", "question")), "strategy"]
-    missing = [column for column in needed if column not in results]
-    if missing:
-        raise ValueError(f"results lacks the column {missing[0]!r}; it has {list(results.columns)}")
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance is {tolerance!r}; allowed: 0 or more")
+    check_columns("results", list(results.columns), ["strategy"])
     printed = _choose(_printed(), task=task, encoder=encoder)
     means = by_language_pair(results)
     _check_languages(means, printed, by_language=by_language)
@@ -131,7 +137,8 @@ def beside(
     return table[[*further, *keys, "value", "paper", "difference", "verdict"]]
 
 
-def hybrid_gains(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+@checked
+def hybrid_gains(groups: Mapping[str, Names]) -> pd.DataFrame:
     """Return what `hybrid` gains over `x-x-mono` in the pool of XQuAD-R's languages (map), by group of languages.
 
     >>> hybrid_gains({"th and tr": ["th", "tr"]}).round(3).loc["th and tr"].to_dict()
@@ -140,6 +147,8 @@ def hybrid_gains(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     rows = paper_figures()
     rows = rows[(rows.task == "xquad-r") & (rows.measure == "map") & (rows.setting == "multilingual")]
     values = rows.pivot(index="language", columns=["encoder", "strategy"], values="value")
+    for group, languages in groups.items():
+        check_languages(languages, list(values.index), f"the paper's table, as {group!r} says")
     return pd.DataFrame(
         {
             title: {
@@ -151,7 +160,8 @@ def hybrid_gains(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     )
 
 
-def hybrid_losses(limit: float = 0.02) -> pd.DataFrame:
+@checked
+def hybrid_losses(limit: Positive = 0.02) -> pd.DataFrame:
     """Return what `hybrid` loses against `x-x-mono` on MIRACL (ndcg@10), with the language as the unit.
 
     Args:
@@ -224,6 +234,7 @@ def _verdicts(table: pd.DataFrame, tolerance: float) -> np.ndarray[Any, Any]:
     return np.where(within, "as published", np.where(table.difference > 0, "higher", "lower"))
 
 
+@checked
 def number(value: float) -> str:
     """Return a figure in the form of printed tables: with three decimals, or in whole ranks."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"

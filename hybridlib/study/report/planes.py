@@ -3,7 +3,7 @@
 Names stand beside their points without covering each other. Where one does not fit there, a line leads to it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,8 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hybridlib.names import script
+from hybridlib.arguments import Name, Names, Whole, checked
+from hybridlib.data.checks import check_rows, texts_wrong
+from hybridlib.names import same_script
+from hybridlib.study.report.claims import Labels
 from hybridlib.study.report.effects import joint
+from hybridlib.study.report.results import check_panels, check_table
 from hybridlib.study.report.style import STYLE, Look, look_of
 
 # Sizes are in points, 1/72 inch.
@@ -20,6 +24,7 @@ _FONT = 8.5
 _MARKER = 7
 _UPPER = 0.66  # the share of the height that the upper part of a plane has
 _WIDTH = 0.62 * _FONT  # of a letter, on average
+_SPREAD = ["variance_x", "variance_y", "covariance", "radius"]
 _CIRCLE = np.linspace(0, 2 * np.pi, 61)
 _KINDS = {
     "one language": Look("#0072b2", "o"),
@@ -28,12 +33,13 @@ _KINDS = {
 }
 
 
+@checked
 def positions(
     sums: pd.DataFrame,
     *,
-    reference: str = "hybrid",
-    without_seeds: Collection[str] = (),
-    settings: tuple[str, str] = ("monolingual", "multilingual"),
+    reference: Name = "hybrid",
+    without_seeds: Labels = (),
+    settings: Names = ("monolingual", "multilingual"),
 ) -> pd.DataFrame:
     """Compute where every strategy lies in the plane, and how sure its distance from the reference is.
 
@@ -47,23 +53,27 @@ def positions(
 
     Returns:
         As returned by `joint`, but variances and covariance are those of the distance.
+
+    Raises:
+        ValueError: as in `joint`, or the reference is not in both settings.
     """
+    check_table(sums, "sums", "read_sums", ["strategy", "setting"])
     there = [set(sums.strategy[sums.setting == setting]) for setting in settings]
     names = [name for name in dict.fromkeys(sums.strategy) if all(name in some for some in there)]
+    if reference not in names:
+        raise ValueError(f"reference is {reference!r}; allowed, as in both settings: {', '.join(map(str, names))}")
     means = {name: {name: 1.0} for name in names}
     distances = {name: {name: 1.0, reference: -1.0} for name in names if name != reference}
     found, apart = (
         joint(sums, some, settings=settings, without_seeds=without_seeds).set_index("contrast")
-        for some in (means, distances)
+        for some in (means, distances or means)  # of the reference alone there is no distance
     )
-    spread = ["variance_x", "variance_y", "covariance", "radius"]
-    found[spread] = apart.reindex(found.index)[spread].fillna(0.0)
+    found[_SPREAD] = apart.drop(index=reference, errors="ignore").reindex(found.index)[_SPREAD].fillna(0.0)
     return found.reset_index()
 
 
-def plane(
-    panels: Mapping[str, pd.DataFrame], *, path: Sequence[str] = (), xlabel: str = "", ylabel: str = ""
-) -> Figure:
+@checked
+def plane(panels: Mapping[str, pd.DataFrame], *, path: Names = (), xlabel: str = "", ylabel: str = "") -> Figure:
     """Draw every strategy where its two means are, a panel for each data set.
 
     A panel has two parts, of which the upper one is drawn larger: strategies that come near the best crowd there.
@@ -73,7 +83,11 @@ def plane(
             from the reference: where it leaves out the reference's marker, the two are told apart.
         path: names in the order of alpha, which a line joins.
         xlabel, ylabel: what the axes show.
+
+    Raises:
+        ValueError: there is no panel, or one has no rows, or lacks a column or a number.
     """
+    check_panels(panels, "positions", ["contrast"], ["x", "y", *_SPREAD])
     size = (0.4 + 5.2 * len(panels), 6.2)
     with plt.rc_context({**STYLE, "figure.constrained_layout.hspace": 0.0}):
         figure, grid = plt.subplots(
@@ -123,8 +137,9 @@ def _mark_breaks(grid: np.ndarray) -> None:
         lower.plot(0, 1, transform=lower.transAxes, **slanted)
 
 
+@checked
 def gain_by_pair(
-    table: pd.DataFrame, *, notable: int = 6, xlabel: str = "untrained map", ylabel: str = "gain in map"
+    table: pd.DataFrame, *, notable: Whole = 6, xlabel: str = "untrained map", ylabel: str = "gain in map"
 ) -> Figure:
     """Draw what is gained in each pair of languages against the untrained quality of the pair.
 
@@ -132,7 +147,13 @@ def gain_by_pair(
         table: `query_language`, `passage_language`, `untrained` and `gain`, a row for each pair.
         notable: so many of the highest and of the lowest gains are named, question first.
         xlabel, ylabel: what the axes show.
+
+    Raises:
+        ValueError: the table has no rows, or lacks a column or a number.
     """
+    check_table(table, "table", "pair_gains", ["query_language", "passage_language"], ["untrained", "gain"])
+    for name in ("query_language", "passage_language"):
+        check_rows(texts_wrong(table[name]), table[name], f"table.{name}", "the code of a language")
     table = table.round({"untrained": 5, "gain": 5}).reset_index(drop=True)
     kinds = pd.Series(
         [kind_of_pair(q, p) for q, p in zip(table.query_language, table.passage_language, strict=True)], table.index
@@ -157,13 +178,13 @@ def gain_by_pair(
 
 
 def kind_of_pair(query: str, passage: str) -> str:
-    """Return whether two languages are one, or written in the same script, or not.
+    """Return whether two languages are one, or are known to be written in the same script, or not.
 
     >>> kind_of_pair("de", "de"), kind_of_pair("de", "en"), kind_of_pair("de", "ru")
     ('one language', 'two languages, same script', 'two languages, other scripts')
     """
     one, same, other = _KINDS
-    return one if query == passage else same if script(query) == script(passage) else other
+    return one if query == passage else same if same_script(query, passage) else other
 
 
 def ellipse(place: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -189,12 +210,11 @@ def _write_names(axes: Axes, values: np.ndarray, names: Sequence[str], others: n
     offsets = place_names(points, sizes, frame, rest)
     for name, value, offset, size in zip(names, values, offsets, sizes, strict=True):
         far = (np.abs(offset) - size / 2).max() > 1.2 * _MARKER
-        text = axes.annotate(
+        axes.annotate(
             name, value, offset, textcoords="offset points", ha="center", va="center", fontsize=_FONT, zorder=4,
             bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "alpha": 0.6, "linewidth": 0},
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkB": 4} if far else None,
-        )  # fmt: skip
-        text.set_in_layout(False)
+        ).set_in_layout(False)  # fmt: skip
 
 
 def place_names(points: np.ndarray, sizes: np.ndarray, frame: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def _mlqa_r(language: str) -> bytes:
 
 _BEAR = ["The bear sleeps.", "It eats honey."]
 # `a` and `b` are answered by two sentences of the first paragraph, `c` by one of the second.
-_RAIN, _CATS = ["It rains in Bergen.", "The sun sets at six."], ["Cats sleep all day.", "Dogs do not."]
+RAIN, _CATS = ["It rains in Bergen.", "The sun sets at six."], ["Cats sleep all day.", "Dogs do not."]
 _REGEN = partial(paragraph, ["Es regnet in Bergen.", "Die Sonne geht um sechs unter."], asked="Frage {}?")
 _KATZEN = partial(paragraph, ["Katzen schlafen den ganzen Tag.", "Hunde nicht."], asked="Frage {}?")
 
@@ -164,7 +164,7 @@ MADE = {
     "mlqa-r": {f"{code}.json": _mlqa_r(code) for code in ("ar", "de", "en", "es", "hi", "vi", "zh")},
     "squad-translate": {
         "train-v1.1.json": articles(
-            ("T", [paragraph(_RAIN, ("a", "Bergen"), ("b", "six")), paragraph(_CATS, ("c", "Cats"))])
+            ("T", [paragraph(RAIN, ("a", "Bergen"), ("b", "six")), paragraph(_CATS, ("c", "Cats"))])
         ),
         # Here the questions come in another order, and each has a copy of its paragraph.
         "squad.translate.train.en-de.json": articles(

@@ -151,6 +151,21 @@ def test_a_paragraph_without_questions_gives_candidates_all_the_same(tmp_path):
     assert read_lareqa({"en": path}).passages.text.tolist() == ["One.", "Two.", "Three."]
 
 
+def test_numbered_questions_have_texts_for_ids_and_offsets_may_be_texts(tmp_path, files):
+    content = json.loads(files["en"].read_bytes())
+    for number, question in enumerate(content["data"][0]["paragraphs"][0]["qas"]):
+        question["id"] = number
+        question["answers"][0]["answer_start"] = str(question["answers"][0]["answer_start"])
+    path = tmp_path / "numbered.json"
+    path.write_text(json.dumps(content))
+    data = read_lareqa({"en": path})
+    assert data.queries.question.tolist() == ["0", "1"]
+    assert pairs(data) == {("en:0", "en:Bear:0:0"), ("en:1", "en:Bear:0:1")}
+    path.write_text(json.dumps(content).replace('"id": 0', '"id": "1"'))
+    with pytest.raises(ValueError, match=r"numbered\.json: question '1' comes twice"):
+        read_lareqa({"en": path})
+
+
 # --- groups and parts
 
 
@@ -190,6 +205,11 @@ def test_of_articles_keeps_what_belongs_to_them(tmp_path):
         for q, p in [("en", "en"), ("en", "fi"), ("fi", "en"), ("fi", "fi")]
         for a, n in [("A", 0), ("C", 2)]
     }
+
+
+def test_articles_none_of_which_is_there_are_refused(files):
+    with pytest.raises(ValueError, match=r"articles is \['Wolf'\]; the data has none of them"):
+        read_lareqa(files).of_articles(["Wolf"])
 
 
 def test_a_missing_file_is_named(files, tmp_path):

@@ -12,6 +12,7 @@ from made_sources import gz, miracl, passage
 from hybridlib.data import table
 from hybridlib.data.load import load_task
 from hybridlib.data.sources import miracl as module
+from hybridlib.data.sources import records
 from hybridlib.evaluation.evaluate import evaluate_embeddings
 
 # The published numbers of queries, of judgements, and of judgements of relevance 1 in the development set. Table 1 of
@@ -127,13 +128,14 @@ def test_an_interrupted_conversion_goes_on_with_the_file_it_was_in(made, cache, 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_BATCH", 200)
+    monkeypatch.setattr(records, "_CHUNK", 1 << 14)
     texts = np.random.default_rng(0).random((8_000, 5)).tolist()
     peaks = []
     for number in (2_000, 2_000, 8_000):  # the first warms up
         path = tmp_path / "docs-0.jsonl.gz"
         path.write_bytes(gz(*(passage(f"{n}#0", text=str(text)) for n, text in enumerate(texts[:number]))))
         tracemalloc.start()
-        table._write(tmp_path / "th.arrow", module._convert(path, "th", module.tqdm(disable=True)))
+        table._write(tmp_path / "th.arrow", module._convert(path, "th"))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.2 * peaks[1]

@@ -50,7 +50,11 @@ def test_a_passage_is_the_sentence_that_holds_the_answer_in_the_language_of_the_
     assert rows(load_corpus("squad-translate", languages=["de"])) == rows(corpus)[::2]
 
 
-@pytest.mark.parametrize("answers", [[], None, [{"text": "sechs", "answer_start": 0}], [{"text": "sechs"}]])
+_LOST = [{"text": "sechs", "answer_start": 0}, {"text": "sechs"}, {"text": "", "answer_start": 39}]
+_LOST += [{"text": " ", "answer_start": 38}, {"text": None, "answer_start": None}]
+
+
+@pytest.mark.parametrize("answers", [[], None, *([answer] for answer in _LOST)])
 def test_a_question_whose_answer_was_lost_in_translation_is_missing_and_counted(change, caplog, answers):
     # In "Es regnet in Bergen. Die Sonne geht um sechs unter." the answer to b stands at 21 + 18 = 39.
     change('[{"answer_start": 39, "text": "sechs"}]', json.dumps(answers))
@@ -82,6 +86,17 @@ def test_nothing_is_kept_of_a_table_that_could_not_be_made(change, cache):
     with pytest.raises(ValueError, match=r"en-de\.json: question 'z' is not in SQuAD's training set"):
         load_corpus("squad-translate", languages=["en", "de"])
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
+
+
+def test_files_whose_numbers_are_texts_and_that_lack_titles_are_read(tmp_path):
+    # TQuAD is written so.
+    block = paragraph(["Kar yağdı.", "Deniz dondu."], ("1", "Deniz"))
+    block["qas"][0]["answers"][0]["answer_start"] = "11"
+    path = tmp_path / "tquad.json"
+    path.write_text("\ufeff" + json.dumps({"data": [{"paragraphs": [block]}]}), encoding="utf-8")
+    (question,) = read_questions(str(path))
+    assert question.answers == [{"text": "Deniz", "answer_start": 11}]
+    assert answering_sentence(question, "tr") == "Deniz dondu."
 
 
 def test_answers_are_found_where_characters_take_several_bytes():

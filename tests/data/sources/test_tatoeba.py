@@ -58,6 +58,7 @@ def test_the_languages_that_are_left_keep_the_settings(made):
     with pytest.raises(ValueError, match="at least one pair"):
         task.restrict(["de"])
     assert task.restrict(["de", "en"]).settings == ("cross-lingual",)
+    assert task.roles == ("query", "query")  # one prompt on both sides, which are alike
 
 
 MIXED = r"tatoeba is a task for each language.* load tatoeba/<language>, .* af, ar, "

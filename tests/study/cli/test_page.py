@@ -73,11 +73,20 @@ def test_the_page_is_written_and_the_readme_between_its_marks(project):
     assert (project / "README.md").read_text() == text
 
 
-def test_a_readme_without_marks_is_refused_and_left_as_it_is(project):
-    (project / "README.md").write_text("No marks.")
+@pytest.mark.parametrize("text", ["No marks.", README + README, f"{MARKS[1]}\n{MARKS[0]}"])
+def test_a_readme_without_the_marks_once_each_is_refused_and_left_as_it_is(project, text):
+    (project / "README.md").write_text(text)
     with pytest.raises(ValueError, match=r"README\.md lacks the marks <!-- results"):
         write_pages("made")
-    assert (project / "README.md").read_text() == "No marks."
+    assert (project / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", "other columns"])
+def test_a_table_of_results_that_is_damaged_is_named(project, damage):
+    path = results_path("made", "batch_ratio")
+    path.write_bytes(damage) if isinstance(damage, bytes) else pd.DataFrame({"a": [1]}).to_parquet(path)
+    with pytest.raises(ValueError, match=r"batch_ratio\.parquet is not as notebooks write it: .*; delete it and make"):
+        results_page("made")
 
 
 @pytest.mark.parametrize("missing", ["batch_ratio.parquet", "domain_data.md"])

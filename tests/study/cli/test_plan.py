@@ -5,6 +5,7 @@ import re
 import pytest
 
 from hybridlib.data.load import SOURCES
+from hybridlib.data.sources.source import readable
 from hybridlib.paths import params_path
 from hybridlib.study.cli import plan
 from hybridlib.study.cli.main import main
@@ -57,10 +58,37 @@ def test_downloads_are_the_files_of_the_sources_that_are_not_here_and_the_encode
     assert (whole, here) == (sum(sizes), 0)
 
 
-def test_an_encoder_of_unknown_size_is_refused(one, monkeypatch):
-    run = PAPER.runs()[0].model_copy(update={"encoder": "owner/name@abc"})
-    with pytest.raises(ValueError, match=r"encoder is 'owner/name'; its size is not known; allowed in a plan: F"):
-        plan._size(run.encoder)
+def with_encoder(monkeypatch, encoder, **training):
+    changed = PAPER.model_copy(update={"encoder": encoder, "training": PAPER.training.model_copy(update=training)})
+    monkeypatch.setattr(plan, "read_profile", lambda profile: {"one": changed})
+    return plan.plan("any")
+
+
+def test_of_an_encoder_of_unknown_size_runs_are_counted_and_it_is_said_what_is_left_out(one, monkeypatch):
+    said = with_encoder(monkeypatch, "owner/name@abc", hard_negatives=None)
+    row = said.splitlines()[1].split()
+    assert int(row[1]) == len(PAPER.runs()) and row[3] == "0.0"
+    assert said.endswith(
+        "The size of owner/name@abc is not known: the numbers are without its download, disk and hours."
+    )
+
+
+def test_of_an_encoder_in_a_folder_the_files_tell_the_size_and_nothing_is_downloaded(one, monkeypatch, tmp_path):
+    (tmp_path / "config.json").touch()
+    (tmp_path / "model.safetensors").write_bytes(b"0" * 4_000_000)  # a million parameters
+    said = with_encoder(monkeypatch, str(tmp_path), hard_negatives=None)
+    steps = int(said.splitlines()[1].split()[2].replace(",", ""))
+    hours = steps * PAPER.training.batch_size * 1 / (120_000 / 36.6 * 21) / 3600
+    assert float(said.splitlines()[1].split()[3]) == round(hours, 1) > 0
+    assert "encoders (0.00B)" in said
+    assert said.endswith(f"Of {tmp_path}, all parameters are counted as if each token were multiplied with them.")
+
+
+def test_the_disk_that_kept_encoders_take_is_said(one, monkeypatch):
+    said = with_encoder(monkeypatch, "sentence-transformers/LaBSE", keep_encoder=True)
+    trained = sum(run.steps > 0 for run in PAPER.runs())
+    # LaBSE has 471 million parameters of 4 bytes; what is not trained is not kept.
+    assert f"keep_encoder keeps {trained} encoders in runs/, of {readable(trained * 471e6 * 4)} in all." in said
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are(capsys):

@@ -1,5 +1,7 @@
 """Tests of what `make reproduce` calls, on a project folder of its own that takes seconds."""
 
+import errno
+import io
 import os
 import re
 import shutil
@@ -17,7 +19,7 @@ from tiny_project import TINY
 
 from hybridlib.paths import project_root
 from hybridlib.study import ranks, store, workers
-from hybridlib.study.cli import jobs, notebooks, reproduce
+from hybridlib.study.cli import commands, execution, jobs, reproduce
 from hybridlib.study.cli.main import main
 
 ROOT = project_root()
@@ -44,7 +46,7 @@ def inside(reproduced, monkeypatch):
 @pytest.fixture
 def nothing_computed(monkeypatch):
     """Fail if a job is started."""
-    for module, name in ((jobs, "compute_run"), (notebooks, "execute")):
+    for module, name in ((jobs, "compute_run"), (execution, "execute")):
         monkeypatch.setattr(module, name, lambda *arguments, **options: pytest.fail("a job was started"))
 
 
@@ -103,7 +105,7 @@ def test_a_second_call_computes_nothing_and_says_where_things_are_and_what_was_f
     ("changed", "changes", "message"),
     [
         ("domain_data", {"alpha": 2.0}, "alpha is 2.0"),
-        ("miracl_high_resource", {"alpha": "1e-4"}, "alpha is '1e-4': .*; YAML reads a number like 1e-4 as text"),
+        ("miracl_high_resource", {"alpha": "1e-4 "}, "alpha is '1e-4 '; allowed: a number"),
         ("miracl_high_resource", {"alphas": 0.1}, "unknown key 'alphas'; allowed: profile, encoder, task"),
         ("miracl_high_resource", {"profile": "tiny"}, "profile is 'tiny'; it must be the name of its folder, 'wrong'"),
     ],
@@ -150,15 +152,63 @@ def test_an_altered_file_of_evidence_is_said_in_a_line_and_nothing_is_computed(c
     ("arguments", "message"),
     [
         (["domain_data", "--profile", "paper"], "params/paper/*.yaml does not exist; profiles: "),
-        (["domain_date"], "notebook is 'domain_date'; allowed with profile 'tiny': domain_data, miracl"),
+        (
+            ["domain_date", "--profile", "tiny"],
+            "notebook is 'domain_date'; allowed with profile 'tiny': domain_data, miracl",
+        ),
         (["--profile", "misnamed"], "domain_date.yaml is named after no notebook; allowed: batch_ratio"),
     ],
 )
 def test_an_unknown_name_is_answered_with_those_there_are(inside, capsys, nothing_computed, arguments, message):
     path = write_profile(inside, "misnamed", "domain_data", {})
     path.rename(path.with_name("domain_date.yaml"))
-    assert main(["reproduce", "--profile", "tiny", *arguments]) == 2
+    assert main(["reproduce", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+NOTEBOOK = "notebooks/domain_data.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        (NOTEBOOK, "{", "is not JSON: "),
+        (NOTEBOOK, "null", "is damaged: it is no notebook with cells"),
+        (NOTEBOOK, "{}", "is damaged: it is no notebook with cells"),
+        ("results/tiny/domain_data.parquet", None, "is a folder; allowed: a file, so remove it"),
+        ("results/tiny/domain_data.json", None, "is a folder; allowed: a file, so remove it"),
+        ("runs/{key}.parquet", None, "is a folder; allowed: a file, so remove it"),
+    ],
+)
+def test_damaged_notebooks_and_folders_in_place_of_files_are_named_before_any_work(
+    copied, capfd, nothing_computed, path, content, message
+):
+    key = next(path.stem for path in (copied / "runs").glob("*.parquet"))
+    path = copied / path.format(key=key)
+    path.unlink()
+    path.mkdir() if content is None else path.write_text(content)
+    assert main(["reproduce", "--profile", "tiny"]) == 2
+    assert re.search(rf"^error: {re.escape(str(path))} {message}", capfd.readouterr().err, re.MULTILINE)
+
+
+def test_runs_that_are_gone_are_named_and_not_said_to_be_left_out(copied, capsys, monkeypatch, nothing_computed):
+    monkeypatch.setenv("HYBRIDLIB_COMPUTE", "0")  # taken back after the test
+    path = next((copied / "runs").glob("*.parquet"))
+    path.unlink()
+    assert main(["reproduce", "--profile", "tiny", "--compute"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Nothing to do") and "left out" not in said
+    assert f"1 of 11 runs are no longer in runs/: ['{path.stem}']. What was made from them is there, so they" in said
+
+
+def test_a_project_that_cannot_be_written_is_said_in_a_line(copied, capsys, monkeypatch, nothing_computed):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert main(["reproduce", "--profile", "tiny"]) == 2
+    said = f"error: the folder of runs is {copied}/runs, but nothing can be written to {copied}/runs: Permission denied"
+    assert said in capsys.readouterr().err
 
 
 def test_outside_of_a_project_it_says_so(inside, capsys, tmp_path, monkeypatch):
@@ -200,7 +250,7 @@ def test_a_run_that_fails_is_said_and_the_others_are_finished(copied, capfd, mon
 
     monkeypatch.setattr(jobs, "check_data", lambda *arguments: None)
     monkeypatch.setattr(jobs, "compute_run", compute)
-    monkeypatch.setattr(notebooks, "execute", lambda name, profile: (copied / f"results/{profile}/{name}.json").touch())
+    monkeypatch.setattr(execution, "execute", lambda name, profile: (copied / f"results/{profile}/{name}.json").touch())
     assert main(["reproduce", "--profile", "failing"]) == 1
     assert len(computed) == 11 - 4
     assert [path.name for path in (copied / "results/failing").glob("*.json")] == ["miracl_high_resource.json"]
@@ -246,3 +296,53 @@ def test_what_other_code_has_computed_is_said_and_read(inside, capsys, monkeypat
     monkeypatch.setattr(reproduce, "environment", lambda: {**here, "code": "other"})
     assert main(["reproduce", "--profile", "tiny"]) == 0
     assert told.search(capsys.readouterr().out).group().startswith("11 of 11")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_where_the_home_folder_cannot_be_written_the_project_keeps_what_libraries_cache(tmp_path, monkeypatch, kept):
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "IPYTHONDIR", "HF_HOME"):
+        monkeypatch.setenv(name, "")  # taken back after the test
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if not kept:
+        (tmp_path / "home").touch()
+    reproduce._give_caches()
+    caches = str(tmp_path / "runs/.cache")
+    assert os.environ.get("XDG_CACHE_HOME") == (None if kept else caches)
+    assert os.environ.get("IPYTHONDIR") == (None if kept else f"{caches}/ipython")
+    assert "HF_HOME" not in os.environ
+
+
+def test_models_in_a_cache_that_cannot_be_written_are_still_read(tmp_path, monkeypatch):
+    (tmp_path / "huggingface").mkdir()
+    for name in ("MPLCONFIGDIR", "IPYTHONDIR", "HF_HOME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def full(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(reproduce.tempfile, "TemporaryFile", full)
+    reproduce._give_caches()
+    assert os.environ["HF_HOME"] == str(tmp_path / "huggingface")
+
+
+def test_a_folder_whose_name_the_encoding_lacks_is_refused_with_what_to_set(tmp_path, capsys, monkeypatch):
+    (tmp_path / "prüf").mkdir()
+    monkeypatch.chdir(tmp_path / "prüf")
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    assert main(["reproduce"]) == 2
+    assert re.fullmatch(
+        r"error: the folder .*pr.*f has letters that need UTF-8, and the encoding is ascii: set PYTHONUTF8=1\n",
+        capsys.readouterr().err,
+    )
+
+
+def test_findings_are_printed_also_where_the_terminal_lacks_their_letters(inside, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(commands, "reproduce", lambda *given, **named: sys.stdout.write("\u22120.0074\n") * 0)
+    assert main(["reproduce", "--profile", "tiny"]) == 0
+    assert stream.buffer.getvalue() == b"\\u22120.0074\n"

@@ -399,11 +399,28 @@ def test_a_list_of_runs_says_in_what_they_differ_and_where_they_are_from(there, 
     assert main(["runs", "list"]) == 0
     said = capsys.readouterr().out
     head, *rows = said.splitlines()[:3]
-    assert head.split() == ["run", "seed", "tests", "in", "computed", "by"]
-    assert sorted(row.split()[1] for row in rows) == ["0", "1"]
-    assert f"{NAME} {FURTHER_NAME}" in said and packs.described(store.record_of(RUN)["tests"][NAME]) in said
-    same_of_all = "encoder static:scratch, corpus atlas, data_seed 0, available sw:0.2, batch_size 20, steps 3"
-    assert said.endswith(f"\n\nThe same of all: {same_of_all}.\n")
+    assert head.split() == ["run", "strategy", "alpha", "steps", "fold", "seed", "further", "tests", "in", "by"]
+    expected = [store.key_of(RUN)[:10], "hybrid", "0.5", "3", "0", NAME, FURTHER_NAME, "runs/", "1"]
+    other = [store.key_of(OTHER)[:10], "hybrid", "0.5", "3", "1", NAME, "runs/", "1"]
+    assert [row.split() for row in rows] == [expected, other]
+    usual = "encoder static:scratch, corpus atlas, data_seed 0, available sw:0.2, batch_size 20"
+    origin = packs.described(store.record_of(RUN)["tests"][NAME])
+    assert said.endswith(f"\n\nUnless further settings say otherwise: {usual}.\nComputed by 1: {origin}.\n")
+
+
+def test_a_list_of_runs_is_sorted_by_number_and_fits_a_screen(there, capsys):
+    many = {f"domain {number}": 10 * number for number in range(9)}
+    for settings in ({"steps": 20}, {"seed": 2}, {"seed": 10}, {"strategy": "en-en"}, {"items": many}):
+        keep(changed(RUN, **settings))
+    capsys.readouterr()
+    assert main(["runs", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[:6]
+    assert max(map(len, lines)) < 140
+    # The last setting but the tests, their place and origin; of `items`, a line has the beginning.
+    first = [row.split()[1:5] for row in lines[1:]]
+    assert first == [["en-en", "0.5", "3", "0"], ["hybrid", "0.5", "3", "2"], ["hybrid", "0.5", "3", "10"],
+                     ["hybrid", "0.5", "3", "0"], ["hybrid", "0.5", "20", "0"]]  # fmt: skip
+    assert "items domain 0:0,domain 1:10,domain 2..." in lines[4]
 
 
 def test_without_runs_there_is_nothing_to_pack(tmp_path, capsys, monkeypatch):

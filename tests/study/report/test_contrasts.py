@@ -17,6 +17,7 @@ from hybridlib.study.report.contrasts import (
 )
 
 MAIN = made_sums({"hybrid": 0.55, "x-y": 0.5}, spread=0.02)
+UNTRAINED = made_sums({"untrained": 0.4})
 CONTRASTS = {"minus x-y": {"hybrid": 1, "x-y": -1}, "minus x-x": {"hybrid": 1, "x-x": -1}}
 
 
@@ -61,6 +62,45 @@ def test_map_by_place_is_that_of_the_language_at_the_place_counted_from_1():
     sums["total"] += 2.0 * sums.cell  # of 10 questions: .2
     found = by_place(sums).set_index("place").value
     assert found.to_dict() == pytest.approx({1: 0.5, 2: 0.7})
+
+
+def test_of_parts_without_the_contrast_nothing_is_told():
+    assert side_by_side({"A": MAIN[:0], "B": MAIN}, {"minus x-x": CONTRASTS["minus x-x"]}).empty
+    assert imbalance_changes({"rare": MAIN[:0], "rich": MAIN[:0]}).empty
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: differences(None, CONTRASTS), "sums is None; allowed: an instance of DataFrame"),
+        (lambda: differences(MAIN, CONTRASTS, measures="mapp"), "measures: measure is 'mapp'; allowed: map, "),
+        (lambda: differences(MAIN, CONTRASTS, label="data"), r"sums .* lacks the column 'data'; it has "),
+        (lambda: side_by_side({}, CONTRASTS), "parts are {}; allowed: one table or more, by name"),
+        (lambda: imbalance_changes({"rare": MAIN}), r"sums lacks the column 'rich'; it has \['rare'\]"),
+        (lambda: by_place(MAIN), r"sums .* lacks the column 'cell'; it has "),
+        (lambda: means_of(pd.DataFrame()), r"sums .* lacks the column 'strategy'; it has \[\]"),
+        (
+            lambda: pair_gains(MAIN, "hybrid", "x-x"),
+            "sums have no map of 'x-x' by pair of languages; allowed: hybrid, x",
+        ),
+        (lambda: pair_gains(MAIN, "hybrid", None), "other is None; allowed: a text"),
+        (
+            lambda: pair_gains(MAIN.assign(query_language="it"), "hybrid", "x-y"),
+            "sums.query_language: row 0 is 'it', .*; allowed: ar, bn, de, ",
+        ),
+        (
+            lambda: gains_by_kind(MAIN),
+            r"gains \(as returned by `pair_gains`\) lacks the column 'indo_european'; it has ",
+        ),
+        (
+            lambda: gains_by_kind(pair_gains(pd.concat([MAIN, UNTRAINED]), "hybrid", "x-y")),
+            "gains are of pairs of one language; allowed: of pairs of different ones too",
+        ),
+    ],
+)
+def test_what_cannot_be_contrasted_is_refused(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
 
 
 # Pairs of languages

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from report_tables import made_sums
 
 from hybridlib.names import SETTINGS
-from hybridlib.study.report.figures import curve, forest, lines, matrices, over_alpha, save, steady
+from hybridlib.study.report.figures import curve, forest, lines, over_alpha, save, steady
 from hybridlib.study.report.style import look_of, looks_of
 
 matplotlib.use("agg")
@@ -231,64 +231,137 @@ def test_a_forest_names_no_verdict_that_does_not_occur_and_leaves_a_missing_row_
     assert [len(axes.get_lines()) for axes in figure.axes] == [3, 5]  # the line at 0, and two for each row
 
 
-# Matrices
+# What cannot be drawn
 
 
-def test_matrices_show_the_cells_of_their_tables_on_one_scale_with_numbers_where_they_are_small():
-    rng = np.random.default_rng(4)
-    tables = {
-        name: pd.DataFrame(rng.random((3, 4)) * top, index=list("abc"), columns=list("wxyz"))
-        for name, top in {"first": 0.5, "second": 0.9}.items()
-    }
-    tables["second"].iloc[1, 2] = np.nan
-    figure = matrices(tables, row="question", column="passage", title="share")
-    *panels, bar = figure.axes
-    highest = max(table.max(axis=None) for table in tables.values())
-    assert titles(figure) == ["first", "second", ""]
-    for axes, table in zip(panels, tables.values(), strict=True):
-        assert axes.get_xlabel() == "passage"
-        mesh = axes.collections[0]
-        cells = np.ma.filled(mesh.get_array().reshape(table.shape), np.nan)
-        assert np.array_equal(cells, table.to_numpy(), equal_nan=True)
-        assert mesh.get_clim() == (0, highest)
-        assert axes.get_ylim() == (3, 0)  # the first row is on top, in the second panel too
-        assert axes.get_facecolor()[:3] == (0.8, 0.8, 0.8)  # it is seen where a cell is missing
-        numbers = {tuple(text.get_position()): text.get_text() for text in axes.texts}
-        assert numbers == {
-            (x + 0.5, y + 0.5): f"{value:.2f}" for (y, x), value in np.ndenumerate(table) if not np.isnan(value)
-        }
-        assert words(axes.get_xticklabels()) == list("wxyz")
-    assert words(panels[0].get_yticklabels()) == list("abc")
-    assert [axes.get_ylabel() for axes in panels] == ["question", ""]
-    assert bar.get_ylabel() == "share"
+def draw_lines(table, **given):
+    return lines(table, **{"x": "size", "label": "strategy", "panel": "setting", "xlabel": "", "ylabel": ""} | given)
 
 
-def test_gains_and_losses_are_told_apart_at_zero_by_sign():
-    small = pd.DataFrame([[0.25, -0.5], [np.nan, 0.0]], index=["a", "b"], columns=["x", "y"])
-    axes = matrices({"": small}, row="", column="", title="", around_zero=True).axes[0]
-    assert axes.collections[0].get_clim() == (-0.5, 0.5)  # the largest is a loss
-    assert words(axes.texts) == ["+0.250", "-0.500", "+0.000"]
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda table: None, "table is None; allowed: an instance of DataFrame"),
+        (lambda table: table[:0], "table has no rows; allowed: one or more"),
+        (lambda table: table.drop(columns="lower"), r"table \(as returned by .*\) lacks the column 'lower'; it has "),
+        (lambda table: table.assign(value=np.nan), "table.value: row 0 is nan, .*; allowed: a finite number"),
+        (lambda table: table.assign(upper="1"), "table.upper: row 0 is '1', .*; allowed: a finite number"),
+        (lambda table: table.assign(setting=None), "table.setting: row 0 is None, .*; allowed: a value"),
+        (
+            lambda table: table.assign(setting=[["a"]] * len(table)),
+            r"table.setting: row 0 is \['a'\], .*; allowed: a va",
+        ),
+        (lambda table: table.assign(lower=9.0), "table.lower: row 0 is 9.0, .*; allowed: at most the upper end"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["lines", "forest"])
+def test_a_table_that_cannot_be_drawn_is_refused(curves, judged, kind, changed, message):
+    draw, table = {"lines": (draw_lines, curves), "forest": (forest, judged)}[kind]
+    open_before = plt.get_fignums()
+    with pytest.raises(ValueError, match=f"^{message}"):
+        draw(changed(table))
+    assert plt.get_fignums() == open_before  # nothing was begun
 
 
-def test_a_loss_in_a_large_matrix_has_a_minus_sign_in_its_cell_and_nothing_else_has():
-    values = np.random.default_rng(5).normal(size=(9, 10))
-    values[3, 4], values[0, 0] = np.nan, 0.0
-    tables = {"one": pd.DataFrame(values), "other": pd.DataFrame(-values)}
-    panels = matrices(tables, row="", column="", title="", around_zero=True).axes[:2]
-    for axes, table in zip(panels, tables.values(), strict=True):
-        assert set(words(axes.texts)) == {"−"}
-        losses = {(x + 0.5, y + 0.5) for y, x in np.argwhere(table.to_numpy() < 0)}
-        assert {text.get_position() for text in axes.texts} == losses and 30 < len(losses) < 60
-    assert not matrices(tables, row="", column="", title="").axes[0].texts
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"row": "rival"}, r"table \(as returned by `verdicts`\) lacks the column 'rival'; it has "),
+        ({"row": None}, "row is None; allowed: a text"),
+        (
+            {"verdict": "good"},
+            "table.verdict: row 0 is 'good', .*; allowed: better, not inferior, not told apart, worse",
+        ),
+        ({"contrast": "x-y"}, "table.contrast: row 1 is 'x-y', row 2 is 'x-y', .*; allowed: one of each in a panel"),
+        ({"margin": 0.0}, "table.margin: row 0 is 0.0, .*; allowed: above 0"),
+    ],
+)
+def test_a_forest_needs_one_verdict_in_each_place(judged, given, message):
+    row = {name: given[name] for name in ("row",) if name in given}
+    columns = {name: value for name, value in given.items() if name != "row"}
+    with pytest.raises(ValueError, match=f"^{message}"):
+        forest(judged.assign(**columns), **row)
 
 
-@pytest.mark.parametrize("kind", ["lines", "forest", "over_alpha", "matrices"])
+def test_lines_need_numbers_and_on_a_logarithmic_axis_those_above_0(curves):
+    with pytest.raises(ValueError, match=r"^table.size: row 0 is 0, .*; allowed: above 0 on a logarithmic axis"):
+        draw_lines(curves.assign(size=0), log=True)
+    with pytest.raises(ValueError, match=r"^table.size: row 0 is 'a', .*; allowed: a finite number"):
+        draw_lines(curves.assign(size="a"))
+    with pytest.raises(ValueError, match=r"^log is 'no'; allowed: True or False"):
+        draw_lines(curves, log="no")
+
+
+def test_labels_of_lines_may_be_numbers(curves):
+    numbers = {name: n for n, name in enumerate(sorted(set(curves.strategy)))}
+    figure = draw_lines(curves.assign(strategy=curves.strategy.astype(str).map(numbers)))
+    assert words(figure.legends[0].get_texts()) == [str(number) for number in numbers.values()]
+
+
+@pytest.mark.parametrize(
+    ("panels", "message"),
+    [
+        (None, "panels is None; allowed: a name and a value for each"),
+        ({}, "panels are {}; allowed: one table or more, by title"),
+        ({"a": pd.DataFrame()}, r"panels\['a'\] \(as returned by `curve`\) lacks the column 'setting'; it has \[\]"),
+        ({"a": None}, "panels.a is None; allowed: an instance of DataFrame"),
+    ],
+)
+def test_panels_over_alpha_are_tables_by_title(panels, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        over_alpha(panels)
+
+
+def test_a_panel_over_alpha_has_numbers():
+    table = curve(made_sums(list(ALPHAS)), ALPHAS)
+    for column, message in (
+        ("alpha", r"^panels\['a'\].alpha: row 0 is 'x', .*; allowed: a finite number or none"),
+        ("value", r"^panels\['a'\].value: row 0 is 'x', .*; allowed: a finite number$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            over_alpha({"a": table.assign(**{column: "x"})})
+    with pytest.raises(ValueError, match=r"^panels\['a'\] has no rows; allowed: one or more"):
+        over_alpha({"a": table[:0]})
+
+
+@pytest.mark.parametrize(
+    ("alphas", "message"),
+    [
+        ({}, "sums are of map, and alphas are {}; allowed: one measure, and an alpha"),
+        ({"hybrid": 7}, "alphas.hybrid is 7; allowed: less than or equal to 1"),
+        (["hybrid"], r"alphas is \['hybrid'\]; allowed: a name and a value for each"),
+    ],
+)
+def test_a_curve_is_over_alphas(alphas, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        curve(made_sums(list(ALPHAS)), alphas)
+
+
+def test_a_curve_is_of_one_measure():
+    sums = made_sums(list(ALPHAS))
+    with pytest.raises(ValueError, match=r"^sums are of map, recall@1, and alphas are "):
+        curve(pd.concat([sums, sums.assign(measure="recall@1")]), ALPHAS)
+    with pytest.raises(ValueError, match=r"^sums has no rows; allowed: one or more"):
+        curve(sums[:0], ALPHAS)
+
+
+@pytest.mark.parametrize("name", ["", "a.png", "folder.svg", None])
+def test_a_figure_is_saved_as_svg_alone(judged, tmp_path, name):
+    (tmp_path / "folder.svg").mkdir()
+    with pytest.raises(
+        ValueError, match=r"^path is .*; allowed: (a file that ends in .svg|the path of a file or a fol)"
+    ):
+        save(forest(judged), tmp_path / name if name else name)
+    with pytest.raises(ValueError, match=r"^figure is None; allowed: an instance of Figure"):
+        save(None, tmp_path / "a.svg")
+
+
+@pytest.mark.parametrize("kind", ["lines", "forest", "over_alpha"])
 def test_a_figure_is_saved_as_the_same_bytes_under_its_name_alone(curves, judged, tmp_path, kind):
     figure = {
         "lines": lambda: lines(curves, x="size", label="strategy", panel="setting", xlabel="", ylabel="", log=True),
         "forest": lambda: forest(judged),
         "over_alpha": lambda: over_alpha({"a": curve(made_sums(list(ALPHAS)), ALPHAS)}),
-        "matrices": lambda: matrices({"a": pd.DataFrame([[1.0, np.nan]])}, row="", column="", title=""),
     }[kind]
     paths = [tmp_path / "deep" / name for name in ("a.svg", "b.svg")]
     for path in paths:

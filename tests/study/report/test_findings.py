@@ -108,6 +108,24 @@ def test_the_untrained_encoder_is_looked_up_with_the_same_data_as_the_reference(
     assert check(means, claim, spread=0.01).holds == holds
 
 
+@pytest.mark.parametrize(
+    ("mean", "holds"), [(0.489, "the contrary"), (0.49, "no"), (0.491, "yes"), (0.5, "yes"), (0.511, "yes")]
+)
+def test_a_loss_of_just_the_margin_is_not_spared_and_is_not_beyond_it_either(mean, holds):
+    # These two have no seeds, and articles do not differ, so the interval is the difference alone; the margin is .01.
+    claim = replace(SPARED, contrast=minus("untrained, centred", "bm25"))
+    row = check({"untrained, centred": mean, "bm25": 0.5, "untrained": 0.4}, claim)
+    assert row.lower == row.difference == row.upper == pytest.approx(mean - 0.5)
+    assert row.holds == holds
+
+
+@pytest.mark.parametrize(("p", "holds"), [(0.0499, "yes"), (0.05, "no")])
+def test_a_p_of_just_5_percent_after_the_correction_shows_nothing(p, holds, monkeypatch):
+    monkeypatch.setattr("hybridlib.study.report.findings.holm", lambda given: [p for _ in given])
+    assert check({"hybrid": 0.55, "x-y": 0.5}, spread=0.01).holds == holds
+    assert check({"hybrid": 0.45, "x-y": 0.5}, spread=0.01).holds == {"yes": "the contrary"}.get(holds, holds)
+
+
 # Not computed
 
 
@@ -124,6 +142,25 @@ def test_a_claim_without_results_is_not_computed(claim):
     row = check({"hybrid": 0.55, "x-y": 0.5}, claim, spread=0.02)
     assert (row.verdict, row.holds) == ("not computed", "not computed")
     assert tell([claim], pd.DataFrame([row])) == []
+
+
+SUMS = {"main": made_sums({"hybrid": 0.55, "x-y": 0.5})}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_claims([], SUMS), r"claims are \[\]; allowed: one or more"),
+        (lambda: check_claims(["It is so"], SUMS), "claims.0 is 'It is so'; allowed: an instance of Claim"),
+        (lambda: check_claims([CLAIM], SUMS["main"]), "tables is a table of shape .*; allowed: a name and a value for"),
+        (lambda: tell([CLAIM], SUMS["main"]), r"checked \(as returned by `check_claims`\) lacks the column 'claim'; i"),
+        (lambda: tell([SPARED] * 2, check_claims([CLAIM], SUMS)), "checked has 1 rows; allowed: one of each of 2 clai"),
+        (lambda: answer(None, check_claims([CLAIM], SUMS)), "params is None; allowed: "),
+    ],
+)
+def test_claims_and_what_was_found_are_told_from_other_things(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
 
 
 # Several claims

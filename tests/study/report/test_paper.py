@@ -31,8 +31,8 @@ def results(task, encoder, **changes):
     rows = rows.rename(columns={"language": "query_language"}).assign(query_id="q" + rows.index.astype(str))
     crossing = rows.setting == "cross-lingual"
     rows["passage_language"] = rows.query_language.where(rows.setting == "monolingual", "all")
-    below = rows[crossing].assign(passage_language="aa", value=rows.value - 0.25)
-    above = rows[crossing].assign(passage_language="bb", value=rows.value + 0.25)
+    below = rows[crossing].assign(passage_language="aa", value=lambda some: some.value - 0.25)
+    above = rows[crossing].assign(passage_language="bb", value=lambda some: some.value + 0.25)
     return pd.concat([rows[~crossing], below, above], ignore_index=True).assign(**changes)
 
 
@@ -203,10 +203,9 @@ def test_means_over_queries_and_categories_do_as_well_as_results():
 
 
 def test_what_only_one_of_the_two_has_is_left_out():
-    frame = results("miracl", "labse")
-    frame = pd.concat(
-        [frame.query("strategy == 'hybrid'"), frame.assign(measure="rr@10"), frame.assign(strategy="en-en")]
-    )
+    frame = results("miracl", "labse").query("strategy == 'hybrid'")
+    others = [frame.query("measure == 'ndcg@10'").assign(measure="rr@10"), frame.assign(strategy="en-en")]
+    frame = pd.concat([frame, *others])
     table = beside(frame, task="miracl", encoder="labse")
     assert table[["measure", "strategy"]].to_numpy().tolist() == [["ndcg@10", "hybrid"], ["recall@100", "hybrid"]]
 
@@ -254,8 +253,8 @@ NOTHING = "results has nothing that the paper reports: it has"
     [
         (lambda f: f, {"task": "atlas"}, "task is 'atlas'; allowed: xquad-r, mlqa-r, miracl"),
         (lambda f: f, {"encoder": "e5"}, "encoder is 'e5'; allowed for miracl: xlm-r, labse"),
-        (lambda f: f, {"tolerance": -0.01}, "tolerance is -0.01; allowed: 0 or more"),
-        (lambda f: f, {"tolerance": float("nan")}, "tolerance is nan; allowed: 0 or more"),
+        (lambda f: f, {"tolerance": -0.01}, "tolerance is -0.01; allowed: greater than or equal to 0"),
+        (lambda f: f, {"tolerance": float("nan")}, "tolerance is nan; allowed: greater than or equal to 0"),
         (
             lambda f: f[["measure", "setting", "value", "query_language", "passage_language"]],
             {},

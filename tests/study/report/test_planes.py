@@ -60,6 +60,18 @@ def test_positions_are_means_and_their_spread_is_that_of_the_distance_from_the_r
     assert means.variance_x > 10 * distance.variance_x > 0
 
 
+def test_the_reference_alone_has_a_place_and_one_that_is_not_in_both_settings_is_refused():
+    (alone,) = positions(made_sums(["hybrid"])).to_dict("records")
+    assert alone["contrast"] == "hybrid" and alone["variance_x"] == alone["radius"] == 0
+    sums = made_sums(["hybrid", "x-y"])
+    with pytest.raises(ValueError, match=r"^reference is 'x-x'; allowed, as in both settings: hybrid, x-y"):
+        positions(sums, reference="x-x")
+    with pytest.raises(ValueError, match=r"^reference is 'hybrid'; allowed, as in both settings: $"):
+        positions(sums[sums.setting == "monolingual"])
+    with pytest.raises(ValueError, match=r"^sums has no rows; allowed: one or more"):
+        positions(sums[:0])
+
+
 def test_a_strategy_that_is_not_in_both_settings_is_left_out():
     sums = made_sums(["hybrid", "x-y", "bm25"])
     sums = sums[(sums.strategy != "bm25") | (sums.setting == "monolingual")]
@@ -152,6 +164,53 @@ def test_gains_are_drawn_by_kind_of_pair_and_the_notable_are_named(gains):
     assert [text.get_text() for text in axes.texts] == [q if q == p else f"{q}-{p}" for q, p in pairs]
     assert [text.xy for text in axes.texts] == [tuple(row) for row in ends[["untrained", "gain"]].round(5).to_numpy()]
     assert axes.get_xlabel() == "before" and axes.get_ylabel() == "gain"
+
+
+def test_languages_whose_script_is_not_known_are_in_other_scripts():
+    pairs = pd.DataFrame({"query_language": ["xx", "xx", "de"], "passage_language": ["yy", "xx", "zh-Hant"]})
+    figure = gain_by_pair(pairs.assign(untrained=[0.1, 0.2, 0.3], gain=0.1))
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["one language", "two languages, other scripts"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda table: table[:0], "table has no rows; allowed: one or more"),
+        (
+            lambda table: table.drop(columns="gain"),
+            r"table \(as returned by `pair_gains`\) lacks the column 'gain'; it",
+        ),
+        (lambda table: table.assign(untrained=None), "table.untrained: row 0 is None, .*; allowed: a finite number"),
+        (
+            lambda table: table.assign(query_language=3),
+            "table.query_language: row 0 is 3, .*; allowed: the code of a la",
+        ),
+        (lambda table: table.to_numpy(), "table is an array of object of shape .*; allowed: an instance of DataFrame"),
+    ],
+)
+def test_gains_that_cannot_be_drawn_are_refused(gains, changed, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        gain_by_pair(changed(gains))
+
+
+@pytest.mark.parametrize(
+    ("panels", "message"),
+    [
+        ({}, "panels are {}; allowed: one table or more, by title"),
+        (
+            {"a": pd.DataFrame({"contrast": []})},
+            r"panels\['a'\] \(as returned by `positions`\) lacks the column 'x'; it has ",
+        ),
+        (
+            {"a": table_of({"hybrid": (np.nan, 0.5)}, variance=0.0)},
+            r"panels\['a'\].x: row 0 is nan; allowed: a finite number",
+        ),
+    ],
+)
+def test_a_plane_needs_a_place_for_each_strategy(panels, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        plane(panels)
 
 
 # Names

@@ -99,6 +99,22 @@ def test_the_table_that_is_compared_says_which_claim_holds_but_in_a_demonstratio
     assert list(shown.index) == ["It is so", "So is this"] and list(shown.columns) == ["measure"]
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tables.shown("xquad-r", {}), r"sums lacks the column 'main'; it has \[\]"),
+        (lambda: tables.overview({"A": MAIN}), "parts.A is a table of shape "),
+        (lambda: tables.means_table(MAIN, "temperature"), r"sums .* lacks the column 'temperature'; it has "),
+        (lambda: tables.measures_table(MAIN, "mono"), "setting is 'mono'; allowed: 'monolingual', 'cross-lingual' or"),
+        (lambda: tables.show_differences(MAIN), r"found \(as returned by `differences`\) lacks the column 'contrast';"),
+        (lambda: tables.show_claims(None, MAIN), "params is None; allowed: "),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
+
+
 # Where the runs are from
 
 

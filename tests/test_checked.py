@@ -11,7 +11,7 @@ import pytest
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from hybridlib.arguments import Count, FilePath, Names, Positive, Share, checked, told
+from hybridlib.arguments import Count, FilePath, Names, Positive, Share, checked, plain, told
 from hybridlib.data.corpus import ParallelCorpus
 
 
@@ -85,6 +85,10 @@ def test_what_can_only_mean_one_thing_is_taken(given, name, value):
         ({"pool": 1.5}, "pool is 1.5; allowed: 'judged', or a whole number"),
         ({"path": ""}, "path is ''; allowed: the path of a file or a folder"),
         ({"path": 3}, "path is 3; allowed: the path of a file or a folder"),
+        ({"path": "a\0b"}, "path is 'a\\x00b'; allowed: the path of a file or a folder"),
+        ({"path": "\ud800"}, "path is '\\ud800'; allowed: the path of a file or a folder"),
+        ({"path": "x" * 5000}, "path is 'xxx"),
+        ({"path": "~nobody-of-this-name/x"}, "path is '~nobody-of-this-name/x'; allowed: the path of a file or a f"),
         ({"share": "0.5"}, "share is '0.5'; allowed: a number"),
         ({"rate": float("nan")}, "rate is nan; allowed: a finite number"),
         ({"rate": 10**5000}, "rate is of the type int; allowed: a number"),
@@ -125,14 +129,45 @@ def test_the_first_of_many_wrong_values_are_named_and_the_others_counted():
     assert (len(lines), lines[-1]) == (6, "995 more values are wrong")
 
 
+def test_long_lines_are_fewer_so_that_a_message_stays_short():
+    with pytest.raises(ValueError) as raised:
+        walk(1, [["x" * 80] * 12] * 1000)
+    lines = str(raised.value).split("\n")
+    assert (len(lines), lines[-1]) == (3, "998 more values are wrong")
+    assert len(str(raised.value)) < 500
+
+
 def test_a_value_is_told_in_less_than_a_line_however_large_it_is():
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    for value in ("x" * 10_000, "\n" * 1000, 10**5000, [1] * 10_000, deep, {"a": deep}, np.zeros(9), object(), walk):
+    wide = {letter: {other: "x" * 80 for other in "abcd"} for letter in "abcd"}
+    large = ("x" * 10_000, "\n" * 1000, 10**5000, [1] * 10_000, deep, {"a": deep}, wide, np.zeros(9), object(), walk)
+    for value in large:
         assert len(told(value)) < 200
         assert "\n" not in told(value)
     assert told(pd.DataFrame({"a": [1]})) == "a table of shape (1, 1)"
+    assert told(np.int64(3)) == "3"
+    for value in (deep, {"a": deep}):
+        with pytest.raises(ValueError, match=r"^steps is "):
+            walk(value)
+
+
+def test_lists_that_hold_one_list_many_times_are_not_copied_for_each():
+    many, named = [np.int64(3)], {"a": np.int64(3)}
+    for _ in range(100):
+        many, named = [many, many], {"a": named, "b": named}
+    assert len(told(many)) < 200 and len(told(named)) < 200
+    for value in (many, named):
+        with pytest.raises(ValueError, match=r"^steps is "):
+            walk(value)
+    many, named = plain(many), plain(named)
+    for _ in range(100):
+        many, named = many[1], named["b"]
+    assert type(many[0]) is int and type(named["a"]) is int
+    within: list = []
+    within += [within, within]
+    assert plain(within)[0] is within
 
 
 def test_no_warning_comes_of_checking():

@@ -1,0 +1,148 @@
+"""What commands write, encoders with their cards, and where: what could not be written is said before any work."""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hybridlib.arguments import path_of, told
+from hybridlib.data.sources.source import check_space, readable
+from hybridlib.names import BM25
+from hybridlib.paths import check_record, folder_digest, nearest_folder, write_record
+from hybridlib.study.cli.plan import bytes_of
+from hybridlib.study.keys import identity_of, told_settings
+from hybridlib.study.report.results import summarize
+from hybridlib.study.run import Run
+
+_RECORD = "hybridlib.json"  # beside an encoder: the run that trained it, and the digest of the encoder's files
+_BESIDE = (_RECORD, "README.md")  # no part of the digest; the card may be completed by hand
+
+
+def path_argument(text: str) -> Path:
+    """Take a path from the command line; an empty one is not taken for the folder here."""
+    try:
+        return path_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"it is {told(text) if text else 'empty'}; {error}") from None
+
+
+def check_file(name: str, path: Path, suffix: str = "") -> None:
+    """Refuse a file that could not be written.
+
+    Args:
+        name: of the argument, for messages.
+        path: the file; there may be one already.
+        suffix: what its name must end in.
+
+    Raises:
+        ValueError: it is a folder, or its name ends in something else.
+        OSError: there is no folder for it, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise ValueError(f"{name} is {path}, which is a folder; allowed: the path of a file")
+    if not path.name.endswith(suffix):
+        raise ValueError(f"{name} is {path}; allowed: a name that ends in {suffix}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{name} is {path}, but there is no folder {path.parent}; make it first")
+    _check_writable(name, path, path.parent)
+
+
+def check_folder(name: str, path: Path) -> None:
+    """Refuse a folder that could not be made or written into; see `check_file`."""
+    _check_writable(name, path, nearest_folder(path, name))
+
+
+def is_saved(folder: Path, run: Run) -> bool:
+    """Return whether the encoder of a run is in a folder.
+
+    Raises:
+        ValueError: something else is there, and the message says how its settings differ; or the encoder is damaged.
+    """
+    there = check_record(folder / _RECORD, _record_of(run), unchecked=["files"])
+    if there and there.get("files") != folder_digest(folder, _BESIDE):
+        raise ValueError(f"{folder} is damaged: its files are not those that were saved. Delete it to train it again")
+    return bool(there)
+
+
+def check_room(folder: Path, runs: Sequence[Run]) -> str:
+    """Return a sentence about the disk that the encoders of runs will take, as far as their size is known.
+
+    Args:
+        folder: all are saved there, and in `runs/` too, where `keep_encoder` asks for it.
+        runs: those that are to be trained.
+
+    Raises:
+        OSError: the disk has less.
+    """
+    trained = [run for run in runs if run.encoder != BM25]
+    kept = sum(run.keep_encoder for run in trained)
+    size = sum(bytes_of(run.encoder) * (1 + run.keep_encoder) for run in trained)
+    check_space(folder.absolute(), int(size), "the encoders")
+    too = f", and {kept} of them in runs/, as keep_encoder asks" if kept else ""
+    takes = f"at most {readable(size)} in all" if size else "their size is not known"
+    return f"{len(trained)} encoders are to be saved in {folder}{too}: {takes}."
+
+
+def save(encoder: Any, run: Run, folder: Path) -> None:
+    """Save the encoder of a run in a folder, which then knows the run; see `is_saved`."""
+    draft = folder.with_name(f".{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)  # what a kill has left
+    encoder.save_pretrained(str(draft))
+    write_record(draft / _RECORD, {**_record_of(run), "files": folder_digest(draft, _BESIDE)})
+    draft.rename(folder)
+
+
+def complete_card(encoder: Any, run: Run, results: Mapping[str, pd.DataFrame], *, licence: str) -> None:
+    """Complete the model card that sentence-transformers writes when a trained encoder is saved.
+
+    Args:
+        encoder: changed in place.
+        run: the run that trained it.
+        results: those of the run, as returned by `evaluate`, by the names of its tests.
+        licence: the encoder's licence as the hub spells it, such as `apache-2.0`.
+    """
+    card = encoder.model_card_data
+    alpha = f" (alpha {run.alpha:g})" if run.strategy == "hybrid" else ""
+    start = run.encoder.partition("@")[0].rstrip("/").split("/")[-1]
+    card.model_name = f"{start} trained on {run.corpus} with {run.strategy} batches{alpha}"
+    card.license = licence
+    card.language = [str(code) for code, items in run.load_corpus().sizes().items() if items]
+    card.local_files_only = True  # nothing is looked up on the hub
+    card.add_tags(["multilingual", "information-retrieval", "hybridlib"])
+    for name, values in results.items():
+        metrics = {
+            f"{setting} {measure}": round(value, 4)
+            for setting, row in summarize(values).to_dict("index").items()
+            for measure, value in row.items()
+            if value == value  # not NaN, where the measure is not defined in the setting
+        }
+        card.set_evaluation_metrics(_evaluator(name), metrics)
+
+
+def _evaluator(name: str) -> Any:
+    """Return what a card takes the name of results from; it evaluates nothing."""
+    from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+
+    class RetrievalTask(SentenceEvaluator):
+        description = "Information Retrieval"
+
+    evaluator: Any = RetrievalTask()
+    evaluator.name = name
+    return evaluator
+
+
+def _record_of(run: Run) -> dict[str, Any]:
+    identity = identity_of(run)
+    return {**told_settings(identity), "data": identity["data"]}
+
+
+def _check_writable(name: str, path: Path, folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{name} is {path}, but nothing can be written to {folder}: {error.strerror}") from error
