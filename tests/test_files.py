@@ -165,7 +165,7 @@ def test_a_record_of_others_is_refused_in_words_and_not_by_digests(tmp_path):
     path.write_text(json.dumps({"passages": "a" * 64, "encoder": "b" * 40, "precision": "float32"}))
     with pytest.raises(ValueError) as raised:
         check_record(path, {"passages": "c" * 64, "encoder": "b" * 40, "precision": "bfloat16"})
-    said = "was made from something else: passages are others; precision is float32 there and bfloat16 here. Name"
+    said = "was made from something else: passages is another; precision is float32 there and bfloat16 here. Name"
     assert str(raised.value).startswith(f"{tmp_path} {said}")
 
 
