@@ -18,6 +18,14 @@ def zstd(content: bytes) -> bytes:
     return pa.compress(content, "zstd", asbytes=True)
 
 
+def is_refused(read, path, message):
+    """Check that a file is refused by its name, for this reason and in few words."""
+    with pytest.raises(ValueError) as raised:
+        read(path)
+    assert str(raised.value).startswith(f"{path} {message}")
+    assert len(str(raised.value)) < 500
+
+
 @pytest.mark.parametrize("packed", [bytes, gzip.compress, zstd])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_a_text_is_read_with_or_without_a_mark_and_compressed(tmp_path, packed, mark):
@@ -40,10 +48,7 @@ def test_a_damaged_text_is_refused_by_name_in_few_words(tmp_path, content, messa
     path = tmp_path / "x.json"
     path.write_bytes(content)
     for read in (read_text, read_json, read_yaml):
-        with pytest.raises(ValueError) as raised:
-            read(path)
-        assert str(raised.value).startswith(f"{path} {message}")
-        assert len(str(raised.value)) < 500
+        is_refused(read, path, message)
 
 
 def test_what_is_no_file_is_said(tmp_path):
@@ -65,12 +70,8 @@ def test_what_is_no_file_is_said(tmp_path):
     ],
 )
 def test_bad_json_is_refused_by_name(tmp_path, content, message):
-    path = tmp_path / "x.json"
-    path.write_text(content)
-    with pytest.raises(ValueError) as raised:
-        read_json(path)
-    assert str(raised.value).startswith(f"{path} {message}")
-    assert len(str(raised.value)) < 500
+    (tmp_path / "x.json").write_text(content)
+    is_refused(read_json, tmp_path / "x.json", message)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +98,8 @@ def test_bad_json_is_refused_by_name(tmp_path, content, message):
     ],
 )
 def test_bad_yaml_is_refused_by_name_and_line(tmp_path, content, message):
-    path = tmp_path / "x.yaml"
-    path.write_text(content)
-    with pytest.raises(ValueError) as raised:
-        read_yaml(path)
-    assert str(raised.value).startswith(f"{path} {message}")
-    assert len(str(raised.value)) < 500
+    (tmp_path / "x.yaml").write_text(content)
+    is_refused(read_yaml, tmp_path / "x.yaml", message)
 
 
 def test_a_few_names_that_stand_for_more_values_than_there_is_memory_are_refused_at_once(tmp_path):

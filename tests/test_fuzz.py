@@ -166,7 +166,7 @@ def folder() -> Iterator[Path]:
 @pytest.mark.parametrize(("name", "path"), FILES)
 @quickly
 @given(data=st.data())
-def test_files_of_public_data(folder, name, path, data):
+def test_files_of_public_data_are_read_or_refused_by_name(folder, name, path, data):
     shutil.rmtree(folder / "cache", ignore_errors=True)
     for other, content in MADE[name].items():
         (folder / name / other).parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], bytes]] = {
 @pytest.mark.parametrize("reader", READERS)
 @quickly
 @given(data=st.data())
-def test_files_of_ones_own(folder, reader, data):
+def test_files_of_ones_own_are_read_or_refused_by_name(folder, reader, data):
     read_file, content = READERS[reader]
     path = folder / reader
     path.write_bytes(data.draw(files(content)))
@@ -208,7 +208,7 @@ def test_files_of_ones_own(folder, reader, data):
 @pytest.mark.parametrize("params", PARAMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 @quickly
 @given(data=st.data())
-def test_parameters(tmp_path_factory, params, data):
+def test_parameters_are_read_or_refused_by_name(tmp_path_factory, params, data):
     path = tmp_path_factory.getbasetemp() / params.name
     content = params.read_bytes()
     if data.draw(st.booleans()):
@@ -263,7 +263,7 @@ def tables(draw: st.DrawFn, frame: pd.DataFrame) -> pd.DataFrame:
 
 @quickly
 @given(queries=tables(QUERIES), passages=tables(PASSAGES), qrels=tables(QRELS))
-def test_tables_of_a_task(queries, passages, qrels):
+def test_tables_of_a_task_are_taken_or_refused_by_name(queries, passages, qrels):
     with refused_by_name("queries", "passages", "qrels", "query_id", "passage_id"):
         task = RetrievalTask(queries, passages, qrels)
         assert set(map(type, task.queries.text)) == {str}
@@ -272,7 +272,7 @@ def test_tables_of_a_task(queries, passages, qrels):
 
 @quickly
 @given(frame=tables(ITEMS), languages=st.just(["en", "de"]) | changed(["en", "de"]))
-def test_tables_of_a_corpus(frame, languages):
+def test_tables_of_a_corpus_are_taken_or_refused_by_name(frame, languages):
     with refused_by_name("frame", "languages", "item"):
         corpus = ParallelCorpus.from_frame(frame, languages)
         assert len(corpus) * len(corpus.languages) == len(corpus.table)

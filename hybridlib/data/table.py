@@ -25,6 +25,7 @@ from filelock import FileLock
 from hybridlib.arguments import told
 from hybridlib.data.checks import check_columns, check_rows, texts_wrong
 from hybridlib.files import replacing
+from hybridlib.sampler.availability import has_text
 
 COLUMNS = ("item", "language", "query", "passage", "passage_group", "domain", "dataset")
 # Some tables have these, too: a passage that does not answer the query, and its group, which is -1 if no item has it.
@@ -54,12 +55,6 @@ def without_negatives(table: datasets.Dataset) -> datasets.Dataset:
     """Return a table without the columns of hard negatives, where it has them."""
     there = [name for name in NEGATIVES if name in table.column_names]
     return table.remove_columns(there) if there else table
-
-
-def has_text(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Tell which texts are not blank, empty or null. (N,)"""
-    texts = pc.fill_null(texts, "")
-    return pc.and_not(pc.not_equal(texts, ""), pc.utf8_is_space(texts))
 
 
 def derived_table(

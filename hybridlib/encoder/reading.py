@@ -1,4 +1,4 @@
-"""How an encoder reads texts: which it can, after which prompt, how many tokens of each, and with what precision."""
+"""The way an encoder reads texts: after which prompt, how many tokens of each, and with what precision."""
 
 import logging
 import math

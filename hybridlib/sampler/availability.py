@@ -242,9 +242,14 @@ def _present(table: datasets.Dataset, languages: tuple[str, ...], first: int, la
             f"table: rows {row} to {row + len(languages) - 1} are not of one item, in the languages {told(languages)}. "
             f"If the table is shuffled, sort it by item and language; {_TABLE}"
         )
-    texts = [pc.fill_null(rows[name], "") for name in ("query", "passage") if name in rows.column_names]
-    exists = [pc.and_not(pc.not_equal(text, ""), pc.utf8_is_space(text)).to_numpy() for text in texts]
+    exists = [has_text(rows[name]).to_numpy() for name in ("query", "passage") if name in rows.column_names]
     return np.all(exists, axis=0).reshape(-1, len(languages))
+
+
+def has_text(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Tell which texts are not blank, empty or null. (N,)"""
+    texts = pc.fill_null(texts, "")
+    return pc.and_not(pc.not_equal(texts, ""), pc.utf8_is_space(texts))
 
 
 def _pair(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:

@@ -40,7 +40,7 @@ _COMPACT: Mapping[str, Any] = {
 
 
 class _Shape(BaseModel):
-    """What every part of a record has; there may be more."""
+    """The parts that every record has; there may be more."""
 
     model_config = ConfigDict(strict=True)
 

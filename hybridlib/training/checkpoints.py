@@ -10,12 +10,11 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from hybridlib.data.corpus import ParallelCorpus
-from hybridlib.data.grid import COLUMNS
 from hybridlib.data.passages import content_digest
+from hybridlib.data.table import COLUMNS, NEGATIVES
 from hybridlib.encoder.identity import record_of_encoder
 from hybridlib.files import read_json, reading
 from hybridlib.paths import check_record, nearest_folder, write_record
-from hybridlib.training.negatives import NEGATIVE_COLUMNS
 from hybridlib.training.settings import Training
 
 # A corpus of more rows is known by the fingerprint of its table, since reading it takes minutes.
@@ -42,7 +41,7 @@ def _content(corpus: ParallelCorpus) -> str:
     table = corpus.table
     if len(table) > _READ_WHOLE:
         return f"{table._fingerprint} ({len(table)} rows)"
-    names = [name for name in (*COLUMNS, *NEGATIVE_COLUMNS) if name in table.column_names]
+    names = [name for name in (*COLUMNS, *NEGATIVES) if name in table.column_names]
     return content_digest(table.select_columns(names))
 
 

@@ -44,8 +44,6 @@ from hybridlib.names import Role
 
 logger = logging.getLogger(__name__)
 
-NEGATIVE_COLUMNS = ("negative", "negative_group")
-
 
 @checked
 def mine_negatives(

@@ -1,4 +1,4 @@
-"""What is said of a training: at its start what is unlikely to be meant, and at each step whether it goes wrong."""
+"""A watch over a training: at its start it says what is unlikely to be meant, and it refuses a step that goes wrong."""
 
 import logging
 import math

@@ -113,16 +113,6 @@ def record_batches(patch: pytest.MonkeyPatch) -> list[list[dict[str, Any]]]:
     return seen
 
 
-@pytest.fixture(scope="module")
-def corpus() -> ParallelCorpus:
-    return tiny_corpus()
-
-
-@pytest.fixture(scope="module")
-def static(corpus: ParallelCorpus) -> SentenceTransformer:
-    return load_encoder("static", corpus=corpus)
-
-
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, Any]]]:
     return record_batches(monkeypatch)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from test_fine_tune import interrupted_at, quick, same, tiny_corpus, weights, with_negatives
+from test_fine_tune import interrupted_at, quick, same, weights, with_negatives
 from tiny_bert import tiny_bert
 
 from hybridlib.data.corpus import ParallelCorpus
@@ -22,16 +22,6 @@ from hybridlib.training.starts import load_encoder
 from hybridlib.training.watch import Watch
 
 pytestmark = pytest.mark.usefixtures("quickly")
-
-
-@pytest.fixture(scope="module")
-def corpus() -> ParallelCorpus:
-    return tiny_corpus()
-
-
-@pytest.fixture(scope="module")
-def static(corpus: ParallelCorpus) -> SentenceTransformer:
-    return load_encoder("static", corpus=corpus)
 
 
 @pytest.fixture

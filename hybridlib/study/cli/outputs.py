@@ -1,4 +1,4 @@
-"""What commands write, encoders with their cards, and where: what could not be written is said before any work."""
+"""The files that commands write, encoders and their cards; what could not be written is said before any work."""
 
 import argparse
 import shutil
