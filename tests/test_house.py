@@ -30,7 +30,9 @@ ROOMS = {
 ROOMS["study"] = {*ROOMS, "hybridlib"}
 ROOMS["study.report"] = ROOMS["study"] | {"study"}
 ROOMS["study.questions"] = ROOMS["study.report"] | {"study.report"}
-ROOMS["study.cli"] = ROOMS["study.questions"] | {"study.questions"}
+ROOMS["study.explorer"] = ROOMS["study.questions"] | {"study.questions"}
+ROOMS["study.pages"] = ROOMS["study.questions"] | {"study.questions"}
+ROOMS["study.cli"] = ROOMS["study.pages"] | {"study.pages", "study.explorer"}
 # The door: its names are imported from their modules when they are first used.
 DOOR = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
 KERNELS = {"cpu_kernels.py", "gpu_kernels.py"}

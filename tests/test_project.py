@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from hybridlib.paths import notebook_path, params_path, project_root
-from hybridlib.study.cli.page import write_pages
+from hybridlib.study.pages.results import write_pages
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.report import findings
 

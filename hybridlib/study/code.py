@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any
 
 # A run holds all that a question asks of it, and reports do not change results.
-_NOT_COMPUTING = ("study/questions/", "study/report/", "study/cli/")
+_NOT_COMPUTING = ("study/questions/", "study/report/", "study/pages/", "study/explorer/", "study/cli/")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Python 3.11 may fail where two threads parse at once, as jobs do: https://github.com/python/cpython/issues/106905
 _PARSING = Lock()

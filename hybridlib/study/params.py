@@ -23,8 +23,8 @@ from hybridlib.names import LANGUAGES, STATIC_ENCODERS
 from hybridlib.paths import figure_path
 from hybridlib.sampler.strategies import monolingual_share
 from hybridlib.study.inputs import Data, Test, languages_of, tasks_of
-from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run, RunSettings, Trial
+from hybridlib.study.runs.keys import by_key
 from hybridlib.study.workers import compute_runs
 from hybridlib.training.settings import Settings
 

@@ -1,7 +1,7 @@
 """Training runs: the data, the start, the training and the tests of each.
 
 A run is one frozen model of everything that determines what is trained, and of what it is tested on. Where finished
-runs are kept is the store's matter (`hybridlib.study.store`). What computes is imported when something is to be
+runs are kept is the store's matter (`hybridlib.study.runs.store`). What computes is imported when something is to be
 computed, so that settings can be read at once.
 """
 
@@ -124,9 +124,9 @@ class Run(Training, Data, Start):
         encoder = encoder_like(self.part(Start))
         if not self.steps:
             return
-        from hybridlib.data.code_switching import code_switch
         from hybridlib.loss import InfoNCE
         from hybridlib.sampler.batches import HybridBatchSampler
+        from hybridlib.training.code_switching import code_switch
 
         InfoNCE(encoder, self.temperature, symmetric=self.symmetric, mini_batch_size=self.mini_batch_size)
         table = (code_switch(corpus) if self.code_switched else corpus).availability
@@ -148,7 +148,7 @@ class Run(Training, Data, Start):
         torch.set_num_threads(self.threads)
         if self.steps == 0:
             return self.start()
-        from hybridlib.data.code_switching import code_switch
+        from hybridlib.training.code_switching import code_switch
         from hybridlib.training.fine_tune import fine_tune
 
         corpus = self.load_corpus()

@@ -17,9 +17,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from hybridlib.paths import evidence_path
-from hybridlib.study import store
-from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run
+from hybridlib.study.runs import store
+from hybridlib.study.runs.keys import by_key
 
 # A run of a small encoder is given so much of a GPU, in MiB: 12 run side by side on an H200.
 _MEMORY = 11 * 1024

@@ -11,9 +11,9 @@ from hybridlib.data.load import load_corpus, load_task
 from hybridlib.evaluation.centred import language_means
 from hybridlib.evaluation.evaluate import measure
 from hybridlib.evaluation.pairs import Measured, results_of
-from hybridlib.study import store
 from hybridlib.study.report.results import summarize
 from hybridlib.study.run import Run, Test
+from hybridlib.study.runs import store
 
 
 def untrained(**settings):

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from hybridlib.evaluation.pairs import Measured
-from hybridlib.study import store
 from hybridlib.study.run import Run, Test
+from hybridlib.study.runs import store
 
 TEST = Test(task="atlas", languages=("de", "en"))
 FURTHER = Test(task="atlas-partial", languages=("de", "en"))

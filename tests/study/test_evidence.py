@@ -9,13 +9,13 @@ import pytest
 from hybridlib.data.folds import read_folds
 from hybridlib.data.sources.lareqa import SHARED_ARTICLES
 from hybridlib.paths import evidence_path, params_path
-from hybridlib.study import store
-from hybridlib.study.keys import key_of
 from hybridlib.study.questions import QUESTIONS
-from hybridlib.study.ranks import read_record
 from hybridlib.study.report.effects import effects
 from hybridlib.study.report.findings import WITHOUT_SEEDS
 from hybridlib.study.report.results import read_sums, waiting
+from hybridlib.study.runs import store
+from hybridlib.study.runs.keys import key_of
+from hybridlib.study.runs.ranks import read_record
 
 PARAMS = {name: model.from_yaml(params_path("e5", name)) for name, model in QUESTIONS.items()}
 KEYS = {path.stem for path in evidence_path("e5").glob("*.parquet")}

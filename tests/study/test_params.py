@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from hybridlib.paths import notebook_path, params_path, project_root
-from hybridlib.study.keys import key_of
 from hybridlib.study.params import Params
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.questions.batch_ratio import BatchRatioParams
 from hybridlib.study.run import Test
+from hybridlib.study.runs.keys import key_of
 
 PROFILES = ("e5", "embedded", "paper")
 

@@ -5,11 +5,12 @@ import pytest
 from small_runs import RUN, TEST, changed, ranked
 
 import hybridlib as hl
-from hybridlib.data.code_switching import code_switch
 from hybridlib.evaluation.pairs import Measured
-from hybridlib.study import inputs, store
-from hybridlib.study.keys import identity_of, key_of, key_of_identity
+from hybridlib.study import inputs
 from hybridlib.study.run import Run, Test, joined
+from hybridlib.study.runs import store
+from hybridlib.study.runs.keys import identity_of, key_of, key_of_identity
+from hybridlib.training.code_switching import code_switch
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from snakemake.cli import args_to_api, parse_args
 from tiny_project import TINY
 
 from hybridlib.paths import project_root
-from hybridlib.study import store
 from hybridlib.study.cli import jobs, main, notebooks
-from hybridlib.study.ranks import read_record, write_sums
+from hybridlib.study.runs import store
+from hybridlib.study.runs.ranks import read_record, write_sums
 
 ROOT = project_root()
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--config", "profile=tiny"]

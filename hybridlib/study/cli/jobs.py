@@ -22,12 +22,12 @@ from hybridlib.paths import (
     results_path,
     runs_path,
 )
-from hybridlib.study import store
 from hybridlib.study.cli.execution import sweep
 from hybridlib.study.cli.notebooks import Notebooks, is_outdated, relative
-from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run
-from hybridlib.study.trust import check_folder, trusted_record
+from hybridlib.study.runs import store
+from hybridlib.study.runs.keys import by_key
+from hybridlib.study.runs.trust import check_folder, trusted_record
 from hybridlib.study.workers import may_compute, new_pool, submit
 
 _ROOM = 1 << 20  # bytes that must be free where something is to be made

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from hybridlib.arguments import told
 from hybridlib.paths import project_root
-from hybridlib.study.cli import commands, data, runs
+from hybridlib.study.cli import commands, data, evaluate, runs, train
 
 _LONGEST = 400  # characters of an error
 
@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser: argparse.ArgumentParser = _Parser(prog="hybridlib", description=__doc__)
     added = parser.add_subparsers(required=True, metavar="command")
     commands.add_commands(added)
-    runs.add_command(added)
-    data.add_command(added)
+    for module in (train, evaluate, runs, data):
+        module.add_command(added)
     given = sys.argv[1:] if arguments is None else arguments
     try:
         _check_encoding()

@@ -15,11 +15,11 @@ from typing import Any
 from hybridlib import paths
 from hybridlib.arguments import told
 from hybridlib.files import checksum, read_json, replacing
-from hybridlib.study import store
 from hybridlib.study.code import code_hash
-from hybridlib.study.keys import by_key
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.run import Run
+from hybridlib.study.runs import store
+from hybridlib.study.runs.keys import by_key
 from hybridlib.study.workers import may_compute
 
 logger = logging.getLogger(__name__)

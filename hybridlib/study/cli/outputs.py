@@ -1,6 +1,7 @@
 """The files that commands write, encoders and their cards; what could not be written is said before any work."""
 
 import argparse
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,9 @@ from hybridlib.data.sources.source import check_space, readable
 from hybridlib.names import BM25
 from hybridlib.paths import check_record, folder_digest, nearest_folder, write_record
 from hybridlib.study.cli.plan import bytes_of
-from hybridlib.study.keys import identity_of, told_settings
 from hybridlib.study.report.results import summarize
 from hybridlib.study.run import Run
+from hybridlib.study.runs.keys import identity_of, told_settings
 
 _RECORD = "hybridlib.json"  # beside an encoder: the run that trained it, and the digest of the encoder's files
 _BESIDE = (_RECORD, "README.md")  # no part of the digest; the card may be completed by hand
@@ -121,6 +122,26 @@ def complete_card(encoder: Any, run: Run, results: Mapping[str, pd.DataFrame], *
             if value == value  # not NaN, where the measure is not defined in the setting
         }
         card.set_evaluation_metrics(_evaluator(name), metrics)
+
+
+def before(prompts: Mapping[str, str]) -> str:
+    """Return which prompts are in force, to be put after a name."""
+    return "".join(f"; before {side}: {told(prompt) if prompt else 'nothing'}" for side, prompt in prompts.items())
+
+
+def means(results: pd.DataFrame) -> str:
+    """Return means over the queries of a language, then over languages, as text."""
+    return summarize(results).round(4).to_string(na_rep="")
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first process of several, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    if is_first_process():
+        print(text, flush=True)
 
 
 def _evaluator(name: str) -> Any:

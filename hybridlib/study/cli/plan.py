@@ -10,10 +10,10 @@ from hybridlib.data.load import SOURCES
 from hybridlib.data.sources.source import location, readable
 from hybridlib.encoder.finding import encoder_folder
 from hybridlib.names import BM25, E5_SMALL, STATIC_ENCODERS
-from hybridlib.study import store
 from hybridlib.study.cli.notebooks import read_profile
-from hybridlib.study.keys import by_key
 from hybridlib.study.run import Run
+from hybridlib.study.runs import store
+from hybridlib.study.runs.keys import by_key
 
 
 class Size(NamedTuple):

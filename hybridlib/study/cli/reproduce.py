@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from hybridlib.arguments import told
 from hybridlib.paths import executed_path, findings_path, project_root, record_path, results_path, runs_path
-from hybridlib.study import store
 from hybridlib.study.cli.jobs import all_runs, check_evidence, workflow_lock
 from hybridlib.study.cli.notebooks import figures_of, left_out, read_profile, relative
 from hybridlib.study.cli.outputs import check_folder
 from hybridlib.study.code import environment
 from hybridlib.study.run import Run
+from hybridlib.study.runs import store
 
 
 def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> int:

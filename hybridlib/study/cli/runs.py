@@ -10,11 +10,11 @@ import pandas as pd
 
 from hybridlib.paths import evidence_folders, evidence_path, project_root, runs_path
 from hybridlib.study.cli.outputs import check_file, path_argument
-from hybridlib.study.cli.packs import add_runs, described, pack_runs
-from hybridlib.study.keys import told_settings
-from hybridlib.study.ranks import Record
 from hybridlib.study.run import Run
-from hybridlib.study.trust import check_folder, trusted_record
+from hybridlib.study.runs.keys import told_settings
+from hybridlib.study.runs.packs import add_runs, described, pack_runs
+from hybridlib.study.runs.ranks import Record
+from hybridlib.study.runs.trust import check_folder, trusted_record
 
 # A list of runs has a column for each of these settings, and one for all others; it is to fit a screen.
 _COLUMNS = ("strategy", "alpha", "steps", "fold", "seed")

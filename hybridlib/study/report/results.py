@@ -20,8 +20,8 @@ from hybridlib.evaluation.pairs import article_sums
 from hybridlib.files import replacing
 from hybridlib.metric.measures import parse_measure
 from hybridlib.names import LOWER_IS_BETTER, SETTINGS
-from hybridlib.study import store
 from hybridlib.study.run import Trial
+from hybridlib.study.runs import store
 
 _WORDS = ("article", "setting", "measure", "query_language", "passage_language")
 # By these labels runs of one setting differ.

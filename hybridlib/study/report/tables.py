@@ -13,7 +13,6 @@ from pandas.io.formats.style import Styler
 from hybridlib.arguments import Name, checked, told
 from hybridlib.data.checks import check_columns
 from hybridlib.names import SETTINGS
-from hybridlib.study import store
 from hybridlib.study.params import Params
 from hybridlib.study.report.contrasts import means_of
 from hybridlib.study.report.effects import effects
@@ -22,6 +21,7 @@ from hybridlib.study.report.paper import paper_figures
 from hybridlib.study.report.results import check_table, waiting
 from hybridlib.study.report.style import STYLE
 from hybridlib.study.run import Run
+from hybridlib.study.runs import store
 
 _LEFT: dict[str, Any] = {"text-align": "left"}
 _GREY = "color: #767676"

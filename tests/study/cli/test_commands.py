@@ -11,12 +11,12 @@ from tiny_project import TINY
 
 import hybridlib as hl
 from hybridlib.evaluation.pairs import results_of
-from hybridlib.study import store
-from hybridlib.study.cli import commands
+from hybridlib.study.cli import outputs, train
 from hybridlib.study.cli.main import main
 from hybridlib.study.cli.outputs import check_room
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.run import Trial
+from hybridlib.study.runs import store
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -108,14 +108,14 @@ def test_an_encoder_that_was_damaged_since_is_refused_and_not_taken_for_trained(
 
 def test_of_several_values_of_a_label_any_is_taken(params, monkeypatch):
     trials = QUESTIONS["domain_data"].from_yaml(params).trials()
-    chosen = commands._selected(trials, ["strategy=general", "strategy=fewer general", "seed=0"])
+    chosen = train._selected(trials, ["strategy=general", "strategy=fewer general", "seed=0"])
     assert [name.partition(",")[0] for name in chosen] == ["strategy=general", "strategy=fewer-general"]
 
 
 def test_labels_that_only_some_trials_have_may_be_selected(params):
     trials = QUESTIONS["domain_data"].from_yaml(params).trials()
     further = Trial({**trials[1].labels, "temperature": 0.5}, trials[1].run)
-    assert len(commands._selected([*trials, further], ["temperature=0.5"])) == 1
+    assert len(train._selected([*trials, further], ["temperature=0.5"])) == 1
 
 
 def test_the_disk_that_kept_encoders_take_is_said_and_must_be_there(params, capsys, monkeypatch):
@@ -234,7 +234,7 @@ def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved, capsys):
 def test_bad_arguments_are_refused_before_the_task_is_loaded(saved, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    monkeypatch.setattr(commands, "load_task", lambda *given, **named: pytest.fail("loaded"))
+    monkeypatch.setattr("hybridlib.study.cli.evaluate.load_task", lambda *given, **named: pytest.fail("loaded"))
     assert evaluate(saved, *arguments) == 2
     said = capsys.readouterr().err
     assert message in said and len(said) < 500
@@ -310,5 +310,5 @@ def test_an_empty_prompt_is_none_at_all(saved, tmp_path, monkeypatch):
 def test_of_several_processes_the_first_speaks(monkeypatch, capsys):
     for rank in "10":
         monkeypatch.setenv("RANK", rank)
-        commands._print(f"I am {rank}")
+        outputs.say(f"I am {rank}")
     assert capsys.readouterr().out == "I am 0\n"

@@ -9,8 +9,8 @@ from hybridlib.data.sources.source import readable
 from hybridlib.paths import params_path
 from hybridlib.study.cli import plan
 from hybridlib.study.cli.main import main
-from hybridlib.study.keys import by_key
 from hybridlib.study.questions import QUESTIONS
+from hybridlib.study.runs.keys import by_key
 
 PAPER = QUESTIONS["batch_ratio"].from_yaml(params_path("paper", "batch_ratio"))
 

@@ -18,9 +18,10 @@ from small_runs import keep
 from tiny_project import TINY
 
 from hybridlib.paths import project_root
-from hybridlib.study import ranks, store, workers
+from hybridlib.study import workers
 from hybridlib.study.cli import commands, execution, jobs, reproduce
 from hybridlib.study.cli.main import main
+from hybridlib.study.runs import ranks, store
 
 ROOT = project_root()
 

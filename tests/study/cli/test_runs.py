@@ -15,9 +15,9 @@ import pytest
 from small_runs import FURTHER, FURTHER_NAME, NAME, RUN, TEST, changed, keep, ranked, same
 
 from hybridlib.paths import project_root
-from hybridlib.study import code, ranks, store
-from hybridlib.study.cli import packs
+from hybridlib.study import code
 from hybridlib.study.cli.main import main
+from hybridlib.study.runs import packs, ranks, store
 
 OTHER = changed(RUN, seed=1)
 
@@ -317,8 +317,8 @@ def test_a_pair_that_is_not_ranked_is_added(there):
 
 KILLED = """
 import os, signal, sys
-from hybridlib.study.cli import packs
 from hybridlib.study.cli.main import main
+from hybridlib.study.runs import packs
 write, files = packs._join, []
 def killing(new, there):
     write(new, there)
@@ -340,7 +340,8 @@ def test_killed_while_it_adds_it_goes_on_when_it_is_called_again(there):
 
 KILLED_AT = """
 import os, signal, sys
-from pathlib import Path
+from hybridlib.study.cli.main import main
+from hybridlib.study.runs import packs
 from hybridlib.study.cli.main import main
 moves, move = [], Path.replace
 def killing(path, target):

@@ -10,7 +10,6 @@ from hybridlib.data.task import RetrievalTask
 from hybridlib.evaluation.evaluate import evaluate_embeddings
 from hybridlib.evaluation.pairs import article_sums
 from hybridlib.names import SETTINGS
-from hybridlib.study import store
 from hybridlib.study.report.results import (
     COLUMNS,
     apart,
@@ -21,6 +20,7 @@ from hybridlib.study.report.results import (
     write_sums,
 )
 from hybridlib.study.run import Trial
+from hybridlib.study.runs import store
 
 
 def draw_results(measures):

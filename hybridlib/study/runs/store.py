@@ -25,10 +25,10 @@ from hybridlib.data.load import revision
 from hybridlib.paths import evidence_folders, project_root, runs_path
 from hybridlib.study.code import origin
 from hybridlib.study.inputs import Data, tasks_of
-from hybridlib.study.keys import identity_of, in_json, key_of, told_settings
-from hybridlib.study.ranks import Record, digest_of_pairs, read_ranks, write_pairs, write_ranks
 from hybridlib.study.run import Run, Test, joined
-from hybridlib.study.trust import trusted_pairs, trusted_record
+from hybridlib.study.runs.keys import identity_of, in_json, key_of, told_settings
+from hybridlib.study.runs.ranks import Record, digest_of_pairs, read_ranks, write_pairs, write_ranks
+from hybridlib.study.runs.trust import trusted_pairs, trusted_record
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -10,8 +10,8 @@ import pytest
 
 from hybridlib import load_corpus
 from hybridlib.data.atlas.facts import atlas_names
-from hybridlib.data.code_switching import _WORD, code_switch, lexicon
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.training.code_switching import _WORD, code_switch, lexicon
 
 
 def corpus_of(**texts: list[tuple[str, str]]) -> ParallelCorpus:

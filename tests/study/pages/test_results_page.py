@@ -5,7 +5,7 @@ import pytest
 from made_sums import made_sums
 
 from hybridlib.paths import figure_path, findings_path, results_path
-from hybridlib.study.cli.page import overview_in_markdown, readme_part, results_page, write_pages
+from hybridlib.study.pages.results import overview_in_markdown, readme_part, results_page, write_pages
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.report.results import write_sums
 

@@ -10,8 +10,8 @@ from small_runs import FURTHER, NAME, RUN, TEST, changed, keep, ranked, same
 
 from hybridlib.files import checksum
 from hybridlib.paths import evidence_folders, project_root
-from hybridlib.study import ranks, store, trust
 from hybridlib.study.run import Run
+from hybridlib.study.runs import ranks, store, trust
 from hybridlib.study.workers import compute_runs, may_compute
 
 E5 = project_root() / "evidence/e5"

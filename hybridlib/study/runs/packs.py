@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from hybridlib.files import replacing
 from hybridlib.paths import evidence_folders, runs_path
-from hybridlib.study.ranks import (
+from hybridlib.study.runs.ranks import (
     ADDING,
     SUMS,
     Record,
@@ -31,7 +31,7 @@ from hybridlib.study.ranks import (
     write_ranks,
     write_sums,
 )
-from hybridlib.study.trust import check_folder, problem_of, problem_of_tests, trusted_pairs, trusted_record
+from hybridlib.study.runs.trust import check_folder, problem_of, problem_of_tests, trusted_pairs, trusted_record
 
 _NAMES = re.compile(rf"[0-9a-f]{{20}}\.parquet|pairs/\w[\w.+-]*\.parquet|{SUMS}")
 

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from small_runs import FURTHER, FURTHER_NAME, NAME, RUN, TEST, changed, keep, ranked, same
 
-from hybridlib.study import code, keys, ranks, store
+from hybridlib.study import code
 from hybridlib.study.run import Run
+from hybridlib.study.runs import keys, ranks, store
 from hybridlib.study.workers import compute_runs
 
 

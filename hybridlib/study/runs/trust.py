@@ -14,8 +14,8 @@ import pandas as pd
 
 from hybridlib.files import checksum
 from hybridlib.paths import evidence_folders, project_root
-from hybridlib.study.keys import key_of_identity
-from hybridlib.study.ranks import (
+from hybridlib.study.runs.keys import key_of_identity
+from hybridlib.study.runs.ranks import (
     ADDING,
     SUMS,
     Record,
