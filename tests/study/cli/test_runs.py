@@ -340,8 +340,7 @@ def test_killed_while_it_adds_it_goes_on_when_it_is_called_again(there):
 
 KILLED_AT = """
 import os, signal, sys
-from hybridlib.study.cli.main import main
-from hybridlib.study.runs import packs
+from pathlib import Path
 from hybridlib.study.cli.main import main
 moves, move = [], Path.replace
 def killing(path, target):
