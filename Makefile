@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 E5_SMALL := encoders/multilingual-e5-small-4bit
 
 .DEFAULT_GOAL := help
-.PHONY: help plan reproduce test encoder lab notebooks bench clean
+.PHONY: help plan reproduce report test encoder lab notebooks picture bench clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the commands
@@ -19,6 +19,9 @@ plan: $(VENV)/.installed ## Estimate what a profile takes: runs, downloads, disk
 
 reproduce: $(VENV)/.installed ## Run all notebooks of a profile, or NOTEBOOK: train, evaluate, draw, and say what was found
 	@$(BIN)/python -m hybridlib reproduce $(NOTEBOOK) --profile $(PROFILE) $(if $(COMPUTE),--compute)
+
+report: $(VENV)/.installed ## Bring the notebooks of a profile up to date, and write them on one page, results/<profile>/report.html
+	@$(BIN)/python -m hybridlib report --profile $(PROFILE)
 
 test: $(VENV)/.tested ## Lint, check types, and test the library, its documentation and the notebooks
 	$(BIN)/ruff check .
@@ -33,9 +36,12 @@ encoder: $(VENV)/.installed ## Make multilingual-e5-small, matrices in 4 bits, o
 lab: $(VENV)/.installed ## Open JupyterLab, with the kernel ready
 	$(BIN)/jupyter lab notebooks
 
-notebooks: $(VENV)/.installed ## Execute the notebooks in place on profile e5, and write its results into docs/ and README.md, as they are to be committed
+notebooks: $(VENV)/.installed ## Execute the notebooks in place on profile e5, the explorer on embedded, and write e5's results into docs/ and README.md, as they are to be committed
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --NotebookExporter.preprocessors=hybridlib.study.cli.execution.settle notebooks/*.ipynb
 	@$(BIN)/python -m hybridlib results
+
+picture: $(VENV)/.tested ## Draw docs/explorer.png: the explorer in JupyterLab, by a browser
+	@$(BIN)/python tests/browser/lab.py
 
 bench: $(VENV)/.benched ## Time the library beside its peers, a quarter of an hour; tables and figures go to benchmarks/
 	@for subject in metric growth sampler loss training encoding; do \

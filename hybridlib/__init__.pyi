@@ -1,6 +1,14 @@
 """The public names of the package, and the modules they are from. `__init__.py` hands each out at its first use."""
 
 from .data.corpus import ParallelCorpus as ParallelCorpus
+from .data.formats.beir import read_beir as read_beir
+from .data.formats.benchmark import from_mteb as from_mteb
+from .data.formats.ir_datasets import from_ir_datasets as from_ir_datasets
+from .data.formats.joining import join_tasks as join_tasks
+from .data.formats.parallel.read import read_parallel as read_parallel
+from .data.formats.squad import read_squad as read_squad
+from .data.formats.tables import from_dataset as from_dataset
+from .data.formats.trec import read_trec as read_trec
 from .data.load import load_corpus as load_corpus
 from .data.load import load_task as load_task
 from .data.task import RetrievalTask as RetrievalTask

@@ -5,22 +5,29 @@ import json
 import re
 import tarfile
 import uuid
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import pyarrow as pa
 import yaml
+from tqdm.utils import CallbackIOWrapper
 
 from hybridlib.arguments import told
 
+# A function that is called with a number of bytes, as that of a progress bar.
+Seen: TypeAlias = Callable[[int], object]
 # The first bytes of compressed files, which are known by them and not by their names.
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def open_bytes(path: Path) -> pa.NativeFile:
+def open_bytes(path: Path, seen: Seen | None = None) -> pa.NativeFile:
     """Open a file to read its bytes, decompressed if it is one of gzip or zstd.
+
+    Args:
+        path: the file.
+        seen: is called with the number of bytes of the file, as it is on disk, that each piece of what is read takes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -33,7 +40,8 @@ def open_bytes(path: Path) -> pa.NativeFile:
     with path.open("rb") as stream:
         first = stream.read(4)
     kind = next((name for start, name in _COMPRESSED.items() if first.startswith(start)), None)
-    return pa.input_stream(str(path), compression=kind)
+    source = str(path) if seen is None else CallbackIOWrapper(seen, path.open("rb"), "read")
+    return pa.input_stream(source, compression=kind)
 
 
 @contextmanager

@@ -65,6 +65,11 @@ def figure_path(profile: str, name: str) -> Path:
     return project_root() / "figures" / profile / f"{name}.svg"
 
 
+def figures_of(profile: str, notebook: str) -> list[Path]:
+    """Return the figures that a notebook has drawn."""
+    return sorted(figure_path(profile, notebook).parent.glob(f"{notebook}-*.svg"))
+
+
 def nearest_folder(path: Path, name: str) -> Path:
     """Return a folder or, as it need not exist, the nearest one above that does.
 

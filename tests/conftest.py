@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -15,14 +16,17 @@ from tiny_project import TINY
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network; read when the libraries are imported
 
-from hybridlib.paths import project_root
+from hybridlib.paths import executed_path, notebook_path, project_root
 from hybridlib.study.cli import jobs, main
+from hybridlib.study.cli.notebooks import read_profile, write_record
+from hybridlib.study.pages.report import write_report
+from hybridlib.study.report import findings
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # the kernels run on the CPU; read when they are imported
 
-# What the workflow sees of a notebook; the notebooks of the project are executed by `make test`. Bytes are all that
-# matters of the figure, so it is a text.
+# What the workflow sees of a notebook; the notebooks of the project are executed by `make test`. Of the figure, bytes
+# are all that matters, and that it is one.
 _STUB = """from hybridlib import paths
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.report.results import read_sums, write_sums
@@ -33,10 +37,12 @@ compute_runs(params.runs(), params.profile)
 sums = read_sums(params.trials(), ["map"], task=params.task)
 table = sums.groupby(["strategy", "setting"], observed=True)[["total", "count"]].sum().round(4).to_csv()
 ---
-for path in (paths.figure_path(params.profile, {name!r} + "-means"), paths.findings_path(params.profile, {name!r})):
+drawn = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><desc>Means: ' + table + "</desc></svg>"
+made = {{paths.figure_path(params.profile, {name!r} + "-means"): drawn}}
+for path, text in {{**made, paths.findings_path(params.profile, {name!r}): "Found: " + table}}.items():
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("Found: " + table)
-write_sums(paths.results_path(params.profile, {name!r}), {{"main": sums}})"""
+    path.write_text(text)
+write_sums(paths.results_path(params.profile, {name!r}), {{"all": sums}})"""
 
 
 @pytest.fixture
@@ -68,6 +74,28 @@ def stub_notebook(name: str) -> nbformat.NotebookNode:
     cells.insert(0, nbformat.v4.new_code_cell(values, metadata={"tags": ["parameters"]}))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.DataFrame]]:
+    """A project with the report of profile `e5`, and what its claims were held to be; for reading.
+
+    The notebooks are those of the project, which are committed as executed; results are computed from the evidence.
+    """
+    folder = tmp_path_factory.mktemp("reported")
+    for name in ("evidence", "figures", "notebooks", "params", "README.md"):
+        (folder / name).symlink_to(project_root() / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        notebooks, checked = read_profile("e5"), {}
+        for name, params in notebooks.items():
+            sums = params.read_tables()
+            checked[name] = findings.check_claims(params.claims, sums)
+            findings.write(params, sums, checked[name])
+            shutil.copy(notebook_path(name), executed_path("e5", name))
+            write_record(name, "e5", params.runs())
+        write_report("e5", notebooks)
+    return folder, checked
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,9 @@ from made_sources import MADE, read
 
 from hybridlib.data.checks import texts_wrong
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.data.formats.named import load_named
+from hybridlib.data.formats.squad import read_squad
+from hybridlib.data.formats.tables import from_dataset
 from hybridlib.data.load import SOURCES
 from hybridlib.data.sources import belebele, source, xquad
 from hybridlib.data.sources.lareqa import read_lareqa, task_from_lareqa
@@ -183,11 +186,41 @@ def _read_questions(path: Path) -> None:
         answering_sentence(question, "en")
 
 
+PAIRS = b'{"item": "a", "language": "en", "query": "rain?", "passage": "It rains.", "passage_group": 1}\n'
+PAIRS += b'{"item": 7, "language": "de", "query": "Schnee?", "passage": "Es schneit.", "domain": "web"}\n'
 LAREQA, TATOEBA = MADE["xquad-r"]["en.json"], MADE["tatoeba"]["tatoeba.deu-eng.deu"]
+BEIR = {
+    "corpus.jsonl": b'{"_id": "a#1", "title": "Rain", "text": "It rains"}\n{"_id": "b", "text": "\\"It snows\\"\\t"}\n',
+    "queries.jsonl": b'{"_id": "1", "text": "rain?", "metadata": {}}\n{"_id": "2", "text": "snow?"}\n',
+    "qrels/test.tsv": b"query-id\tcorpus-id\tscore\n1\ta#1\t1\n1\tb\t-1\n2\tb\t2\n",
+}
+TREC = {
+    "topics.tsv": b"1\train?\n2\tsnow?\n",
+    "qrels.txt": b"1 0 a#1 1\n1 0 b -1\n2 Q0 b 2\n",
+    "passages.jsonl": BEIR["corpus.jsonl"],
+}
+OWN = [(own, path) for own in ("beir", "trec") for path in {"beir": BEIR, "trec": TREC}[own]]
+
+
+@pytest.mark.parametrize(("own", "path"), OWN)
+@quickly
+@given(data=st.data())
+def test_files_of_ones_own_tasks_are_read_or_refused_by_name(folder, own, path, data):
+    for other, content in {"beir": BEIR, "trec": TREC}[own].items():
+        (folder / own / other).parent.mkdir(parents=True, exist_ok=True)
+        (folder / own / other).write_bytes(data.draw(files(content)) if other == path else content)
+    missing = data.draw(st.sampled_from(["refuse", "drop"]))
+    with refused_by_name(str(folder / own)):
+        task = load_named(f"{own}:{folder / own}", language="en", missing=missing)
+        assert not texts_wrong(task.queries.text).any() and not texts_wrong(task.passages.text, empty=True).any()
+
+
 PARAMS = sorted((project_root() / "params").rglob("*.yaml"))
 READERS: dict[str, tuple[Callable[[Path], Any], bytes]] = {
     "lareqa": (lambda path: task_from_lareqa(read_lareqa({"en": path}, paragraphs=True)), LAREQA),
     "questions": (_read_questions, LAREQA),
+    "squad": (lambda path: [read_squad({"en": path}, passages=kind) for kind in ("paragraphs", "sentences")], LAREQA),
+    "pairs.jsonl": (from_dataset, PAIRS),
     "text": (read_text, TATOEBA),
     "json": (read_json, LAREQA),
     "yaml": (read_yaml, PARAMS[0].read_bytes()),

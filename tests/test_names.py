@@ -64,7 +64,7 @@ def test_every_name_of_the_package_is_that_of_its_module(name):
 
 def test_the_names_of_the_package_are_listed_in_order():
     assert hl.__all__ == sorted(set(hl.__all__))
-    assert dir(hl) == hl.__all__ and len(hl.__all__) == 17
+    assert dir(hl) == hl.__all__ and len(hl.__all__) == 25
 
 
 @pytest.mark.parametrize("name", ["nothing", "Fine_tune", "_hidden"])

@@ -15,7 +15,7 @@ from hybridlib.data.atlas.facts import atlas_facts
 from hybridlib.data.checks import check_languages
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.folds import read_folds
-from hybridlib.data.passages import rows_of
+from hybridlib.data.formats.joining import join_tasks
 from hybridlib.data.sources import belebele, lareqa, miracl, mmarco, squad, tatoeba, xquad
 from hybridlib.data.task import RetrievalTask
 from hybridlib.names import LANGUAGES
@@ -165,7 +165,7 @@ def load_task(
     if len(set(names)) < len(names):
         raise ValueError(f"task is {name!r}; allowed is each task once")
     parts = {one: _one_task(one, languages, **options) for one in names}
-    task = parts[name] if len(parts) == 1 else _joined_tasks(parts)
+    task = parts[name] if len(parts) == 1 else join_tasks(parts, parallel=False)
     return task.with_pool(pool, seed) if pool is not None else task
 
 
@@ -195,24 +195,6 @@ def _several_corpora(names: Sequence[str], languages: Sequence[str] | None, **op
     own = {name: [code for code in chosen if code in known[name]] for name in names}
     read = [CORPORA[name](name, languages=own[name], **options) for name in names if own[name]]
     return ParallelCorpus.joined(read, chosen)
-
-
-def _joined_tasks(parts: Mapping[str, RetrievalTask]) -> RetrievalTask:
-    """Join tasks into one, with one pool of all passages; ids begin with the name of the task."""
-    tasks = [*parts.values()]
-    shared = tuple(setting for setting in tasks[0].settings if all(setting in task.settings for task in tasks))
-    roles = {task.roles for task in tasks}
-    if not shared or len(roles) > 1:
-        told = "; ".join(f"{name} has {', '.join([*task.settings, *task.roles])}" for name, task in parts.items())
-        raise ValueError(f"tasks that are joined must have a setting and their roles in common: {told}")
-    tables: dict[str, list[pd.DataFrame]] = {"queries": [], "passages": [], "qrels": []}
-    for name, task in parts.items():
-        passages = rows_of(task.passages, slice(None))
-        for table, rows in zip(tables.values(), (task.queries, passages, task.qrels), strict=True):
-            ids = rows.columns.intersection(["query_id", "question", "article", "passage_id"])
-            table.append(rows.assign(**{column: name + ":" + rows[column] for column in ids}))
-    queries, whole, qrels = (pd.concat(table) for table in tables.values())
-    return RetrievalTask(queries, whole, qrels, shared, roles=roles.pop())
 
 
 @checked

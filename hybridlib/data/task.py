@@ -217,10 +217,19 @@ def task_from_corpus(corpus: ParallelCorpus) -> RetrievalTask:
         corpus: the training data; it is read into memory.
     """
     frame = corpus.table.to_pandas()
-    frame = frame[frame["query"].fillna("") != ""].sort_values(["language", "item"], kind="stable")
-    queries = frame.rename(columns={"query": "text", "item": "question"})
+    return task_from_pairs(frame[frame["query"].fillna("") != ""])
+
+
+def task_from_pairs(pairs: pd.DataFrame) -> RetrievalTask:
+    """Make a task of a row for each item in a language; see `task_from_corpus`.
+
+    Args:
+        pairs: `item`, `language`, `query`, `passage` and `passage_group`. Ids are `<language>:<item>`.
+    """
+    pairs = pairs.sort_values("language", kind="stable")
+    queries = pairs.rename(columns={"query": "text", "item": "question"})
     queries["query_id"] = queries.language + ":" + queries.question.astype(str)
-    passages = frame.drop_duplicates(["language", "passage_group", "passage"]).rename(columns={"passage": "text"})
+    passages = pairs.drop_duplicates(["language", "passage_group", "passage"]).rename(columns={"passage": "text"})
     passages["passage_id"] = passages.language + ":" + passages["item"].astype(str)
     qrels = queries[["query_id", "passage_group"]].merge(passages[["passage_id", "passage_group"]], on="passage_group")
     return RetrievalTask(queries, passages, qrels.assign(relevance=1))

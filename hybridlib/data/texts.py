@@ -4,6 +4,7 @@ The published files hold one language each, and passages in an order of their ow
 holds all languages of each. All texts together may be larger than memory, so they lie in files meanwhile.
 """
 
+import copy
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ class Texts:
 
     Args:
         path: the file to make.
-        size: how many numbers there are.
+        size: how many numbers there are; a higher one that is put makes them more.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Texts(Path(folder) / "texts", 3) as texts:
@@ -34,7 +35,7 @@ class Texts:
     ['two', '']
     """
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: int = 0) -> None:
         self._file = path.open("w+b")
         self._begin = np.full(size, -1, dtype=np.int64)
         self._end = 0
@@ -55,12 +56,25 @@ class Texts:
             content = text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"text {number} is {told(text)}; allowed: a text without lone surrogates") from None
+        if number >= len(self._begin):
+            more = np.full(number + 1, -1, dtype=np.int64)  # it at least doubles, so few texts make it grow
+            self._begin = np.concatenate([self._begin, more])
         if not text.strip():
             self._begin[number] = -1
             return
         self._file.write(len(content).to_bytes(_LENGTH, "little") + content)
         self._begin[number] = self._end
         self._end += _LENGTH + len(content)
+
+    def renumbered(self, old: np.ndarray) -> Self:
+        """Return the same texts under other numbers, for reading.
+
+        Args:
+            old: the number that each text has here; -1 for none. (size,)
+        """
+        other = copy.copy(self)
+        other._begin = np.where(old >= 0, self._begin[old], -1)
+        return other
 
     def has(self, number: np.ndarray | int) -> np.ndarray:
         """Tell whether a text was put under each number."""

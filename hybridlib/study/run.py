@@ -242,3 +242,11 @@ class Trial:
 
     labels: Mapping[str, Any]
     run: Run
+
+    @property
+    def name(self) -> str:
+        """The labels as a name, without its fold and seed."""
+        shown = [
+            f"{name} {one}" for name, one in self.labels.items() if name not in ("strategy", "fold", "seed", "order")
+        ]
+        return ", ".join([str(self.labels["strategy"]), *shown])

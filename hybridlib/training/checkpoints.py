@@ -30,14 +30,15 @@ def record_of_training(
         **{name: str(getattr(settings, name)) for name in Training.model_fields},
         "languages": ", ".join(corpus.languages),
         "items": str(len(corpus)),
-        "corpus": _content(corpus),
-        "validation": None if validation is None else _content(validation),
+        "corpus": corpus_digest(corpus),
+        "validation": None if validation is None else corpus_digest(validation),
         "similarity": str(encoder.similarity_fn_name),
         **record_of_encoder(encoder),
     }
 
 
-def _content(corpus: ParallelCorpus) -> str:
+def corpus_digest(corpus: ParallelCorpus) -> str:
+    """Return what a corpus is known by: a digest of all that is in it."""
     table = corpus.table
     if len(table) > _READ_WHOLE:
         return f"{table._fingerprint} ({len(table)} rows)"

@@ -47,6 +47,19 @@ def test_the_pieces_are_those_of_the_table_made_at_once(tmp_path: Path, monkeypa
     assert made.to_pydict() == ParallelCorpus.from_frame(frame, ["en", "sw", "th"]).table.to_dict()
 
 
+def test_a_store_grows_with_the_numbers_that_are_put_and_gives_its_texts_under_others(tmp_path: Path):
+    with Texts(tmp_path / "texts") as kept:
+        for number in (0, 5, 17):
+            kept.put(number, f"text {number}")
+        other = kept.renumbered(np.array([17, -1, 0, 1]))
+        assert other.get(np.arange(4)) == ["text 17", "", "text 0", ""]
+        assert other.has(np.arange(4)).tolist() == [True, False, True, False]
+        assert kept.get(np.array([5, 0])) == ["text 5", "text 0"]
+    with Texts(tmp_path / "more", 1) as kept:
+        kept.put(0, "the last")
+        assert not kept.renumbered(np.array([-1])).has(0)
+
+
 def test_items_without_any_text_are_no_corpus(tmp_path: Path):
     items = pd.DataFrame({"query": [0], "passage": [0], "passage_group": [0], "domain": ["d"], "dataset": ["s"]})
     with Texts(tmp_path / "q", 1) as queries, Texts(tmp_path / "p", 1) as passages:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from hybridlib.paths import notebook_path, params_path, project_root
+from hybridlib.study.cli.notebooks import MODELS
 from hybridlib.study.params import Params
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.questions.batch_ratio import BatchRatioParams
@@ -18,6 +19,9 @@ from hybridlib.study.run import Test
 from hybridlib.study.runs.keys import key_of
 
 PROFILES = ("e5", "embedded", "paper")
+# The profile that a notebook is committed as executed on: its parameters cell has the values of that file.
+COMMITTED = [*(("e5", name) for name in QUESTIONS), ("embedded", "explorer")]
+FILES = [*((profile, name) for profile in PROFILES for name in QUESTIONS), COMMITTED[-1], ("xquad-r", "explorer")]
 
 
 def values_of(profile, name):
@@ -40,9 +44,9 @@ def write(tmp_path, **changes):
     return path
 
 
-def test_every_profile_has_a_file_for_every_question():
+def test_every_profile_has_a_file_for_every_question_and_two_have_one_for_the_explorer():
     files = {(path.parent.name, path.stem) for path in project_root().glob("params/*/*.yaml")}
-    assert files == {(profile, name) for profile in PROFILES for name in QUESTIONS}
+    assert files == set(FILES)
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -55,32 +59,30 @@ def test_every_parameter_file_is_sound_and_names_its_own_profile(profile, name):
     assert params.is_demonstration == (profile == "embedded")
 
 
-@pytest.mark.parametrize("notebook", QUESTIONS)
-def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_e5_file(notebook):
+@pytest.mark.parametrize(("profile", "notebook"), COMMITTED)
+def test_the_parameters_cell_has_the_names_and_types_and_values_of_the_file(profile, notebook):
     cells = nbformat.read(notebook_path(notebook), as_version=4).cells
     (source,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     namespace: dict = {}
     exec(source, {"__builtins__": {}}, namespace)  # without builtins: it has plain values alone
-    values = values_of("e5", notebook)
+    values = values_of(profile, notebook)
     assert set(namespace) == set(values)
     for name, value in values.items():  # 1 and 1.0 differ here, as they would to papermill
         assert json.dumps(namespace[name]) == json.dumps(value), name
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("notebook", QUESTIONS)
-def test_papermill_finds_every_key_of_every_file_in_the_parameters_cell(notebook, profile):
+@pytest.mark.parametrize(("profile", "notebook"), FILES)
+def test_papermill_finds_every_key_of_every_file_in_the_parameters_cell(profile, notebook):
     # It reads the cell line by line, and warns of a parameter that it did not find.
     known = set(papermill.inspect_notebook(notebook_path(notebook)))
     assert set(values_of(profile, notebook)) <= known
-    if profile == "e5":
+    if (profile, notebook) in COMMITTED:
         assert set(values_of(profile, notebook)) == known
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("notebook", QUESTIONS)
-def test_a_file_has_every_key_that_is_required_and_none_that_the_model_lacks(notebook, profile):
-    fields = QUESTIONS[notebook].model_fields
+@pytest.mark.parametrize(("profile", "notebook"), FILES)
+def test_a_file_has_every_key_that_is_required_and_none_that_the_model_lacks(profile, notebook):
+    fields = MODELS[notebook].model_fields
     required = {name for name, field in fields.items() if field.is_required()}
     assert required <= set(values_of(profile, notebook)) <= set(fields)
     # What all questions have may be left out only where there is a default that changes nothing.

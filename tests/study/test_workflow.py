@@ -65,7 +65,7 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def planned():
+def planned(*targets):
     """Return how many jobs of each rule a dry run lists in the working directory, but the rule that does nothing."""
     listed = Counter()
 
@@ -77,7 +77,7 @@ def planned():
     messages = logging.getLogger("snakemake.logging")
     messages.addFilter(count)
     try:
-        parser, options = parse_args(["--dry-run", "--config", "profile=tiny"])
+        parser, options = parse_args(["--dry-run", "--config", "profile=tiny", "--", *targets])
         assert args_to_api(options, parser)
     finally:
         messages.removeFilter(count)
@@ -165,6 +165,57 @@ def test_a_product_that_is_not_as_it_was_made_is_to_be_made_again(inside, produc
     if damage == "altered":
         (inside / product).write_text("altered")
     assert planned() == {"notebook": 1}
+
+
+REPORT = "results/tiny/report.json"
+
+
+def test_the_report_is_written_once_and_again_with_what_it_is_made_from(inside, capsys, monkeypatch):
+    monkeypatch.setattr(jobs, "compute_run", lambda run, **options: pytest.fail("a run was repeated"))
+    assert planned(REPORT) == {"report": 1} and planned() == {}
+    capsys.readouterr()
+    assert main.main(["report", "--profile", "tiny"]) == 0
+    assert capsys.readouterr().out == "Report  results/tiny/report.html\n"
+    assert all((inside / f"results/tiny/{name}.html").exists() for name in ("report", *TINY))
+    assert planned(REPORT) == {}
+    assert main.main(["report", "--profile", "tiny"]) == 0
+    assert capsys.readouterr().out.startswith("Nothing to do: the report is there and made from the present results")
+
+    touch_all()
+    assert planned(REPORT) == {}
+    Path("results/tiny/domain_data.html").write_text("altered")
+    assert planned(REPORT) == {"report": 1} and planned() == {}
+    Path(PRODUCTS[0]).unlink()
+    assert planned(REPORT) == {"notebook": 1, "report": 1}
+    Path(REPORT).unlink()
+    assert planned(REPORT) == {"notebook": 1, "report": 1}
+
+
+def test_a_report_stays_when_the_runs_behind_it_are_gone(inside):
+    assert main.main(["report", "--profile", "tiny"]) == 0
+    shutil.rmtree("runs")
+    assert planned(REPORT) == {}
+
+
+def test_a_report_brings_the_notebooks_up_to_date_first(inside, capsys):
+    assert main.main(["report", "--profile", "tiny"]) == 0
+    before = Path("results/tiny/report.html").read_bytes()
+    Path(PRODUCTS[0]).write_text("cut")
+    assert main.main(["report", "--profile", "tiny"]) == 0
+    assert Path("results/tiny/report.html").read_bytes() == before
+    assert planned(REPORT) == {}
+
+
+def test_a_report_that_cannot_be_written_is_said_in_a_line(inside, capfd, monkeypatch):
+    def refuse(profile, notebooks):
+        raise ValueError("figures/a.svg is no whole SVG: no element found; delete it and make it again")
+
+    monkeypatch.setattr("hybridlib.study.pages.report.write_report", refuse)
+    assert main.main(["report", "--profile", "tiny"]) == 1
+    said = capfd.readouterr().err
+    assert "error: figures/a.svg is no whole SVG: no element found; delete it and make it again\n" in said
+    assert "Traceback" not in said
+    assert not Path(REPORT).exists()
 
 
 def damaged_run():

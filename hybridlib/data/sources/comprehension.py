@@ -1,8 +1,9 @@
 """Reading comprehension as retrieval: find the passage that a question was asked about.
 
-XQuAD and Belebele ask the same questions in several languages. The passage of a question is relevant to it in every
-language. Texts are treated as in MTEB: they are stripped, and equal texts of one language are one passage or one query.
-A query made of several questions has the relevant passages of all of them.
+XQuAD, Belebele and files like them ask the same questions in several languages. The passage of a question is relevant
+to it in every language in which the question exists. Texts are treated as in MTEB: they are stripped, and equal texts
+of one language are one passage or one query. A query made of several questions has the relevant passages of all of
+them.
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,19 @@ from hybridlib.data.task import RetrievalTask
 _TEXTS = ["question", "passage"]
 
 
-def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
+def comprehension_task(files: Mapping[str, pd.DataFrame], *, whole: bool = True) -> RetrievalTask:
     """Make the task of parallel questions.
 
     Args:
-        files: for each language a table in the order of its file, with a row for every question: `key` (the same in
-            all languages), `question` and `passage` (texts).
+        files: for each language a table in the order of its file, with a row for every question and passage that is
+            relevant to it: `key` (the same in all languages), `question` and `passage` (texts), and maybe `article`. A
+            row without a key and a question has a passage that no question needs be about.
+        whole: whether every language must have all questions.
 
     Returns:
         The task. The id of a query is `<language>:<key>`, with the first of its keys. The id of a passage is
-        `<language>:<n>`, counted from 0 in the file.
+        `<language>:<n>`, counted from 0 in the file. The article of a question is that in English, or else in the
+        first language in which the question exists; see `one_article`.
 
     Raises:
         ValueError: the languages do not have the same questions.
@@ -39,22 +43,41 @@ def comprehension_task(files: Mapping[str, pd.DataFrame]) -> RetrievalTask:
     >>> task.qrels[task.qrels.query_id == "de:b"].passage_id.tolist()
     ['de:0', 'en:1']
     """
-    _check_parallel(files)
+    if whole:
+        _check_parallel(files)
     rows = pd.concat([table.assign(language=language) for language, table in files.items()], ignore_index=True)
     rows[_TEXTS] = rows[_TEXTS].apply(lambda texts: texts.str.strip())
-    by_question, by_passage = (rows.groupby(["language", column], sort=False) for column in _TEXTS)
-    first = by_question["key"].transform("first")
-    rows["query_id"] = rows.language + ":" + first
-    number = by_passage.ngroup()  # counted over all languages, which come one after another
+    number = rows.groupby(["language", "passage"], sort=False).ngroup()  # over all languages, one after another
     rows["passage_id"] = rows.language + ":" + (number - number.groupby(rows.language).transform("min")).astype(str)
-    queries = rows.drop_duplicates("query_id")
     passages = rows.drop_duplicates("passage_id")
-    qrels = rows[["key", "query_id"]].merge(rows[["key", "passage_id"]], on="key")[["query_id", "passage_id"]]
+    asked = rows[rows.key.notna()]
+    first = asked.groupby(["language", "question"], sort=False)["key"].transform("first")
+    asked = asked.assign(query_id=asked.language + ":" + first)
+    queries = asked.drop_duplicates("query_id").rename(columns={"question": "text", "key": "question"})
+    if "article" in asked:
+        queries["article"] = queries.question.map(one_article(asked.language, asked.key, asked.article))
+    qrels = asked[["key", "query_id"]].merge(asked[["key", "passage_id"]], on="key")[["query_id", "passage_id"]]
     return RetrievalTask(
-        queries[["query_id", "language", "key"]].assign(text=queries.question).rename(columns={"key": "question"}),
+        queries,
         passages[["passage_id", "language"]].assign(text=passages.passage),
         qrels.drop_duplicates().assign(relevance=1),
     )
+
+
+def one_article(languages: pd.Series, questions: pd.Series, articles: pd.Series) -> pd.Series:
+    """Find the article of every question: its title in English, or else in the first language with the question.
+
+    So a question of any language belongs to the same article, whose title may differ from language to language.
+
+    Args:
+        languages, questions, articles: in each row a question in a language, and the title of its article. (N,)
+
+    Returns:
+        The titles, by question.
+    """
+    rows = pd.DataFrame({"language": languages, "question": questions, "article": articles})
+    english_first = rows.sort_values("language", key=lambda codes: codes != "en", kind="stable")
+    return english_first.drop_duplicates("question").set_index("question").article
 
 
 def checked_rows(rows: pd.DataFrame, path: Path, questions: int) -> pd.DataFrame:

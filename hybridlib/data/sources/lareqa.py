@@ -25,6 +25,7 @@ from hybridlib.arguments import FilePath, Name, Names, checked, told
 from hybridlib.data.checks import check_languages, check_split
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
 from hybridlib.data.folds import articles_of, read_folds
+from hybridlib.data.sources.comprehension import one_article
 from hybridlib.data.sources.records import (
     LAREQA,
     LareqaParagraph,
@@ -218,14 +219,12 @@ def read_task(
 def task_from_lareqa(data: LareqaData) -> RetrievalTask:
     """Make a task of files in LAReQA's format: every question is to be answered in every language.
 
-    The `article` of a question is the title in English, or else in the first language in which the question exists, so
-    that a question of any language belongs to the same article.
+    The `article` of a question is the title that `one_article` finds.
 
     Args:
         data: the files, as read by `read_lareqa`.
     """
-    english_first = data.queries.sort_values("language", key=lambda codes: codes != "en", kind="stable")
-    title = english_first.drop_duplicates("question").set_index("question").article
+    title = one_article(data.queries.language, data.queries.question, data.queries.article)
     return RetrievalTask(data.queries.assign(article=data.queries.question.map(title)), data.passages, data.qrels)
 
 

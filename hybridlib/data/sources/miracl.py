@@ -9,31 +9,26 @@ A passage is its title and text with a space between them, as in MTEB 2.26 (`_co
 
 Files lie in `$HYBRIDLIB_DATA/miracl`: topics and judgements by their names, the passages in folders as on the hub
 (`miracl-corpus-v1.0-sw/docs-0.jsonl.gz`). They are fetched as those of every source are. So ir_datasets, which keeps a
-store of compressed objects of its own, is not needed. A language has up to 32.9 million passages. Each of their files
-becomes a table of the cache (`hybridlib.data.table`) when it is first asked for. A conversion that was interrupted thus
-goes on with the file that it was in. Every line is checked.
+store of compressed objects of its own, is not needed. A language has up to 32.9 million passages, which are mapped from
+disk (`hybridlib.data.formats.collection`). Every line is checked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import datasets
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import TypeAdapter
-from tqdm.auto import tqdm
 from typing_extensions import TypedDict
 
 from hybridlib.arguments import Names, checked, told
 from hybridlib.data.checks import check_languages
+from hybridlib.data.formats.collection import Row, collect, part_of_file
+from hybridlib.data.passages import Passages, positions_of
 from hybridlib.data.sources.records import AnyText, Text, parse_record, place, read_lines
 from hybridlib.data.sources.source import Source, pinned_files
-from hybridlib.data.table import cached_table
 from hybridlib.data.task import RetrievalTask
 
 # Topics and judgements are from castorini/anserini-tools, whose `_metadata_qrels.json` lists all 18 languages at this
@@ -63,10 +58,6 @@ SOURCE = Source(
   doi = {10.1162/tacl_a_00595}
 }""",
     files=pinned_files("miracl", {"miracl-corpus": _CORPUS_URL, "": _TOPICS_URL}),
-)
-_BATCH = 10_000  # lines in memory at a time
-_SCHEMA = pa.schema(
-    [("passage_id", pa.string()), ("language", pa.string()), ("text", pa.string()), ("hash", pa.uint64())]
 )
 
 
@@ -157,44 +148,29 @@ def _fields(line: bytes, number: int) -> list[str]:
     return fields
 
 
-def _refuse_unjudgeable(language: str, qrels: pd.DataFrame, passages: datasets.Dataset) -> None:
-    """Refuse a judgement of a passage that does not exist; only the column of the ids is read."""
-    ids = passages.data.column("passage_id")
-    found = ids.filter(pc.is_in(ids, value_set=pa.array(qrels.passage_id.unique())))
-    unknown = qrels[~qrels.passage_id.isin(found.to_pylist())]
+def _refuse_unjudgeable(language: str, qrels: pd.DataFrame, passages: Passages) -> None:
+    """Refuse a judgement of a passage that does not exist."""
+    unknown = qrels[positions_of(passages, qrels.passage_id) < 0]
     if len(unknown):
         (path,) = SOURCE.fetch(language, "qrels")
         docid = unknown.passage_id.iloc[0].partition(":")[2]
         raise ValueError(f"{place(path, unknown.line.iloc[0])}: passage {told(docid)} does not exist")
 
 
-def _read_passages(language: str, paths: Sequence[Path]) -> datasets.Dataset:
-    """Map the passages of one language: `passage_id`, `language` and `text`, in the order of the files and their lines.
-
-    Memory is constant while a file is converted; looking for docids that come twice takes 16 bytes a passage.
-    """
-    parts, sizes = {}, [path.stat().st_size for path in paths]
-    options: dict[str, Any] = {"unit": "B", "unit_scale": True, "delay": 2, "disable": None}
-    with tqdm(total=sum(sizes), desc=f"converting {language}", **options) as bar:
-        for path, file, end in zip(paths, SOURCE.files_of(language, "miracl-corpus"), np.cumsum(sizes), strict=True):
-            parts[path] = cached_table(["miracl", language, file.checksum], partial(_convert, path, language))
-            bar.update(int(end) - bar.n)
-    _refuse_twice(parts)
-    return datasets.concatenate_datasets([part.remove_columns("hash") for part in parts.values()])
+def _read_passages(language: str, paths: Sequence[Path]) -> Passages:
+    """Map the passages of one language, in the order of the files and their lines."""
+    files, parse = SOURCE.files_of(language, "miracl-corpus"), partial(_passage, language)
+    return collect(
+        [
+            part_of_file(path, parse, ["miracl", language], file.checksum)
+            for path, file in zip(paths, files, strict=True)
+        ],
+        mapped=True,
+    )
 
 
-def _convert(path: Path, language: str) -> Iterator[pa.Table]:
-    """Make the pieces of the table of a file."""
-    rows = read_lines(path, _passage)
-    while batch := [passage for _, passage in islice(rows, _BATCH)]:
-        ids = np.array([f"{language}:{docid}" for docid, _ in batch], dtype=object)
-        hashes = pd.util.hash_array(ids, categorize=False)
-        columns = [ids, [language] * len(batch), [text for _, text in batch], hashes]
-        yield pa.table([pa.array(column, kind) for column, kind in zip(columns, _SCHEMA.types, strict=True)], _SCHEMA)
-
-
-def _passage(line: bytes) -> tuple[str, str]:
-    """Parse a line, `{"docid": ..., "title": ..., "text": ...}`, into docid and passage."""
+def _passage(language: str, line: bytes) -> Row:
+    """Parse a line, `{"docid": ..., "title": ..., "text": ...}`."""
     record = parse_record(line, _LAYOUT)
     docid = record["docid"]
     if docid.split() != [docid]:
@@ -203,20 +179,4 @@ def _passage(line: bytes) -> tuple[str, str]:
     passage = f"{record['title']} {record['text']}".strip()
     if not passage:
         raise ValueError(f"passage {told(docid)} is empty")
-    return docid, passage
-
-
-def _refuse_twice(parts: Mapping[Path, datasets.Dataset]) -> None:
-    """Refuse a docid that comes twice in the tables of the files."""
-    chunks = [chunk for part in parts.values() for chunk in part.data.column("hash").chunks]
-    hashes = np.sort(pa.chunked_array(chunks).to_numpy())  # (P,)
-    suspects = hashes[1:][hashes[1:] == hashes[:-1]]
-    # Different ids may have the same hash, so the ids themselves are compared.
-    first: dict[str, str] = {}
-    for path, part in parts.items():
-        column = part.data.column("hash").to_numpy() if len(suspects) else suspects
-        for row in np.flatnonzero(np.isin(column, suspects)).tolist():
-            name, where = part.data.column("passage_id")[row].as_py(), place(path, row + 1)
-            if name in first:
-                raise ValueError(f"{where}: docid {told(name.partition(':')[2])} comes twice; it is in {first[name]}")
-            first[name] = where
+    return Row(f"{language}:{docid}", language, passage)

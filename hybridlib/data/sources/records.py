@@ -16,9 +16,10 @@ from typing_extensions import TypedDict
 
 from hybridlib.arguments import explain, told
 from hybridlib.data.checks import texts_wrong
-from hybridlib.files import open_bytes, parse_json, read_json, reading
+from hybridlib.files import Seen, open_bytes, parse_json, read_json, reading
 
 T = TypeVar("T")
+_NUMBER = re.compile("-?[0-9]{1,9}")
 _CHUNK = 1 << 18  # bytes in memory at a time
 _LONGEST = 1 << 26  # bytes of a line; what has no line ends is no file of lines
 
@@ -35,17 +36,13 @@ def _filled(text: str) -> str:
     return text
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("-?[0-9]{1,9}", value) is not None
-
-
 # The fields of records, whose values are checked strictly: a number is no text, and True is no number.
 AnyText = Annotated[str, AfterValidator(_whole)]
 Text = Annotated[AnyText, AfterValidator(_filled)]
 # Some files number their questions.
 Key = Annotated[Text, BeforeValidator(lambda key: str(key) if type(key) is int else key)]
 # TQuAD, for one, has numbers as texts.
-Offset = Annotated[int, BeforeValidator(lambda start: int(start) if _is_number(start) else start)]
+Offset = Annotated[int, BeforeValidator(lambda start: int(start) if _NUMBER.fullmatch(str(start)) else start)]
 
 
 def fitted(value: Any, layout: TypeAdapter[T], where: str = "") -> T:
@@ -75,27 +72,30 @@ def place(path: Path | str, number: int) -> str:
     return f"{path}, line {number}"
 
 
-def read_lines(path: Path, parse: Callable[[bytes], T], *, member: str = "") -> Iterator[tuple[int, T]]:
+def read_lines(
+    path: Path, parse: Callable[[bytes], T], *, member: str = "", seen: Seen | None = None
+) -> Iterator[tuple[int, T]]:
     """Read a file line by line, compressed or not, and parse each.
 
-    Memory holds a part of the file. The line ends of Windows and a byte-order mark at the beginning are no part of a
-    line, and the last line may lack its end.
+    Memory holds a part of the file. Line ends of Windows and a byte-order mark are no part of a line, and the last may
+    lack its end.
 
     Args:
         path: the file.
         parse: the function that makes something of a line, or raises a ValueError that says what is wrong with it.
         member: the name of the file in an archive, if `path` is a tar archive.
+        seen: see `open_bytes`.
 
     Returns:
         The number of each line, counted from 1, and what was made of it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line cannot be read or parsed, and the message names the file and the line; or the file is a
-            folder, is empty, is damaged, or breaks off in the middle of what is compressed.
+        ValueError: a line cannot be read or parsed, which is said with its place; or the file is a folder, empty or
+            damaged, or breaks off in the middle of what is compressed.
     """
     number, where = 0, f"{path}/{member}" if member else path
-    for line in _lines(path, member):
+    for line in _lines(path, member, seen):
         number += 1
         try:
             if len(line) > _LONGEST:
@@ -110,9 +110,9 @@ def read_lines(path: Path, parse: Callable[[bytes], T], *, member: str = "") -> 
         raise ValueError(f"{where} is empty")
 
 
-def _lines(path: Path, member: str) -> Iterator[bytes]:
+def _lines(path: Path, member: str, seen: Seen | None) -> Iterator[bytes]:
     """Read the lines of a file or of a member of an archive, without their ends."""
-    with reading(path), open_bytes(path) as file, ExitStack() as stack:
+    with reading(path), open_bytes(path, seen) as file, ExitStack() as stack:
         stream: Any = stack.enter_context(_member(file, member)) if member else file
         rest = b""
         while len(rest) <= _LONGEST and (chunk := stream.read(_CHUNK)):
@@ -148,6 +148,7 @@ class _Question(TypedDict):
     id: Key
     question: Text
     answers: NotRequired[list[Answer] | None]
+    is_impossible: NotRequired[bool | None]
 
 
 class _Paragraph(TypedDict):
@@ -156,6 +157,7 @@ class _Paragraph(TypedDict):
 
 
 class _Article(TypedDict):
+    title: NotRequired[AnyText | None]
     paragraphs: list[_Paragraph]
 
 

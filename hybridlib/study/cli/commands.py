@@ -1,9 +1,9 @@
-"""The commands `reproduce`, `plan` and `results`, which go through the notebooks of a profile."""
+"""The commands `reproduce`, `report`, `plan` and `results`, which go through the notebooks of a profile."""
 
 import argparse
 
 from hybridlib.study.cli.plan import plan
-from hybridlib.study.cli.reproduce import reproduce
+from hybridlib.study.cli.reproduce import report, reproduce
 from hybridlib.study.pages.results import write_pages
 
 
@@ -14,6 +14,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
     parser.add_argument("--compute", action="store_true", help="compute the runs that the evidence of a profile lacks")
     parser.set_defaults(run=lambda chosen: reproduce(chosen.notebook, chosen.profile, compute=chosen.compute))
+
+    parser = commands.add_parser(
+        "report", help="write one page of all notebooks of a profile, results/<profile>/report.html"
+    )
+    parser.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")
+    parser.set_defaults(run=lambda chosen: report(chosen.profile))
 
     parser = commands.add_parser("plan", help="estimate runs, downloads, disk and GPU hours before anything starts")
     parser.add_argument("--profile", default="embedded", help="the folder of params/ to take (default: %(default)s)")

@@ -12,7 +12,11 @@ from pydantic import Field, field_validator
 
 from hybridlib.arguments import Count, FilePath, Name, Names
 from hybridlib.data.folds import FOLDS
+from hybridlib.data.formats.judgements import Missing
+from hybridlib.data.formats.named import FORMATS, load_named
+from hybridlib.data.formats.rows import Code
 from hybridlib.data.load import TASKS, load_task
+from hybridlib.data.task import RetrievalTask
 from hybridlib.files import replacing
 from hybridlib.metric.measures import DEFAULT_MEASURES, parse_measure
 from hybridlib.study.cli import outputs
@@ -28,6 +32,10 @@ class Evaluation(Settings):
     split: Name | None
     fold: Annotated[int, Field(ge=0, lt=len(FOLDS))] | None
     languages: Names | None
+    language: Code | None
+    parallel: bool | None
+    missing: Missing | None
+    ignore_identical_ids: bool | None
     pool: Literal["judged"] | Count | None
     measures: Names
     query_prompt: str | None
@@ -42,8 +50,11 @@ class Evaluation(Settings):
     @field_validator("task")
     @classmethod
     def _known_task(cls, value: str) -> str:
+        if _is_own(value):
+            return value
         if any(one.partition("/")[0] not in TASKS or one.endswith("/") for one in value.split("+")):
-            raise ValueError(f"allowed: {', '.join(TASKS)}, or several joined by +")
+            own = ", ".join(f"{name}:..." for name in FORMATS)
+            raise ValueError(f"allowed: {', '.join(TASKS)}, or several joined by +, or one's own as {own}")
         return value
 
     @field_validator("measures")
@@ -58,8 +69,28 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add `evaluate` to the command line; the function that a command calls is its `run`."""
     parser = commands.add_parser("evaluate", help="evaluate an encoder on a task")
     parser.add_argument("--encoder", required=True, help="a folder, or an id on the hub as owner/name@revision")
-    parser.add_argument("--task", required=True, help=f"of {', '.join(TASKS)}; miracl/<language>, tatoeba/<language>")
-    parser.add_argument("--split", help="of the embedded tasks")
+    parser.add_argument(
+        "--task",
+        required=True,
+        help=f"of {', '.join(TASKS)}; miracl/<language>, tatoeba/<language>. Or one's own: beir:FOLDER, which holds "
+        "corpus.jsonl, queries.jsonl and qrels/; trec:FOLDER, which holds topics.tsv, qrels.txt, and passages.jsonl or "
+        ".tsv; trec:TOPICS,QRELS,PASSAGES; squad:FOLDER, which holds <language>.json; pairs:FILES; ir_datasets:NAME; "
+        "mteb:NAME. The folder of beir and trec may hold such a folder for each language, called by its code",
+    )
+    parser.add_argument("--split", help="of the embedded tasks, of mteb, and of beir (test unless given)")
+    parser.add_argument("--language", help="one's own: the code of the language of all texts")
+    parser.add_argument(
+        "--parallel",
+        action=argparse.BooleanOptionalAction,
+        help="one's own in several languages: whether an id is the same question or passage in all of them",
+    )
+    parser.add_argument("--missing", help="one's own: refuse (if not given) or drop judgements of what is not there")
+    parser.add_argument(
+        "--ignore-identical-ids",
+        action="store_true",
+        default=None,
+        help="beir: leave the passage with the id of a query out of its ranking, as BEIR does for Quora and ArguAna",
+    )
     parser.add_argument("--fold", type=_number, help="of the articles of xquad-r, 0 to 3; all of them unless given")
     parser.add_argument("--languages", nargs="+", action="extend", help="those to take; all unless given")
     parser.add_argument("--pool", type=_number, help="'judged', or how many distractors of each language; else all")
@@ -92,13 +123,14 @@ def evaluate_encoder(arguments: argparse.Namespace) -> None:
     for name in ("checkpoint", "embeddings"):
         if folder := getattr(chosen, name):
             outputs.check_folder(name, folder)
+    own = _own_task(chosen)
     prompts = {"query": chosen.query_prompt, "document": chosen.document_prompt}
     encoder = load_encoder(
         chosen.encoder,
         prompts={name: prompt for name, prompt in prompts.items() if prompt is not None},
         max_length=chosen.max_length,
     )
-    task = load_task(chosen.task, chosen.split, fold=chosen.fold, languages=chosen.languages, pool=chosen.pool)
+    task = own or load_task(chosen.task, chosen.split, fold=chosen.fold, languages=chosen.languages, pool=chosen.pool)
     languages = ", ".join(sorted({*task.languages, *task.queries.language}))
     outputs.say(f"{chosen.task}: {len(task.queries):,} queries, {len(task.passages):,} passages, {languages}")
     outputs.say(f"{chosen.encoder}{outputs.before(prompts_in_force(encoder, task))}")
@@ -115,6 +147,25 @@ def evaluate_encoder(arguments: argparse.Namespace) -> None:
         with replacing(Path(chosen.output)) as draft:
             results.to_parquet(draft, compression="zstd", index=False)
     outputs.say(outputs.means(results) + (f"\n{task.pool}" if task.pool else ""))
+
+
+def _is_own(task: str) -> bool:
+    kind, colon, _ = task.partition(":")
+    return bool(colon) and kind in FORMATS
+
+
+def _own_task(chosen: Evaluation) -> RetrievalTask | None:
+    """Read a task of one's own, before an encoder is loaded, so that what is wrong with it is found; or None."""
+    own = {name: getattr(chosen, name) for name in ("language", "parallel", "missing", "ignore_identical_ids")}
+    if not _is_own(chosen.task):
+        for name, value in own.items():
+            if value is not None:
+                raise ValueError(f"{name} is {value!r}; allowed for {chosen.task}: None")
+        return None
+    if chosen.fold is not None:
+        raise ValueError(f"fold is {chosen.fold}; allowed for {chosen.task}: None")
+    task = load_named(chosen.task, languages=chosen.languages, split=chosen.split, **own)
+    return task if chosen.pool is None else task.with_pool(chosen.pool)
 
 
 def _number(text: str) -> str | int:

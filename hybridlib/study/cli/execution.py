@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybridlib import paths
 from hybridlib.files import read_yaml, replacing
-from hybridlib.study.cli.notebooks import relative, write_record
-from hybridlib.study.questions import QUESTIONS
+from hybridlib.study.cli.notebooks import MODELS, relative, write_record
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -26,6 +25,7 @@ _LONGEST = 80  # letters of a folder for sockets, whose paths have at most 103
 # A file that is written under another name first; one that is being written now is younger than so many seconds.
 _DRAFT = re.compile(r"\.[0-9a-f]{32}\.\w+")
 _STALE = 60
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(notebook: str, profile: str) -> None:
@@ -37,7 +37,7 @@ def execute(notebook: str, profile: str) -> None:
     import papermill
 
     output, source = paths.executed_path(profile, notebook), paths.params_path(profile, notebook)
-    runs = QUESTIONS[notebook].from_yaml(source).runs()
+    runs = MODELS[notebook].from_yaml(source).runs()
     draft = output.with_name(f".{output.name}")  # papermill writes it after every cell, not always whole
     draft.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").addFilter(_is_told)
@@ -119,17 +119,20 @@ def _write_executed(draft: Path, output: Path) -> None:
 def settle(notebook: Any, resources: Any) -> tuple[Any, Any]:
     """Make an executed notebook the same bytes each time; it is a preprocessor of nbconvert, too.
 
-    Times are dropped. The names that pandas draws for its tables, the ids of cells, and addresses of objects are
-    replaced.
+    Times are dropped, and so are widgets, whose names are drawn and which show nothing without a kernel. The names that
+    pandas draws for its tables, the ids of cells, and addresses of objects are replaced.
     """
     import nbformat
 
-    notebook.metadata.pop("papermill", None)
+    for drawn in ("papermill", "widgets"):
+        notebook.metadata.pop(drawn, None)
     for number, cell in enumerate(notebook.cells):
         if "injected-parameters" in cell.metadata.get("tags", ()):
             cell.id = f"injected-{number}"
         for times in ("papermill", "execution"):
             cell.metadata.pop(times, None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", ())]
     text = re.sub(r"(?<= at )0x[0-9a-f]{6,}(?=>)", "0x0", nbformat.writes(notebook))
     for number, name in enumerate(dict.fromkeys(re.findall(r'<table id=\\"(T_[0-9a-f]{5})\\"', text))):
         text = text.replace(name, f"T_{number}")

@@ -24,6 +24,7 @@ from hybridlib.paths import (
 )
 from hybridlib.study.cli.execution import sweep
 from hybridlib.study.cli.notebooks import Notebooks, is_outdated, relative
+from hybridlib.study.pages.report import REPORT, is_report_outdated
 from hybridlib.study.run import Run
 from hybridlib.study.runs import store
 from hybridlib.study.runs.keys import by_key
@@ -88,6 +89,8 @@ def check_evidence() -> None:
 def made_again(profile: str, notebooks: Notebooks, due: Mapping[str, str]) -> set[str]:
     """Return the files that are there and must be made again: records that are out of date, and damaged runs.
 
+    The report is made again with any of its notebooks.
+
     Args:
         profile: the folder of `params/`.
         notebooks: the parameters of each.
@@ -101,7 +104,12 @@ def made_again(profile: str, notebooks: Notebooks, due: Mapping[str, str]) -> se
             raise ValueError(f"{project_root() / file} is a folder; allowed: a file, so remove it")
     outdated = [name for name, params in notebooks.items() if is_outdated(name, profile, params.runs())]
     there = {file for file in due.values() if (project_root() / file).exists()}
-    return there | {relative(record_path(profile, name)) for name in outdated}
+    again = there | {relative(record_path(profile, name)) for name in outdated}
+    report, records = record_path(profile, REPORT), [record_path(profile, name) for name in notebooks]
+    whole = not outdated and all(path.exists() for path in records)
+    if report.exists() and not (whole and not is_report_outdated(profile, notebooks)):
+        again.add(relative(report))
+    return again
 
 
 def remove_left(profile: str) -> None:
@@ -183,6 +191,16 @@ def last_if_full(stop: Callable[[], object]) -> Iterator[None]:
         if error.errno in _FULL:
             print("error: the disk is full, so no further job is started", file=sys.stderr)
             stop()
+        raise
+
+
+@contextmanager
+def saying() -> Iterator[None]:
+    """Print in a line what is wrong with a file; Snakemake would say it with the way there."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
         raise
 
 

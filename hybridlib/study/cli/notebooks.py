@@ -16,6 +16,8 @@ from hybridlib import paths
 from hybridlib.arguments import told
 from hybridlib.files import checksum, read_json, replacing
 from hybridlib.study.code import code_hash
+from hybridlib.study.explorer.params import ExplorerParams
+from hybridlib.study.params import Params
 from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.run import Run
 from hybridlib.study.runs import store
@@ -24,6 +26,8 @@ from hybridlib.study.workers import may_compute
 
 logger = logging.getLogger(__name__)
 
+# The models of parameters of all notebooks. Those that are no questions have neither results nor findings.
+MODELS: dict[str, type[Params]] = {**QUESTIONS, ExplorerParams.notebook: ExplorerParams}
 # The models of parameters differ from notebook to notebook; all have `profile`, `runs()` and `check_data()`.
 Notebooks = Mapping[str, Any]
 
@@ -44,9 +48,9 @@ def read_profile(profile: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder}/*.yaml does not exist; profiles: {', '.join(profiles)}")
     notebooks = {}
     for path in files:
-        if path.stem not in QUESTIONS:
-            raise ValueError(f"{path} is named after no notebook; allowed: {', '.join(QUESTIONS)}")
-        params = notebooks[path.stem] = QUESTIONS[path.stem].from_yaml(path)
+        if path.stem not in MODELS:
+            raise ValueError(f"{path} is named after no notebook; allowed: {', '.join(MODELS)}")
+        params = notebooks[path.stem] = MODELS[path.stem].from_yaml(path)
         if params.profile != profile:
             raise ValueError(f"{path}: profile is {params.profile!r}; it must be the name of its folder, {profile!r}")
     return notebooks
@@ -81,23 +85,15 @@ def left_out(notebook: str, profile: str) -> set[str]:
     return {key for key, tests in used.items() if None in tests.values()}
 
 
-def figures_of(notebook: str, profile: str) -> list[Path]:
-    """Return the figures that a notebook has drawn."""
-    return sorted(paths.figure_path(profile, notebook).parent.glob(f"{notebook}-*.svg"))
-
-
 def relative(path: Path) -> str:
     """Return a path as a user sees it: relative to the project's folder."""
     return str(path.relative_to(paths.project_root()))
 
 
 def _products(notebook: str, profile: str) -> list[Path]:
-    return [
-        paths.executed_path(profile, notebook),
-        paths.results_path(profile, notebook),
-        paths.findings_path(profile, notebook),
-        *figures_of(notebook, profile),
-    ]
+    found = [paths.results_path(profile, notebook), paths.findings_path(profile, notebook)]
+    of_question = found if notebook in QUESTIONS else []
+    return [paths.executed_path(profile, notebook), *of_question, *paths.figures_of(profile, notebook)]
 
 
 def _origin(notebook: str, profile: str) -> str:

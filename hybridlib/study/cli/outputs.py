@@ -1,6 +1,7 @@
 """The files that commands write, encoders and their cards; what could not be written is said before any work."""
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
@@ -10,17 +11,21 @@ from typing import Any
 
 import pandas as pd
 
+from hybridlib import __version__
 from hybridlib.arguments import path_of, told
+from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.sources.source import check_space, readable
 from hybridlib.names import BM25
 from hybridlib.paths import check_record, folder_digest, nearest_folder, write_record
+from hybridlib.sampler.strategies import STRATEGY_RECORDS
 from hybridlib.study.cli.plan import bytes_of
 from hybridlib.study.report.results import summarize
 from hybridlib.study.run import Run
 from hybridlib.study.runs.keys import identity_of, told_settings
+from hybridlib.training.settings import Training
 
-_RECORD = "hybridlib.json"  # beside an encoder: the run that trained it, and the digest of the encoder's files
-_BESIDE = (_RECORD, "README.md")  # no part of the digest; the card may be completed by hand
+RECORD = "hybridlib.json"  # beside an encoder: what it was trained with, and the digest of its files
+_BESIDE = (RECORD, "README.md")  # no part of the digest; the card may be completed by hand
 
 
 def path_argument(text: str) -> Path:
@@ -57,13 +62,17 @@ def check_folder(name: str, path: Path) -> None:
     _check_writable(name, path, nearest_folder(path, name))
 
 
-def is_saved(folder: Path, run: Run) -> bool:
-    """Return whether the encoder of a run is in a folder.
+def is_saved(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether an encoder is in a folder.
+
+    Args:
+        folder: need not exist.
+        record: all that the encoder was trained with, such as `record_of_run`.
 
     Raises:
         ValueError: something else is there, and the message says how its settings differ; or the encoder is damaged.
     """
-    there = check_record(folder / _RECORD, _record_of(run), unchecked=["files"])
+    there = check_record(folder / RECORD, record, unchecked=["files"])
     if there and there.get("files") != folder_digest(folder, _BESIDE):
         raise ValueError(f"{folder} is damaged: its files are not those that were saved. Delete it to train it again")
     return bool(there)
@@ -88,33 +97,56 @@ def check_room(folder: Path, runs: Sequence[Run]) -> str:
     return f"{len(trained)} encoders are to be saved in {folder}{too}: {takes}."
 
 
-def save(encoder: Any, run: Run, folder: Path) -> None:
-    """Save the encoder of a run in a folder, which then knows the run; see `is_saved`."""
+def record_of_run(run: Run) -> dict[str, Any]:
+    """Return what a run's encoder was trained with."""
+    identity = identity_of(run)
+    return {**told_settings(identity), "data": identity["data"]}
+
+
+def save(encoder: Any, record: Mapping[str, Any], folder: Path) -> None:
+    """Save an encoder in a folder, which then knows what it was trained with, as its card does; see `is_saved`."""
     draft = folder.with_name(f".{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)  # what a kill has left
     encoder.save_pretrained(str(draft))
-    write_record(draft / _RECORD, {**_record_of(run), "files": folder_digest(draft, _BESIDE)})
+    card = draft / "README.md"
+    begin, heading, end = card.read_text(encoding="utf-8").partition("## Training Details\n")
+    rows = "".join(f"| {name} | `{json.dumps(value, ensure_ascii=False)}` |\n" for name, value in record.items())
+    table = f"\n### Settings of hybridlib {__version__}\n| setting | value |\n| --- | --- |\n{rows}"
+    card.write_text(f"{begin}{heading}{table}{end}", encoding="utf-8")
+    write_record(draft / RECORD, {**record, "files": folder_digest(draft, _BESIDE)})
     draft.rename(folder)
 
 
-def complete_card(encoder: Any, run: Run, results: Mapping[str, pd.DataFrame], *, licence: str) -> None:
+def complete_card(
+    encoder: Any,
+    start: str,
+    training: Training,
+    corpus: ParallelCorpus,
+    *,
+    name: str,
+    licence: str,
+    results: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
     """Complete the model card that sentence-transformers writes when a trained encoder is saved.
 
     Args:
         encoder: changed in place.
-        run: the run that trained it.
-        results: those of the run, as returned by `evaluate`, by the names of its tests.
+        start: names the encoder that it was before.
+        training, corpus: how it was trained, and on what.
+        name: that of the corpus.
         licence: the encoder's licence as the hub spells it, such as `apache-2.0`.
+        results: as returned by `evaluate`, by the names of tests.
     """
     card = encoder.model_card_data
-    alpha = f" (alpha {run.alpha:g})" if run.strategy == "hybrid" else ""
-    start = run.encoder.partition("@")[0].rstrip("/").split("/")[-1]
-    card.model_name = f"{start} trained on {run.corpus} with {run.strategy} batches{alpha}"
+    alpha = f" (alpha {training.alpha:g})" if STRATEGY_RECORDS[training.strategy].monolingual is None else ""
+    start = start.partition("@")[0].rstrip("/").split("/")[-1]
+    card.model_name = f"{start} trained on {name} with {training.strategy} batches{alpha}"
     card.license = licence
-    card.language = [str(code) for code, items in run.load_corpus().sizes().items() if items]
+    card.language = [str(code) for code, items in corpus.sizes().items() if items]
     card.local_files_only = True  # nothing is looked up on the hub
+    card.widget = []  # its sentences would be cells of any columns
     card.add_tags(["multilingual", "information-retrieval", "hybridlib"])
-    for name, values in results.items():
+    for name, values in (results or {}).items():
         metrics = {
             f"{setting} {measure}": round(value, 4)
             for setting, row in summarize(values).to_dict("index").items()
@@ -154,11 +186,6 @@ def _evaluator(name: str) -> Any:
     evaluator: Any = RetrievalTask()
     evaluator.name = name
     return evaluator
-
-
-def _record_of(run: Run) -> dict[str, Any]:
-    identity = identity_of(run)
-    return {**told_settings(identity), "data": identity["data"]}
 
 
 def _check_writable(name: str, path: Path, folder: Path) -> None:

@@ -74,7 +74,7 @@ def plan(profile: str) -> str:
     downloads, here, tables = _data(every)
     names = dict.fromkeys(name for run in large for name in (run.encoder, run.hard_negatives) if name)
     weights = sum(bytes_of(name) for name in names if not encoder_folder(name))
-    saved = max((bytes_of(run.encoder) * _CHECKPOINT / _WEIGHTS for run in large if run.save_every), default=0)
+    saved = max((checkpoint_bytes_of(run.encoder) for run in large if run.save_every), default=0)
     missing = downloads - here + weights
     lines += [
         "",
@@ -96,6 +96,11 @@ def bytes_of(encoder: str) -> float:
     """Return how much disk an encoder takes when it is saved; 0 where that is not known."""
     size = _size(encoder)
     return _WEIGHTS * size.parameters * 1e6 if size else 0.0
+
+
+def checkpoint_bytes_of(encoder: str) -> float:
+    """Return how much disk the checkpoints of its training take; 0 where that is not known."""
+    return bytes_of(encoder) * _CHECKPOINT / _WEIGHTS
 
 
 def _hours(run: Run) -> float:

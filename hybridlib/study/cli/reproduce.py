@@ -1,4 +1,4 @@
-"""`hybridlib reproduce`: bring notebooks up to date, and print where everything is and what was found.
+"""`hybridlib reproduce` and `report`: bring notebooks up to date, and print where everything is and what was found.
 
 Parameters and `evidence/` are checked first. Then Snakemake does what is missing, as `workflow/Snakefile` says; its
 jobs are in `hybridlib.study.cli.jobs`.
@@ -17,11 +17,13 @@ import psutil
 from tqdm import tqdm
 
 from hybridlib.arguments import told
-from hybridlib.paths import executed_path, findings_path, project_root, record_path, results_path, runs_path
+from hybridlib.paths import executed_path, figures_of, findings_path, project_root, record_path, results_path, runs_path
 from hybridlib.study.cli.jobs import all_runs, check_evidence, workflow_lock
-from hybridlib.study.cli.notebooks import figures_of, left_out, read_profile, relative
+from hybridlib.study.cli.notebooks import left_out, read_profile, relative
 from hybridlib.study.cli.outputs import check_folder
 from hybridlib.study.code import environment
+from hybridlib.study.pages.report import REPORT, report_path
+from hybridlib.study.questions import QUESTIONS
 from hybridlib.study.run import Run
 from hybridlib.study.runs import store
 
@@ -66,6 +68,26 @@ def reproduce(notebooks: list[str], profile: str, *, compute: bool = False) -> i
     return 0
 
 
+def report(profile: str) -> int:
+    """Bring the notebooks of a profile up to date, then its report, and print where it is.
+
+    Returns:
+        The exit status, as that of `reproduce`.
+
+    Raises:
+        ValueError, FileNotFoundError, KeyboardInterrupt: as in `reproduce`.
+    """
+    notebooks = read_profile(profile)
+    check_evidence()
+    progress = _run_workflow(profile, [relative(record_path(profile, name)) for name in (*notebooks, REPORT)])
+    if not progress.succeeded:
+        return 1
+    if not progress.jobs:
+        print("Nothing to do: the report is there and made from the present results, code and parameters.")
+    print(f"Report  {relative(report_path(profile))}")
+    return 0
+
+
 class _Progress(logging.Filter):
     """A filter that shows Snakemake's events as one progress bar, and only the errors among its messages."""
 
@@ -87,8 +109,9 @@ class _Progress(logging.Filter):
         if self.interrupted:
             return False
         said = record.getMessage()
-        if record.levelno < logging.ERROR or "PapermillExecutionError" in said or "in rule notebook" in said:
-            return False  # the failed cell is named in the end
+        known = ("PapermillExecutionError", "in rule notebook", "in rule report", "in __rule_report")
+        if record.levelno < logging.ERROR or any(words in said for words in known):
+            return False  # the failed cell is named in the end, and what is wrong with a report where it is seen
         if self._bar is not None:
             self._bar.clear()
         return True
@@ -188,8 +211,10 @@ def _print_origin(runs: dict[str, Run], profile: str, without: set[str]) -> None
 
 def _print_findings(notebook: str, profile: str) -> None:
     print(f"\nNotebook  {relative(executed_path(profile, notebook))}")
-    for figure in figures_of(notebook, profile):
+    for figure in figures_of(profile, notebook):
         print(f"Figure    {relative(figure)}")
+    if notebook not in QUESTIONS:
+        return
     print(f"Results   {relative(results_path(profile, notebook))}")
     print(f"\nWhat was found ({relative(findings_path(profile, notebook))}):\n")
     print(findings_path(profile, notebook).read_text(encoding="utf-8"))

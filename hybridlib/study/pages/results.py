@@ -6,14 +6,14 @@ import pandas as pd
 
 from hybridlib.data.checks import check_columns
 from hybridlib.files import read_text, replacing
-from hybridlib.paths import figure_path, findings_path, project_root, results_path
+from hybridlib.paths import figures_of, findings_path, project_root, results_path
 from hybridlib.study.report.contrasts import means_of
 from hybridlib.study.report.effects import effects
 from hybridlib.study.report.findings import WITHOUT_SEEDS
 
 _MARKS = ("<!-- results: made by `hybridlib results`, and compared by a test -->", "<!-- end of results -->")
 _PRIMARY = "- (primary) "
-_TITLES = {
+TITLES = {
     "batch_ratio": "Batch ratio",
     "language_imbalance": "Language imbalance",
     "domain_data": "Domain data",
@@ -81,10 +81,10 @@ def results_page(profile: str) -> str:
         "",
         overview_in_markdown(profile),
     ]
-    for notebook, title in _TITLES.items():
+    for notebook, title in TITLES.items():
         written = _findings(profile, notebook)
         lines += ["", f"## {title}", "", f"[The notebook](../notebooks/{notebook}.ipynb) has the details.", "", written]
-        for figure in sorted(figure_path(profile, notebook).parent.glob(f"{notebook}-*.svg")):
+        for figure in figures_of(profile, notebook):
             name = figure.stem.partition("-")[2].replace("_", " ")
             lines += ["", f"![{title}: {name}](../figures/{profile}/{figure.name})"]
     return "\n".join(lines) + "\n"
@@ -93,7 +93,7 @@ def results_page(profile: str) -> str:
 def readme_part(profile: str) -> str:
     """Return what stands in the README: the table of strategies, and the answer to every question in a line."""
     answers = []
-    for notebook in _TITLES:
+    for notebook in TITLES:
         answer, *lines = _findings(profile, notebook).split("\n")
         primary = [line.removeprefix(_PRIMARY).partition(" Paper:")[0] for line in lines if line.startswith(_PRIMARY)]
         answers.append(f"- {answer} {' '.join(primary)} ([`{notebook}`](notebooks/{notebook}.ipynb))")
@@ -108,13 +108,43 @@ def _findings(profile: str, notebook: str) -> str:
 
 
 def overview_in_markdown(profile: str) -> str:
-    """Return the means of the main strategies on the main task, on MLQA-R and on Tatoeba, as a table in Markdown.
+    """Return the `overview` as a table in Markdown; errors are its."""
+    table = overview(profile)
+    lines = ["| | " + " | ".join(table.columns) + " |", "| --- |" + " ---: |" * len(table.columns)]
+    lines += [f"| `{strategy}` | " + " | ".join(row) + " |" for strategy, row in table.iterrows()]
+    return "\n".join(lines)
+
+
+def overview(profile: str) -> pd.DataFrame:
+    """Return the means of the main strategies on the main task, on MLQA-R and on Tatoeba, as they are printed.
 
     Raises:
         FileNotFoundError: the notebook of the batch ratio has not been run.
         ValueError: what it wrote was cut or altered.
     """
-    path = results_path(profile, "batch_ratio")
+    parts = read_parts(profile, "batch_ratio")
+    columns: dict[str, pd.Series] = {}
+    for part, title in (("main", ""), ("mlqa-r", "MLQA-R "), ("tatoeba", "Tatoeba ")):
+        rows = parts[part][parts[part].strategy.isin(SHORT)] if part in parts else pd.DataFrame()
+        if rows.empty:
+            continue
+        found = effects(rows, means_of(rows), without_seeds=WITHOUT_SEEDS)
+        for heading, name in (_IN_TATOEBA if part == "tatoeba" else _HEADINGS).items():
+            chosen = found[(found.setting == heading[0]) & (found.measure == heading[1])]
+            if len(chosen) and (part == "main" or heading[1] != "rank_distance"):
+                columns[title + name] = chosen.set_index("contrast").value.map(_format(heading[1]).format)
+    there = {name for table in parts.values() for name in table.strategy}
+    return pd.DataFrame(columns).reindex([name for name in SHORT if name in there]).fillna("")
+
+
+def read_parts(profile: str, notebook: str) -> dict[str, pd.DataFrame]:
+    """Read the tables that a notebook has written, by name, as the `read` of its parameters had given them.
+
+    Raises:
+        FileNotFoundError: the notebook has not been run.
+        ValueError: what it wrote was cut or altered.
+    """
+    path = results_path(profile, notebook)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; make it by `make reproduce PROFILE={profile}`")
     try:
@@ -122,25 +152,11 @@ def overview_in_markdown(profile: str) -> str:
         check_columns(str(path), [*sums.columns], ("part", "strategy"))
     except (ValueError, OSError) as error:  # Arrow's errors are of these types, and name no file
         raise ValueError(f"{path} is not as notebooks write it: {error}; delete it and make it again") from error
-    columns: dict[str, pd.Series] = {}
-    for part, title in (("main", ""), ("mlqa-r", "MLQA-R "), ("tatoeba", "Tatoeba ")):
-        rows = sums[(sums.part == part) & sums.strategy.isin(SHORT)].dropna(axis="columns", how="all")
-        if rows.empty:
-            continue
-        found = effects(rows, means_of(rows), without_seeds=WITHOUT_SEEDS)
-        for heading, name in (_IN_TATOEBA if part == "tatoeba" else _HEADINGS).items():
-            chosen = found[(found.setting == heading[0]) & (found.measure == heading[1])]
-            if len(chosen) and (part == "main" or heading[1] != "rank_distance"):
-                columns[title + name] = chosen.set_index("contrast").value
-    table = pd.DataFrame(columns).reindex([name for name in SHORT if name in set(sums.strategy)])
-    lines = ["| | " + " | ".join(table.columns) + " |", "| --- |" + " ---: |" * len(table.columns)]
-    for strategy, row in table.iterrows():
-        cells = [_number(heading, value) for heading, value in row.items()]
-        lines.append(f"| `{strategy}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return {
+        str(name): rows.drop(columns="part").dropna(axis="columns", how="all").reset_index(drop=True)
+        for name, rows in sums.groupby("part", sort=False)
+    }
 
 
-def _number(name: object, value: float) -> str:
-    if pd.isna(value):
-        return ""
-    return f"{value:.0f}" if "distance" in str(name) else f"{value:.3f}"
+def _format(measure: str) -> str:
+    return "{:.0f}" if measure == "rank_distance" else "{:.3f}"

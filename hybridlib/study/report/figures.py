@@ -18,6 +18,7 @@ from hybridlib.arguments import FilePath, Name, Share, checked, told
 from hybridlib.data.checks import check_columns, check_rows, numbers_of
 from hybridlib.files import replacing
 from hybridlib.names import LOWER_IS_BETTER, SETTINGS
+from hybridlib.study.report import words
 from hybridlib.study.report.claims import Labels
 from hybridlib.study.report.effects import effects
 from hybridlib.study.report.results import check_panels, check_table
@@ -106,6 +107,7 @@ def over_alpha(panels: Mapping[str, pd.DataFrame], *, ylabel: str = "map") -> Fi
             row[0].set_ylabel(ylabel)
         for axes in grid[-1]:
             axes.set_xlabel("α, probability of a monolingual batch")
+    figure.set_label(words.of_curves(panels, ylabel))
     return figure
 
 
@@ -149,6 +151,7 @@ def forest(table: pd.DataFrame, *, row: Name = "contrast", xlabel: str = "differ
             if (table.verdict == verdict).any()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
+    figure.set_label(words.of_differences(table, row, xlabel))
     return figure
 
 
@@ -204,12 +207,15 @@ def lines(
             axes.set(title=name, xlabel=xlabel)
         row[0, 0].set_ylabel(ylabel)
         _add_legend(figure, row[0, 0], columns=4)
+    figure.set_label(words.of_lines(table, x, [panel, label], xlabel, ylabel))
     return figure
 
 
 @checked
 def save(figure: Figure, path: FilePath) -> None:
-    """Write a figure as SVG under a temporary name, then rename it. The same tables give the same bytes anywhere.
+    """Write a figure as SVG under a temporary name, then rename it; the label of the figure tells it in words.
+
+    The same tables give the same bytes anywhere.
 
     Raises:
         ValueError: the path does not end in .svg, or is a folder.
@@ -219,7 +225,8 @@ def save(figure: Figure, path: FilePath) -> None:
         raise ValueError(f"path is {path}; allowed: a file that ends in .svg")
     with replacing(path) as draft, plt.rc_context(_SVG):
         figure.savefig(draft, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        draft.write_text(steady(draft.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+        text = words.with_words(steady(draft.read_text(encoding="utf-8")), str(figure.get_label()))
+        draft.write_text(text, encoding="utf-8", newline="\n")
 
 
 def steady(text: str) -> str:

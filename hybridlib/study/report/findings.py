@@ -21,10 +21,15 @@ from hybridlib.study.report.claims import Claim, holm
 from hybridlib.study.report.effects import MARGINS, effects, verdicts
 from hybridlib.study.report.paper import claim_figures
 from hybridlib.study.report.results import write_sums
+from hybridlib.study.report.words import between
 
 # What is looked at without the seeds of training.
 WITHOUT_SEEDS = ("untrained", "untrained, centred", "bm25")
 _ERROR = 0.05
+DEMONSTRATION = (
+    "**This is a demonstration.** Static encoders and made sentences show that everything works, and say nothing about "
+    "the paper."
+)
 UNTRAINED = "untrained"
 
 
@@ -142,23 +147,20 @@ def answer(params: Params, checked: pd.DataFrame) -> Prose:
         params: those of the notebook.
         checked: its claims, as returned by `check_claims`.
     """
-    rows = _paired(params.claims, checked)
+    rows = paired(params.claims, checked)
     told = [(claim, row) for claim, row in rows if claim.kind == "primary" or claim.in_answer]
     told = [(claim, row) for claim, row in told if row["holds"] != "not computed"]
     if params.is_demonstration:
-        head = (
-            "**This is a demonstration.** Static encoders and made sentences show that everything works, and say "
-            "nothing about the paper. The same comparisons as on real text give these differences:"
-        )
-        lines = [f"- {claim.text}? {_figures(row)}" for claim, row in told]
+        head = f"{DEMONSTRATION} The same comparisons as on real text give these differences:"
+        lines = [f"- {claim.text}? {figures_of(row)}" for claim, row in told]
     else:
-        head = f"**{params.question} {_word([row['holds'] for claim, row in rows if claim.kind == 'primary'])}.**"
+        head = f"**{params.question} {word([row['holds'] for claim, row in rows if claim.kind == 'primary'])}.**"
         marks = ["(exploratory) " if row["kind"] == "exploratory" else "" for _, row in told]
         lines = [f"- {mark}{sentence(claim, row)}" for mark, (claim, row) in zip(marks, told, strict=True)]
     return Prose("\n".join([head, "", *lines]) + "\n")
 
 
-def _word(holds: Sequence[str]) -> str:
+def word(holds: Sequence[str]) -> str:
     """Answer in a word, by which of the primary claims hold."""
     if set(holds) == {"yes"}:
         return "Yes"
@@ -184,23 +186,27 @@ def deviations(params: Params) -> Prose | None:
 
 def sentence(claim: Claim, row: Mapping[str, Any]) -> str:
     """Put a claim and what was found into a sentence, with the paper's figures where it has them."""
-    said = {
+    paper = f" Paper: {row['paper']}." if row["paper"] else ""
+    return f"{claim.text}: **{said(row)}**, {figures_of(row)}.{paper}"
+
+
+def said(row: Mapping[str, Any]) -> str:
+    """Say whether a claim that could be computed holds."""
+    return {
         "yes": "yes, though worse by less than the margin" if row["verdict"] == "worse" else "yes",
         "no": "not shown, and worse" if row["verdict"] == "worse" else "not shown",
         "the contrary": "no, worse",
         "not answered": "cannot be answered, since the reference is not better than the untrained encoder",
     }[row["holds"]]
-    paper = f" Paper: {row['paper']}." if row["paper"] else ""
-    return f"{claim.text}: **{said}**, {_figures(row)}.{paper}"
 
 
 @checked
 def tell(claims: Sequence[Claim], checked: pd.DataFrame, *, demonstration: bool = False) -> list[str]:
     """Put all claims that could be computed into sentences, primary ones first."""
-    rows = _paired(claims, checked)
+    rows = paired(claims, checked)
     rows = [(claim, row) for claim, row in rows if row["holds"] != "not computed"]
     if demonstration:
-        return [f"{claim.text}? {_figures(row)}" for claim, row in rows]
+        return [f"{claim.text}? {figures_of(row)}" for claim, row in rows]
     order = ("primary", "secondary", "exploratory")
     return [f"({kind}) {sentence(claim, row)}" for kind in order for claim, row in rows if row["kind"] == kind]
 
@@ -215,7 +221,7 @@ def write(params: Params, sums: Mapping[str, pd.DataFrame], checked: pd.DataFram
         draft.write_text(f"{answer(params, checked)}\nAll findings:\n\n{lines}", encoding="utf-8")
 
 
-def _paired(claims: Sequence[Claim], checked: pd.DataFrame) -> list[tuple[Claim, dict[str, Any]]]:
+def paired(claims: Sequence[Claim], checked: pd.DataFrame) -> list[tuple[Claim, dict[str, Any]]]:
     """Return each claim with its row of what `check_claims` returned."""
     check_columns("checked (as returned by `check_claims`)", list(checked.columns), ["claim", "kind", "holds"])
     if checked.claim.tolist() != [claim.text for claim in claims]:
@@ -227,8 +233,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _figures(row: Mapping[str, Any]) -> str:
-    digits = 1 if row["measure"] == "rank_distance" else 4
-    numbers = [f"{row[name]:+.{digits}f}".replace("-", "−") for name in ("difference", "lower", "upper")]
-    name = str(row["measure"]).replace("_", " ")
-    return f"{numbers[0]} {name} [{numbers[1]}, {numbers[2]}]"
+def figures_of(row: Mapping[str, Any]) -> str:
+    """Write the difference of a claim in its measure, with its interval."""
+    number, _, interval = between(row, "difference").partition(" ")
+    return f"{number} {str(row['measure']).replace('_', ' ')} {interval}"

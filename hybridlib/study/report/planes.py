@@ -1,6 +1,6 @@
 """Figures of points that have names: the plane of two kinds of quality, and what is gained by pair of languages.
 
-Names stand beside their points without covering each other. Where one does not fit there, a line leads to it.
+Names stand beside their points without covering each other; where one does not fit there, a line leads to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,12 @@ from hybridlib.study.report.claims import Labels
 from hybridlib.study.report.effects import joint
 from hybridlib.study.report.results import check_panels, check_table
 from hybridlib.study.report.style import STYLE, Look, look_of
+from hybridlib.study.report.words import of_pairs, of_places
 
 # Sizes are in points, 1/72 inch.
 _FONT = 8.5
 _MARKER = 7
-_UPPER = 0.66  # the share of the height that the upper part of a plane has
+_HEIGHTS = (0.66, 1 - 0.66)  # of the two parts of a plane
 _WIDTH = 0.62 * _FONT  # of a letter, on average
 _SPREAD = ["variance_x", "variance_y", "covariance", "radius"]
 _CIRCLE = np.linspace(0, 2 * np.pi, 61)
@@ -90,9 +91,7 @@ def plane(panels: Mapping[str, pd.DataFrame], *, path: Names = (), xlabel: str =
     check_panels(panels, "positions", ["contrast"], ["x", "y", *_SPREAD])
     size = (0.4 + 5.2 * len(panels), 6.2)
     with plt.rc_context({**STYLE, "figure.constrained_layout.hspace": 0.0}):
-        figure, grid = plt.subplots(
-            2, len(panels), figsize=size, sharex="col", squeeze=False, height_ratios=(_UPPER, 1 - _UPPER)
-        )
+        figure, grid = plt.subplots(2, len(panels), figsize=size, sharex="col", squeeze=False, height_ratios=_HEIGHTS)
         parts = []
         for column, (title, table) in zip(grid.T, panels.items(), strict=True):
             table = table.round({"x": 5, "y": 5}).set_index("contrast")
@@ -109,6 +108,7 @@ def plane(panels: Mapping[str, pd.DataFrame], *, path: Names = (), xlabel: str =
         for axes, shown in parts:
             names = [name.removeprefix("hybrid, ") if "α" in name else name for name in shown.index]
             _write_names(axes, shown[["x", "y"]].to_numpy(), names)
+    figure.set_label(of_places(panels, xlabel, ylabel))
     return figure
 
 
@@ -155,9 +155,8 @@ def gain_by_pair(
     for name in ("query_language", "passage_language"):
         check_rows(texts_wrong(table[name]), table[name], f"table.{name}", "the code of a language")
     table = table.round({"untrained": 5, "gain": 5}).reset_index(drop=True)
-    kinds = pd.Series(
-        [kind_of_pair(q, p) for q, p in zip(table.query_language, table.passage_language, strict=True)], table.index
-    )
+    pairs = zip(table.query_language, table.passage_language, strict=True)
+    kinds = pd.Series([kind_of_pair(*pair) for pair in pairs], table.index)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.4, 4.6))
         axes.axhline(0, color="0.3", linewidth=0.8)
@@ -174,6 +173,7 @@ def gain_by_pair(
         names = [q if q == p else f"{q}-{p}" for q, p in zip(named.query_language, named.passage_language, strict=True)]
         others = table.drop(named.index)[["untrained", "gain"]].to_numpy()
         _write_names(axes, named[["untrained", "gain"]].to_numpy(), names, others)
+    figure.set_label(of_pairs(table, kinds, ylabel))
     return figure
 
 
@@ -244,9 +244,8 @@ def place_names(points: np.ndarray, sizes: np.ndarray, frame: np.ndarray, others
             offsets = np.round((ways * (far + size / 2 * 0.9)).reshape(-1, 2), 1)  # (64, 2)
             tried = np.concatenate([point + offsets - size / 2, point + offsets + size / 2], axis=1)
             rest = np.delete(boxes, n, axis=0)
-            outside = np.maximum(frame[:2] - tried[:, :2], 0).sum(axis=1) + np.maximum(tried[:, 2:] - frame[2:], 0).sum(
-                axis=1
-            )
+            below, above = np.maximum(frame[:2] - tried[:, :2], 0), np.maximum(tried[:, 2:] - frame[2:], 0)
+            outside = below.sum(axis=1) + above.sum(axis=1)
             cost = 3 * _overlap(tried, rest) + _overlap(tried, marks) + 30 * outside + np.repeat([0, 15, 40, 70], 16)
             best = int(np.argmin(np.round(cost)))
             boxes[n], chosen[n] = tried[best], offsets[best]

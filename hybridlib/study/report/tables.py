@@ -20,6 +20,7 @@ from hybridlib.study.report.findings import WITHOUT_SEEDS, Prose
 from hybridlib.study.report.paper import paper_figures
 from hybridlib.study.report.results import check_table, waiting
 from hybridlib.study.report.style import STYLE
+from hybridlib.study.report.words import of_cells
 from hybridlib.study.run import Run
 from hybridlib.study.runs import store
 
@@ -154,7 +155,7 @@ def state_of(params: Params) -> Prose:
         lines.append(f"- {count}: {origin}")
     missing = waiting(params.trials())
     if missing:
-        counts = pd.Series([_name(trial.labels) for trial in missing]).value_counts(sort=False)
+        counts = pd.Series([trial.name for trial in missing]).value_counts(sort=False)
         named = "; ".join(f"{name} ({count})" for name, count in counts.items())
         lines.append(f"- Not computed yet: {named}. `make reproduce PROFILE={params.profile} COMPUTE=1` computes them.")
     return Prose("\n".join(lines))
@@ -170,12 +171,6 @@ def _origins(runs: Sequence[Run]) -> dict[str, int]:
         said = ", ".join([computed["date"], computed["device"], *versions])
         counts[said] = counts.get(said, 0) + 1
     return counts
-
-
-def _name(labels: Mapping[str, Any]) -> str:
-    """Name a trial by its labels, without its fold and seed."""
-    further = [f"{name} {value}" for name, value in labels.items() if name not in ("strategy", "fold", "seed", "order")]
-    return ", ".join([str(labels["strategy"]), *further])
 
 
 def _heading(setting: str, measure: str) -> str:
@@ -235,4 +230,5 @@ def matrices(
         bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, label=title, shrink=0.7, aspect=30)
         assert bar.solids is not None
         bar.solids.set_rasterized(False)  # pixels would be compressed, not everywhere into the same bytes
+    figure.set_label(of_cells(tables, row, column, title))
     return figure

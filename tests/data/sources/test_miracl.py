@@ -1,7 +1,5 @@
 """MIRACL: made files in two languages, and the real topics and judgements with made passages, against trec_eval."""
 
-import tracemalloc
-
 import datasets
 import numpy as np
 import pandas as pd
@@ -9,10 +7,8 @@ import pytest
 import pytrec_eval
 from made_sources import gz, miracl, passage
 
-from hybridlib.data import table
 from hybridlib.data.load import load_task
 from hybridlib.data.sources import miracl as module
-from hybridlib.data.sources import records
 from hybridlib.evaluation.evaluate import evaluate_embeddings
 
 # The published numbers of queries, of judgements, and of judgements of relevance 1 in the development set. Table 1 of
@@ -98,7 +94,7 @@ def test_passages_are_mapped_from_disk_and_converted_once(made, cache, monkeypat
     made("miracl")
     first = load_task("miracl/th")
     assert len(first.passages.cache_files) == len(list(cache.glob("*.arrow"))) == 2
-    monkeypatch.setattr(module, "_convert", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(module, "_passage", lambda *_: pytest.fail("converted again"))
     assert load_task("miracl/th").passages.to_dict() == first.passages.to_dict()
 
 
@@ -119,32 +115,11 @@ def test_an_interrupted_conversion_goes_on_with_the_file_it_was_in(made, cache, 
         load_task("miracl/th")
     (one,) = [path for path in cache.iterdir() if path.suffix != ".lock"]  # no draft is left
     assert len(datasets.Dataset.from_file(str(one))) == 2  # that of docs-0
-    convert, converted = module._convert, []
-    monkeypatch.setattr(module, "_convert", lambda path, *rest: converted.append(path.name) or convert(path, *rest))
+    parse, parsed = module._passage, []
+    monkeypatch.setattr(module, "_passage", lambda *line: parsed.append(parse(*line)) or parsed[-1])
     made("miracl", {DOCS[1]: gz(passage("9#0"))})
     assert len(load_task("miracl/th").passages) == 3
-    assert converted == ["docs-1.jsonl.gz"]
-
-
-def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_BATCH", 200)
-    monkeypatch.setattr(records, "_CHUNK", 1 << 14)
-    texts = np.random.default_rng(0).random((8_000, 5)).tolist()
-    peaks = []
-    for number in (2_000, 2_000, 8_000):  # the first warms up
-        path = tmp_path / "docs-0.jsonl.gz"
-        path.write_bytes(gz(*(passage(f"{n}#0", text=str(text)) for n, text in enumerate(texts[:number]))))
-        tracemalloc.start()
-        table._write(tmp_path / "th.arrow", module._convert(path, "th"))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[2] < 1.2 * peaks[1]
-
-
-def test_different_docids_with_one_hash_are_no_duplicates(made, monkeypatch):
-    made("miracl")
-    monkeypatch.setattr(pd.util, "hash_array", lambda ids, categorize: np.zeros(len(ids), dtype=np.uint64))
-    assert len(load_task("miracl/th").passages) == 4
+    assert [row.id for row in parsed] == ["th:9#0"]
 
 
 def test_all_files_are_there_before_the_first_is_converted(made, cache):

@@ -12,7 +12,7 @@ import yaml
 from tiny_project import TINY
 
 from hybridlib import paths
-from hybridlib.study.cli import execution, notebooks
+from hybridlib.study.cli import execution, notebooks, reproduce
 
 
 @pytest.fixture
@@ -54,6 +54,30 @@ def test_an_executed_notebook_is_settled_to_the_same_bytes_and_its_tables_stay_a
     assert text.count('<table id=\\"T_0\\"') == text.count('<table id=\\"T_1\\"') == 1
     assert one.cells[1].id == "fixed"
     assert nbformat.writes(execution.settle(one, None)[0]) == text
+
+
+def test_widgets_whose_names_are_drawn_are_left_out_of_an_executed_notebook():
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "0a1b2c"}, "text/plain": "VBox()"}
+    outputs = [nbformat.v4.new_output("display_data", data) for data in (view, {"text/plain": "a table"})]
+    cell = nbformat.v4.new_code_cell("panel()", outputs=outputs, execution_count=1)
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {"0a1b2c": {}}}})
+    settled = execution.settle(book, None)[0]
+    assert "0a1b2c" not in nbformat.writes(settled)
+    assert [output.data for output in settled.cells[0].outputs] == [{"text/plain": "a table"}]
+    assert settled.cells[0].execution_count == 1
+
+
+def test_of_a_notebook_that_is_no_question_neither_results_nor_findings_are_asked_for(project, capsys):
+    figure = paths.figure_path("tiny", "explorer-batches")
+    figure.parent.mkdir(parents=True)
+    figure.touch()
+    executed = paths.executed_path("tiny", "explorer")
+    assert notebooks._products("explorer", "tiny") == [executed, figure]
+    assert paths.results_path("tiny", "domain_data") in notebooks._products("domain_data", "tiny")
+    reproduce._print_findings("explorer", "tiny")
+    assert capsys.readouterr().out == (
+        "\nNotebook  results/tiny/explorer.ipynb\nFigure    figures/tiny/explorer-batches.svg\n"
+    )
 
 
 def test_a_parameter_that_a_notebook_lacks_is_handed_over_without_a_word(project, monkeypatch, caplog):

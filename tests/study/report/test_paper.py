@@ -18,7 +18,7 @@ from hybridlib.study.report.paper import (
 )
 
 GROUP = ["table", "task", "encoder", "measure", "setting", "strategy"]
-PRINTED = pd.read_csv(paper.__file__.replace(".py", ".csv"))  # with means and medians
+PRINTED = pd.read_csv(paper.__file__.replace("__init__.py", "printed.csv"))  # with means and medians
 XQUAD_R = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]
 
 

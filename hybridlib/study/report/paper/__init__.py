@@ -1,7 +1,7 @@
 """The paper's published figures, and results set beside them.
 
-`paper.csv` holds every figure of tables 3 to 8, 12 and 13 of arXiv 2408.10536, as printed: for XQuAD-R, MLQA-R and the
-development set of MIRACL, by language, and the mean over languages at the foot of each column (for MIRACL also the
+`printed.csv` holds every figure of tables 3 to 8, 12 and 13 of arXiv 2408.10536, as printed: for XQuAD-R, MLQA-R and
+the development set of MIRACL, by language, and the mean over languages at the foot of each column (for MIRACL also the
 median). Rank distances are in ranks; all other values are shares between 0 and 1. As in `summarize`, the language is
 the query's, and the cross-lingual setting is averaged over the passage languages. For XQuAD-R and MLQA-R, recall is
 recall@10 in the multilingual setting and recall@1 in the others.
@@ -186,7 +186,7 @@ def hybrid_losses(limit: Positive = 0.02) -> pd.DataFrame:
 @cache
 def _printed() -> pd.DataFrame:
     """Read all rows of the tables, those of means and medians too."""
-    return pd.read_csv(Path(__file__).with_suffix(".csv"))
+    return pd.read_csv(Path(__file__).with_name("printed.csv"))
 
 
 def _choose(rows: pd.DataFrame, **chosen: str) -> pd.DataFrame:

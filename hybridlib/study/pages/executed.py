@@ -1,0 +1,124 @@
+"""What a page takes from an executed notebook: its words, in Markdown, and the notebook itself as a page."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hybridlib.files import read_text
+from hybridlib.paths import executed_path
+
+# Nothing is fetched when a rendered notebook is opened.
+_OFFLINE = """{% extends "lab/index.html.j2" %}
+{% block html_head_js %}{% endblock %}
+{% block jupyter_widgets %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}"""
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of an executed notebook, in Markdown, without headings; empty where it has none.
+
+    Attributes:
+        title, question: those at its head.
+        paper: what the paper says.
+        reading: how to read its numbers.
+        limits, deviations: what its results leave open, and in what they differ from the paper's.
+        runs: how many runs were there when it was executed, and by what they were computed.
+        captions: the heading and the text above each figure, by the figure's name, in the order of the notebook.
+    """
+
+    title: str
+    question: str
+    paper: str
+    reading: str
+    limits: str
+    deviations: str
+    runs: str
+    captions: dict[str, tuple[str, str]]
+
+
+def read_executed(profile: str, notebook: str) -> Any:
+    """Read an executed notebook.
+
+    Raises:
+        FileNotFoundError: it has not been executed.
+        ValueError: it was cut or altered.
+    """
+    import nbformat
+
+    path = executed_path(profile, notebook)
+    anew = f"make it by `make reproduce PROFILE={profile}`"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; {anew}")
+    try:
+        book = nbformat.reads(read_text(path), as_version=4)
+        nbformat.validate(book)
+    except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is no whole notebook: {said}; delete it and {anew}") from None
+    return book
+
+
+def words_of(book: Any) -> Words:
+    """Return the words of an executed notebook."""
+    found = dict.fromkeys(("title", "question", "paper", "reading", "limits", "deviations", "runs"), "")
+    captions: dict[str, tuple[str, str]] = {}
+    heading = text = ""
+    for kind, source in _parts(book):
+        if kind == "text":
+            above, text = _split(source)
+            heading = above or heading
+            if not found["title"]:
+                found |= {"title": heading, "question": text.strip("*")}
+            elif "the paper" in heading and not found["paper"]:
+                found["paper"] = text
+            elif heading.startswith("Limits of"):
+                found["limits"] = text
+            if "*How to read" in text:
+                found["reading"] = text[text.index("*How to read") :]
+        elif kind == "shown" and source.startswith("*How this differs"):
+            found["deviations"] = source
+        elif kind == "shown" and "runs come from" in heading:
+            found["runs"] = source
+        elif kind == "code":
+            captions |= {name: (heading, text) for name in re.findall(r'params\.figure\("(\w+)"\)', source)}
+    return Words(**found, captions=captions)
+
+
+def in_brief(paper: str) -> str:
+    r"""Return what the paper says in a few sentences: from where it is named on, or else the first paragraph.
+
+    >>> in_brief("One asks. The paper ([arXiv 1](https://arxiv.org/abs/1)) does not:\n\nMore.")
+    'The paper does not.'
+    """
+    named = re.search(r"\bThe paper\b.*?(?=\n\n|\Z)", paper, re.DOTALL)
+    said = re.sub(r" \(\[arXiv[^()]*\([^()]*\)\)", "", named[0] if named else paper.partition("\n\n")[0])
+    return said.removesuffix(":") + "." * said.endswith(":")
+
+
+def rendered(book: Any, title: str) -> str:
+    """Return an executed notebook as a page of HTML that needs no network, the same each time."""
+    from nbconvert import HTMLExporter
+
+    html, _ = HTMLExporter(raw_template=_OFFLINE).from_notebook_node(book, {"metadata": {"name": title}})
+    return html
+
+
+def _parts(book: Any) -> Iterator[tuple[str, str]]:
+    """Yield texts (`text`), the sources of code (`code`), and what code has shown in Markdown (`shown`), in order."""
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            yield "text", cell.source
+        elif cell.cell_type == "code":
+            yield "code", cell.source
+            for output in cell.outputs:
+                if shown := output.get("data", {}).get("text/markdown"):
+                    yield "shown", shown
+
+
+def _split(source: str) -> tuple[str, str]:
+    """Return the heading of a text, without its marks, and the rest."""
+    first, _, rest = source.strip().partition("\n")
+    return (first.lstrip("# "), rest.strip()) if first.startswith("#") else ("", source.strip())
