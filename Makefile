@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 E5_SMALL := encoders/multilingual-e5-small-4bit
 
 .DEFAULT_GOAL := help
-.PHONY: help plan reproduce report test encoder lab notebooks picture bench clean
+.PHONY: help plan reproduce report test encoder lab notebooks pictures bench clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the commands
@@ -40,8 +40,9 @@ notebooks: $(VENV)/.installed ## Execute the notebooks in place on profile e5, t
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --NotebookExporter.preprocessors=hybridlib.study.cli.execution.settle notebooks/*.ipynb
 	@$(BIN)/python -m hybridlib results
 
-picture: $(VENV)/.tested ## Draw docs/explorer.png: the explorer in JupyterLab, by a browser
-	@$(BIN)/python tests/browser/lab.py
+pictures: $(VENV)/.tested ## Draw the README's pictures of the explorer and of the report, by a browser
+	@$(BIN)/python -m hybridlib report --profile e5
+	@$(BIN)/python tests/browser/pictures.py
 
 bench: $(VENV)/.benched ## Time the library beside its peers, a quarter of an hour; tables and figures go to benchmarks/
 	@for subject in metric growth sampler loss training encoding; do \

@@ -1,23 +1,23 @@
-"""A JupyterLab for tests in a browser, and the picture of the explorer in it, which `make picture` writes."""
+"""A JupyterLab for tests in a browser, and for the picture of the explorer."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 SLOW = 120_000  # milliseconds, for what computes
-# All cells are in the page, also those that are not in sight, and nothing is asked of the network.
+# All cells are in the page, also those that are not in sight, no file is changed, and nothing is asked of the network.
 _SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
+    "docmanager-extension/plugin": {"autosave": False},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
@@ -89,35 +89,3 @@ def choose_theme(page: Page, name: str) -> None:
 def panel(page: Page, call: str) -> Locator:
     """Return what a cell shows that calls a function."""
     return page.locator(".jp-CodeCell", has=page.get_by_text(call, exact=False)).locator(".jp-OutputArea").first
-
-
-def write_picture(path: Path, chromium: str) -> None:
-    """Write the picture of the explorer's answers, five of each encoder, with the parameters of the notebook."""
-    with (
-        tempfile.TemporaryDirectory() as home,
-        serving(Path.cwd(), Path(home)) as address,
-        sync_playwright() as started,
-    ):
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 2400})
-        page.goto(f"{address}/lab/tree/notebooks/explorer.ipynb")
-        run_all(page)
-        shown = panel(page, "answer_panel")
-        passages = shown.get_by_role("slider").first
-        passages.focus()
-        passages.press("Home")
-        for _ in range(4):
-            passages.press("ArrowRight")
-        expect(shown.locator("li")).to_have_count(5 * shown.locator("ol").count())
-        shown.evaluate("one => one.scrollIntoView()")
-        box, last = shown.bounding_box(), shown.locator("img").first.bounding_box()
-        assert box and last
-        height = last["y"] + last["height"] - box["y"]  # down to the ranks
-        page.screenshot(path=path, clip={**box, "height": height})
-        browser.close()
-
-
-if __name__ == "__main__":
-    from conftest import CHROMIUM
-
-    write_picture(Path("docs/explorer.png"), CHROMIUM or sys.exit("there is no Chromium"))
