@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from chromium import browser as browser
+from chromium import open_page as open_page
 from tiny_project import TINY
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the network; read when the libraries are imported

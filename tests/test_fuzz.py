@@ -40,7 +40,7 @@ from hybridlib.data.sources.squad import answering_sentence, read_questions
 from hybridlib.data.task import RetrievalTask
 from hybridlib.files import read_json, read_text, read_yaml
 from hybridlib.paths import project_root
-from hybridlib.study.questions import QUESTIONS
+from hybridlib.study.cli.notebooks import MODELS
 
 quickly = settings(
     max_examples=int(os.environ.get("FUZZ", "10")),
@@ -251,7 +251,7 @@ def test_parameters_are_read_or_refused_by_name(tmp_path_factory, params, data):
         content = data.draw(altered(content))
     path.write_bytes(content)
     with refused_by_name(str(path)):
-        QUESTIONS[params.stem].from_yaml(path).runs()
+        MODELS[params.stem].from_yaml(path).runs()
 
 
 QUERIES = pd.DataFrame({"query_id": ["1", "2", "3"], "language": ["en", "en", "de"], "text": ["a?", "b?", "c?"]})

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conftest import CHROMIUM
+from chromium import CHROMIUM
 from lab import panel, run_all, serving
 from playwright.sync_api import Browser, expect, sync_playwright
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from small_runs import FURTHER, RUN, TEST, changed
 
-from hybridlib.study.runs import store, workers
+from hybridlib.study import workers
+from hybridlib.study.runs import store
 from hybridlib.study.workers import compute_runs, runs_per_gpu
 
 
