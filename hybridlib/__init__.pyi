@@ -2,9 +2,9 @@
 
 from .data.corpus import ParallelCorpus as ParallelCorpus
 from .data.formats.beir import read_beir as read_beir
-from .data.formats.benchmark import from_mteb as from_mteb
 from .data.formats.ir_datasets import from_ir_datasets as from_ir_datasets
 from .data.formats.joining import join_tasks as join_tasks
+from .data.formats.mteb import from_mteb as from_mteb
 from .data.formats.parallel.read import read_parallel as read_parallel
 from .data.formats.squad import read_squad as read_squad
 from .data.formats.tables import from_dataset as from_dataset

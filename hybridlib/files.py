@@ -18,8 +18,32 @@ from hybridlib.arguments import told
 
 # A function that is called with a number of bytes, as that of a progress bar.
 Seen: TypeAlias = Callable[[int], object]
+PACKED = (".gz", ".zst")  # what the names of compressed files end in
 # The first bytes of compressed files, which are known by them and not by their names.
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse a path where there is no file.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: there is a folder.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a file")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+
+
+def kind_of(path: Path) -> str:
+    """Return what the name of a file ends in, in small letters; `.gz` or `.zst` may follow.
+
+    >>> kind_of(Path("pairs/en.JSONL.gz"))
+    '.jsonl'
+    """
+    name = path.name.lower()
+    return Path(name).with_suffix("").suffix if name.endswith(PACKED) else Path(name).suffix
 
 
 def open_bytes(path: Path, seen: Seen | None = None) -> pa.NativeFile:
@@ -33,10 +57,7 @@ def open_bytes(path: Path, seen: Seen | None = None) -> pa.NativeFile:
         FileNotFoundError: there is no such file.
         ValueError: it is a folder.
     """
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a file")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_is_file(path)
     with path.open("rb") as stream:
         first = stream.read(4)
     kind = next((name for start, name in _COMPRESSED.items() if first.startswith(start)), None)

@@ -26,6 +26,9 @@ from hybridlib.evaluation.centred import Means
 from hybridlib.files import replacing
 from hybridlib.paths import check_record, nearest_folder
 
+# What reading a file of arrays raises that was cut or altered.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
 # A checkpoint is written after a chunk, but not more often than every so many seconds. A kill costs these and a chunk.
 SECONDS = 10.0
 
@@ -103,7 +106,7 @@ def readable(path: Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} cannot be read ({str(error)[:200]}); delete it to {remedy}") from error
 
 

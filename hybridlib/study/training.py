@@ -48,6 +48,7 @@ class SingleTraining(Training):
     validation: _NAMES | None = None
     steps: Count = 200
     save_every: Count = 100
+    validate_every: Count = 50
     query_prompt: Text | None = None
     document_prompt: Text | None = None
     max_length: Count | None = None
@@ -68,6 +69,20 @@ class SingleTraining(Training):
             raise ValueError(f"alpha has no effect on {self.strategy}; allowed: hybrid or hybrid-pairs with it")
         return self
 
+    @model_validator(mode="after")
+    def _validation_counts(self) -> SingleTraining:
+        given = self.model_fields_set
+        if self.validation is None:
+            if idle := [name for name in ("validate_every", "patience") if name in given]:
+                raise ValueError(f"{idle[0]} has no effect without validation; allowed: both, or neither")
+        elif "save_every" in given:
+            raise ValueError("save_every has no effect with validation; allowed: validate_every, as each one is saved")
+        elif self.validate_every > self.steps:
+            raise ValueError(
+                f"validate_every is {self.validate_every}; allowed: at most {self.steps}, the number of steps"
+            )
+        return self
+
     def load_corpus(self) -> ParallelCorpus:
         """Load what to train on, and make sure that batches can be filled.
 
@@ -83,7 +98,16 @@ class SingleTraining(Training):
 
     def load_validation(self) -> ParallelCorpus | None:
         """Load the data whose loss decides when to stop, if there are any; errors are those of `load_corpus`."""
-        return _load("validation", self.validation, "validation", None) if self.validation else None
+        from hybridlib.sampler.batches import HybridBatchSampler
+
+        if not self.validation:
+            return None
+        corpus = _load("validation", self.validation, "validation", None)
+        try:
+            HybridBatchSampler(corpus.availability, self.batch_size, strategy="x-x-mono")
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from None
+        return corpus
 
     def record(self, corpus: ParallelCorpus, validation: ParallelCorpus | None) -> dict[str, Any]:
         """Return what the trained encoder depends on, in JSON's types: the settings, and digests of the content."""
@@ -95,12 +119,12 @@ class SingleTraining(Training):
             **settings,
             "language_temperature": str(self.language_temperature),  # infinity, which JSON has not
             **{
-                name: repr(value)
+                name: repr(value)  # so that one that is empty is seen
                 for name in ("query_prompt", "document_prompt")
                 if (value := settings[name]) is not None
             },
             "encoder": f"sha256:{digest}" if digest else self.encoder,
-            "corpus": name_of(corpus),
+            "corpus": corpus_name(corpus),
             "languages": ", ".join(corpus.languages),
             "items": len(corpus),
             "content": corpus_digest(corpus),
@@ -126,7 +150,7 @@ class SingleTraining(Training):
         return fine_tune(encoder, corpus, self, validation=validation, checkpoints=checkpoints, progress=progress)
 
 
-def name_of(corpus: ParallelCorpus) -> str:
+def corpus_name(corpus: ParallelCorpus) -> str:
     """Return the names of the datasets of a corpus."""
     return "+".join(segment.name for segment in corpus.availability.segments)
 
@@ -139,6 +163,8 @@ def _load(option: str, names: Sequence[str], split: str, languages: Sequence[str
     if len(names) == 1 and all(one in CORPORA for one in names[0].split("+")):
         return load_corpus(names[0], split, languages=languages)
     for one in names:
+        if one in CORPORA and not is_there(one):
+            raise ValueError(f"{option} is {told([*names])}; allowed: {told(one)} alone or joined by +, or files")
         if "." not in one and not is_there(one):
             allowed = f"{', '.join(CORPORA)}, several of these joined by +, or files, as pairs.jsonl"
             raise ValueError(f"{option} is {told(one)}; allowed: {allowed}")

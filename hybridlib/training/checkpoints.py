@@ -61,8 +61,8 @@ def folder_of_checkpoints(checkpoints: Path | None, record: dict[str, Any]) -> I
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the last checkpoint that is whole: the trainer writes its state last, so a kill leaves one without."""
-    whole = [state.parent for state in folder.glob(f"checkpoint-*/{_STATE}")]
+    """Return the last checkpoint that is whole: a kill leaves one without its state or with an empty one, the last."""
+    whole = [state.parent for state in folder.glob(f"checkpoint-*/{_STATE}") if state.stat().st_size]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2])) if whole else None
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from lab import choose_theme, panel, run_all, serving
+from axe_playwright_python.sync_playwright import Axe
+from lab import SLOW, choose_theme, panel, run_all, serving
 from playwright.sync_api import Locator, Page, expect
 
 from hybridlib.paths import notebook_path
@@ -14,6 +15,9 @@ SMALL = """profile = "tiny"
 languages = ["ar", "en", "sw", "zh"]
 batch_languages = ["ar", "en", "sw"]
 training = {"batch_size": 20, "steps": 5, "temperature": 0.05, "learning_rate": 0.005}"""
+
+
+expect.set_options(timeout=SLOW)  # for what a crowded machine computes
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +89,34 @@ def test_a_typed_question_is_answered_without_stars_and_ranks(answers):
     expect(answers.locator("[lang]").first).to_have_text("Money of Kenya <b>&amp;")  # as it was typed
     expect(answers.get_by_role("img", name="relevant")).to_have_count(0)
     expect(answers.locator("img")).to_have_count(1)  # the languages alone
-    answers.get_by_label("own question").fill("")
-    answers.get_by_label("own question").press("Enter")
+    expect(answers.get_by_text("of 10 are relevant")).to_have_count(0)
+    answers.get_by_label("question", exact=True).select_option(index=3)  # it takes the place of the typed one
     expect(answers.locator("img")).to_have_count(2)
+    expect(answers.get_by_label("own question")).to_have_value("")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "direction"), [("ar", "Money of Kenya", "ltr"), ("en", "عملة كينيا", "rtl")]
+)
+def test_a_typed_question_is_written_in_the_direction_of_its_own_letters(answers, language, text, direction):
+    answers.get_by_label("language").select_option(label={"ar": "Arabic (ar)", "en": "English (en)"}[language])
+    asked = answers.locator("[lang]").first
+    expect(asked).to_have_attribute("lang", language)
+    answers.get_by_label("own question").fill(text)
+    answers.get_by_label("own question").press("Enter")
+    expect(asked).to_have_text(text)
+    assert asked.evaluate("one => getComputedStyle(one).direction") == direction
+    answers.get_by_label("question", exact=True).select_option(index=4 if language == "ar" else 5)
+    expect(answers.get_by_label("own question")).to_have_value("")
+
+
+def test_a_long_word_leaves_the_columns_side_by_side(answers):
+    answers.get_by_label("own question").fill("x" * 5000)
+    answers.get_by_label("own question").press("Enter")
+    expect(answers.locator("[lang]").first).to_have_text("x" * 5000)
+    assert len({one.bounding_box()["y"] for one in answers.locator("ol").all()}) == 1
+    answers.get_by_label("question", exact=True).select_option(index=2)
+    expect(answers.get_by_label("own question")).to_have_value("")
 
 
 def test_fewer_encoders_and_more_passages_may_be_compared(answers):
@@ -100,19 +129,38 @@ def test_fewer_encoders_and_more_passages_may_be_compared(answers):
 def test_alpha_changes_the_batches_and_their_alternative_text(page):
     shown = panel(page, "batch_panel")
     expect(shown.get_by_alt_text("hybrid: of 8 batches, 4 are in one language")).to_be_visible()
-    handle = shown.get_by_role("slider").first
-    handle.focus()
-    handle.press("End")
+    shown.get_by_label("alpha").fill("1")
+    shown.get_by_label("alpha").press("Enter")
     expect(shown.get_by_alt_text("hybrid: of 8 batches, 8 are in one language")).to_be_visible()
 
 
 def test_the_number_of_questions_changes_the_map_and_its_key(page):
     shown = panel(page, "meaning_panel")
     expect(shown.locator("ul li")).to_have_count(6)
-    handle = shown.get_by_role("slider").first
-    handle.focus()
-    handle.press("ArrowRight")
+    shown.get_by_label("questions").focus()
+    shown.get_by_label("questions").press("ArrowUp")
     expect(shown.locator("ul li")).to_have_count(7)
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+@pytest.mark.parametrize("call", ["answer_panel", "meaning_panel", "batch_panel"])
+def test_axe_finds_nothing_in_a_panel(page, call, theme):
+    choose_theme(page, theme)
+    panel(page, call).evaluate("(one, call) => { one.id = call }", call)
+    found = Axe().run(page, context={"include": [[f"#{call}"]]}).response["violations"]
+    assert [(one["id"], [node["html"][:80] for node in one["nodes"][:3]]) for one in found] == []
+
+
+def test_in_a_narrow_window_nothing_is_cut(page):
+    wide = page.viewport_size
+    page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
+    page.set_viewport_size({"width": 700, "height": 1800})
+    inside = """one => [...one.querySelectorAll('img, select, input, ol')].every(
+        part => part.getBoundingClientRect().right <= one.getBoundingClientRect().right + 1)"""
+    for call in ("answer_panel", "meaning_panel", "batch_panel"):
+        assert panel(page, call).evaluate(inside), call
+    page.set_viewport_size(wide)
+    page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])

@@ -5,7 +5,10 @@ from itertools import pairwise
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from hybridlib.study.pages.report import REPORT
+
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+NARROW = {"width": 320, "height": 640}  # a desktop of 1280 pixels at 400 %
 CLAIMS = "#batch_ratio table.claims"
 
 
@@ -85,13 +88,15 @@ def test_without_scripts_all_is_there_and_nothing_promises_to_sort(open_report):
 
 
 @pytest.mark.parametrize("opened", [False, True])
-def test_on_a_phone_the_page_itself_does_not_scroll_sideways(open_report, opened):
-    page = open_report(viewport=PHONE)
+@pytest.mark.parametrize("size", [NARROW, PHONE, {"width": 768, "height": 1024}, {"width": 1440, "height": 900}])
+def test_the_page_itself_does_not_scroll_sideways(open_report, size, opened):
+    page = open_report(viewport=size)
     page.evaluate("opened => document.querySelectorAll('details').forEach(one => { one.open = opened })", opened)
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= size["width"]
     wide = "ones => ones.filter(one => one.scrollWidth > one.clientWidth).map(one => one.tabIndex)"
     scrolled = page.locator(".scroll, .card").evaluate_all(wide)
-    assert scrolled and set(scrolled) == {0}  # what is wide can be reached and scrolled from the keyboard
+    # What is wide can be reached and scrolled from the keyboard.
+    assert (scrolled or size["width"] > 1000) and set(scrolled) <= {0}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -101,6 +106,21 @@ def test_axe_finds_nothing(open_report, scheme, size):
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     found = Axe().run(page).response["violations"]
     assert [(one["id"], one["impact"], [node["html"][:80] for node in one["nodes"][:3]]) for one in found] == []
+
+
+def test_a_name_and_a_difference_with_its_interval_stay_on_one_line(open_report):
+    page = open_report(viewport=NARROW)
+    heights = page.locator(".name:visible").evaluate_all("ones => ones.map(one => one.getClientRects().length)")
+    assert len(heights) > 20 and set(heights) == {1}
+    told = page.locator("#batch_ratio .told").inner_text()
+    assert "\N{MINUS SIGN}0.0035\N{NO-BREAK SPACE}map\N{NO-BREAK SPACE}[" in told
+
+
+def test_with_the_colours_of_the_system_a_verdict_has_a_border_and_figures_keep_their_white(open_report):
+    page = open_report(forced_colors="active", color_scheme="dark")
+    border = "one => getComputedStyle(one).borderTopStyle"
+    assert page.locator(".verdict").first.evaluate(border) == "solid"
+    assert page.locator(".card").first.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_headings_come_in_order_and_landmarks_are_there(open_report):
@@ -132,4 +152,9 @@ def test_printed_all_is_open_and_no_figure_is_cut(open_report):
 
 def test_an_executed_notebook_opens_without_a_fault(reported, open_page):
     for path in sorted((reported[0] / "results/e5").glob("*.html")):
-        assert open_page(path.as_uri(), offline=True).faults == [], path
+        page = open_page(path.as_uri(), offline=True)
+        assert page.faults == [], path
+        said = page.locator(".jp-RenderedImage img").evaluate_all("ones => ones.map(one => one.alt)")
+        assert all(len(one) > 80 and "No description" not in one for one in said), path
+        found = Axe().run(page).response["violations"] if path.stem != REPORT else []
+        assert {one["id"] for one in found} <= {"empty-table-header"}, path  # the corner of a table

@@ -14,6 +14,7 @@ from test_atlas import near
 import hybridlib.data.load
 from hybridlib.data.atlas import read as atlas
 from hybridlib.data.atlas.facts import LANGUAGES, atlas_facts, atlas_paraphrases, atlas_texts
+from hybridlib.data.checks import check_languages
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.data.load import TASKS, load_corpus, load_task, question_domains, revision
 from hybridlib.data.task import RetrievalTask, task_from_corpus
@@ -182,6 +183,11 @@ def test_restricting_keeps_queries_passages_and_pairs_of_the_languages(task, lan
 def test_restricting_to_what_is_not_there_is_refused(task, languages, message):
     with pytest.raises(ValueError, match=message):
         task().restrict(languages)
+
+
+def test_of_hundreds_of_languages_a_message_names_some():
+    with pytest.raises(ValueError, match=r"^languages: 'sw' is not in the task; allowed: x000, .*, x039, \.\.\.$"):
+        check_languages(["sw"], [f"x{number:03}" for number in range(300)], "the task")
 
 
 def test_restricting_keeps_the_settings_and_says_what_became_of_a_pool(task):

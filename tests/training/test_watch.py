@@ -309,4 +309,6 @@ def test_a_checkpoint_that_was_being_written_when_training_was_killed_is_passed_
     kept = tmp_path / "kept"
     shutil.copytree(kept / "checkpoint-8", kept / "checkpoint-10", ignore=lambda *_: ["trainer_state.json"])
     (kept / "checkpoint-10/model.safetensors").write_bytes(b"half")
+    shutil.copytree(kept / "checkpoint-10", kept / "checkpoint-11")
+    (kept / "checkpoint-11/trainer_state.json").touch()
     assert same(weights(quick(static, corpus, **given)), whole)

@@ -3,7 +3,7 @@
 A line of the corpus is `{"_id": ..., "title": ..., "text": ..., "metadata": {...}}`, where neither title nor metadata
 need be. A title is put before its text with a space between them, as BEIR and MTEB do. A line of the queries is
 `{"_id": ..., "text": ...}`. The judgements have the columns `query-id`, `corpus-id` and `score` between tabs, and these
-names in the first line, which BEIR's own reader skips unread. Each file may be compressed (`corpus.jsonl.gz`).
+names in the first line, which BEIR's own reader skips unread. Each file may be compressed (`.gz`, `.zst`).
 """
 
 import csv
@@ -13,9 +13,11 @@ from pathlib import Path
 
 from hybridlib.arguments import Name, checked, told
 from hybridlib.data.formats.collection import collect, part_of_file
-from hybridlib.data.formats.judgements import Missing, joined, judged_task, read_qrels
-from hybridlib.data.formats.rows import BEIR, Code, Paths, cells_of, read_queries, row_of_json
+from hybridlib.data.formats.joining import join_languages
+from hybridlib.data.formats.judgements import Missing, judged_task, read_qrels
+from hybridlib.data.formats.lines import BEIR, Code, Paths, cells_of, read_queries, row_of_json
 from hybridlib.data.task import RetrievalTask
+from hybridlib.files import PACKED
 
 _COLUMNS = ("query-id", "corpus-id", "score")
 
@@ -59,7 +61,7 @@ def read_beir(
         if language is not None:
             raise ValueError(f"language is {language!r}; allowed for several folders: None, as they name their own")
         folders = {code: Path(one) for code, one in folder.items()}
-        return joined(lambda code: read(folders[code], code), folders, parallel)
+        return join_languages(lambda code: read(folders[code], code), folders, parallel)
     if parallel is not None:
         raise ValueError(f"parallel is {parallel}; allowed for a single folder: None")
     return read(Path(folder), language)
@@ -83,11 +85,13 @@ def _file(folder: Path, name: str) -> Path:
         raise (ValueError if folder.exists() else FileNotFoundError)(
             f"{folder} {kind}; expected a folder with corpus.jsonl, queries.jsonl and qrels/"
         )
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.exists():
+    for ending in ("", *PACKED):
+        if (path := folder / f"{name}{ending}").exists():
             return path
+    if (folder / name).is_symlink():
+        raise FileNotFoundError(f"{folder / name} is a link to what does not exist")
     there = sorted(path.name for path in (folder / name).parent.glob("[!.]*"))
-    raise FileNotFoundError(f"{folder / name} does not exist, nor with .gz; there is {told(there)}")
+    raise FileNotFoundError(f"{folder / name} does not exist, nor with {' or '.join(PACKED)}; there is {told(there)}")
 
 
 def _judgement() -> Callable[[bytes], tuple[str, str, str] | None]:

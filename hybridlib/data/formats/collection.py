@@ -21,7 +21,7 @@ from hybridlib.arguments import told
 from hybridlib.data.passages import Passages
 from hybridlib.data.sources.records import place, read_lines
 from hybridlib.data.table import cached_table
-from hybridlib.files import Seen, checksum
+from hybridlib.files import Seen, check_is_file, checksum
 
 _BATCH = 10_000  # rows in memory at a time
 _LARGE = 100_000_000  # bytes
@@ -70,10 +70,7 @@ def part_of_file(path: Path, parse: Callable[[bytes], Row], way: Sequence[object
         FileNotFoundError: there is no such file.
         ValueError: it is a folder.
     """
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a file")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_is_file(path)
     made_from = [*way, digest or checksum(path)]
 
     def rows(seen: Seen) -> Iterator[Row]:

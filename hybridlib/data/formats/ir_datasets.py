@@ -2,8 +2,9 @@
 
 Texts are those that ir_datasets takes for a document and a query by default (`default_text`), such as title and text.
 Documents are streamed into a table that is mapped from disk (`hybridlib.data.formats.collection`). That of a dataset
-which is given by its name is kept for the next time, as its files are pinned by ir_datasets. A dataset which is given
-as an object may be of any files, so its documents are read each time, to see whether they are the same.
+which is given by its name is kept for the next time where ir_datasets knows how many documents it has, as it pins the
+files of these. A dataset which is given as an object, or was registered by its user, may be of any files, so its
+documents are read each time, to see whether they are the same.
 """
 
 import hashlib
@@ -18,8 +19,8 @@ from tqdm.auto import tqdm
 from hybridlib.arguments import checked, told
 from hybridlib.data.checks import texts_wrong
 from hybridlib.data.formats.collection import BAR, Part, Row, collect
-from hybridlib.data.formats.judgements import Missing, judged_task, settled_qrels
-from hybridlib.data.formats.rows import Code, queries_of
+from hybridlib.data.formats.judgements import Missing, judged_task, qrels_of
+from hybridlib.data.formats.lines import Code, queries_of
 from hybridlib.data.sources.records import place
 from hybridlib.data.task import RetrievalTask
 
@@ -66,7 +67,7 @@ def from_ir_datasets(
         enumerate(_rows(dataset.queries_iter(), f"queries of {name}", "query_id", languages["queries_lang"]), start=1),
         f"queries of {name}",
     )
-    qrels = settled_qrels(enumerate(map(_judgement, dataset.qrels_iter()), start=1), f"qrels of {name}")
+    qrels = qrels_of(enumerate(map(_judgement, dataset.qrels_iter()), start=1), f"qrels of {name}")
     where = f"documents of {name}"
     read = partial(_documents, dataset, where, languages["docs_lang"])
     made_from = ["ir_datasets", *(pinned or [_digest(read(None))]), languages["docs_lang"]]
@@ -100,13 +101,17 @@ def _load(dataset: Any) -> tuple[Any, str, list[str]]:
             f"dataset is {name}, which has no {' and no '.join(lacking)}; allowed: one with docs, queries and qrels, "
             f"see {_SITE}"
         )
-    pinned = [ir_datasets.__version__, ir_datasets.docs_parent_id(name)] if isinstance(dataset, str) else []
-    return found, name, pinned
+    pinned = isinstance(dataset, str) and _number(found) is not None
+    return found, name, [ir_datasets.__version__, ir_datasets.docs_parent_id(name)] if pinned else []
+
+
+def _number(dataset: Any) -> int | None:
+    """Return how many documents a dataset has, if ir_datasets knows it."""
+    return dataset.docs_metadata().get("count") if hasattr(dataset, "docs_metadata") else None
 
 
 def _documents(dataset: Any, where: str, language: str, _: object) -> Iterator[Row]:
-    known = dataset.docs_metadata() if hasattr(dataset, "docs_metadata") else {}
-    return _rows(tqdm(dataset.docs_iter(), desc=where, total=known.get("count"), **BAR), where, "doc_id", language)
+    return _rows(tqdm(dataset.docs_iter(), desc=where, total=_number(dataset), **BAR), where, "doc_id", language)
 
 
 def _rows(records: Any, where: str, key: str, language: str) -> Iterator[Row]:

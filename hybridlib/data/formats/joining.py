@@ -8,7 +8,7 @@ The ids of the joined task are `<name of the part>:<id>`. Parts are joined in on
   of the other parts are rivals.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Annotated
 
@@ -81,6 +81,22 @@ def join_tasks(parts: Annotated[Mapping[Name, RetrievalTask], Field(min_length=1
         roles=one.roles,
         ignore_identical_ids=one.ignore_identical_ids,
     )
+
+
+def join_languages(
+    read: Callable[[str], RetrievalTask], languages: Iterable[str], parallel: bool | None
+) -> RetrievalTask:
+    """Read a task of each language, and join them in one pool; see `join_tasks`.
+
+    Raises:
+        ValueError: it is not said whether the languages are parallel.
+    """
+    if parallel is None:
+        raise ValueError(
+            "parallel is None; allowed for several languages: True if an id names the same question, or translations "
+            "of one passage, in all of them; False if ids of different languages have nothing to do with each other"
+        )
+    return join_tasks({language: read(language) for language in languages}, parallel=parallel)
 
 
 def _renamed(name: str, rows: pd.DataFrame, parallel: bool = False) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Judgements which passage is relevant to which query, and the tasks that they make of queries and passages.
+"""Judgements of which passage is relevant to which query, and the tasks that they make of queries and passages.
 
 A relevance is a whole number; above 0 is relevant. A pair may be judged a second time, but not in another way. Queries
 without a judgement are left out, as files of queries hold those of all splits.
@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from hybridlib.arguments import told
-from hybridlib.data.formats.joining import join_tasks
 from hybridlib.data.passages import Passages, positions_of
 from hybridlib.data.sources.records import place, read_lines
 from hybridlib.data.task import RetrievalTask
@@ -29,7 +28,7 @@ _COLUMNS = ["query_id", "passage_id", "relevance", "source", "line"]
 
 
 def read_qrels(path: Path, split: Callable[[bytes], tuple[str, str, str] | None]) -> pd.DataFrame:
-    """Read the judgements of a file, which may be compressed; see `settled_qrels`.
+    """Read the judgements of a file, which may be compressed; see `qrels_of`.
 
     Args:
         path: the file.
@@ -37,12 +36,12 @@ def read_qrels(path: Path, split: Callable[[bytes], tuple[str, str, str] | None]
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line cannot be read, or as `settled_qrels`; the message names the file and the line.
+        ValueError: a line cannot be read, or as `qrels_of`; the message names the file and the line.
     """
-    return settled_qrels(((line, found) for line, found in read_lines(path, split) if found), str(path))
+    return qrels_of(((line, found) for line, found in read_lines(path, split) if found), str(path))
 
 
-def settled_qrels(judgements: Iterable[tuple[int, tuple[str, str, str]]], source: str) -> pd.DataFrame:
+def qrels_of(judgements: Iterable[tuple[int, tuple[str, str, str]]], source: str) -> pd.DataFrame:
     """Make a table of judgements: `query_id`, `passage_id` and `relevance`; `source` and `line` are for messages.
 
     Args:
@@ -124,17 +123,3 @@ def _left_out(number: int, relevant: int) -> str:
             "recall and rr are upper bounds of its."
         )
     return said
-
-
-def joined(read: Callable[[str], RetrievalTask], languages: Iterable[str], parallel: bool | None) -> RetrievalTask:
-    """Read a task of each language, and join them in one pool; see `join_tasks`.
-
-    Raises:
-        ValueError: it is not said whether the languages are parallel.
-    """
-    if parallel is None:
-        raise ValueError(
-            "parallel is None; allowed for several languages: True if an id names the same question, or translations "
-            "of one passage, in all of them; False if ids of different languages have nothing to do with each other"
-        )
-    return join_tasks({language: read(language) for language in languages}, parallel=parallel)

@@ -8,10 +8,10 @@ from typing import Any
 from hybridlib.arguments import Name, Names, checked, path_of, told
 from hybridlib.data.checks import check_languages
 from hybridlib.data.formats.beir import read_beir
-from hybridlib.data.formats.benchmark import from_mteb
 from hybridlib.data.formats.ir_datasets import from_ir_datasets
 from hybridlib.data.formats.judgements import Missing
-from hybridlib.data.formats.rows import Code
+from hybridlib.data.formats.lines import Code
+from hybridlib.data.formats.mteb import from_mteb
 from hybridlib.data.formats.squad import read_squad
 from hybridlib.data.formats.tables import from_dataset
 from hybridlib.data.formats.trec import read_trec

@@ -1,4 +1,4 @@
-"""Files in the format of SQuAD or XQuAD as a retrieval task: one file a language, a question has one id in all of them.
+"""Files in the format of SQuAD or XQuAD as a retrieval task: a file for each language, where a question has one id.
 
 A passage is a paragraph, or a sentence as `sentencex` cuts it. The paragraph of a question is relevant to it in every
 language in which the question exists, and so are the sentences that hold the start of an answer. Equal passages of a
@@ -26,7 +26,7 @@ from hybridlib.data.sources.records import SQUAD, read_paragraphs, sentence_at, 
 from hybridlib.data.sources.squad import sentence_breaks
 from hybridlib.data.task import RetrievalTask
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @checked
@@ -86,7 +86,7 @@ def _rows(path: Path, language: str, cut: bool) -> pd.DataFrame:
             else:
                 lost["whose answers do not stand where they should" if answers else "which have no answer"] += 1
     for why, count in lost.items():
-        _log.warning("%s: %d questions are left out, %s", path, count, why)
+        logger.warning("%s: %d questions are left out, %s", path, count, why)
     if len(places) == lost.total():
         raise ValueError(f"{path} holds no question with an answer{' that stands where it should' if cut else ''}")
     return pd.DataFrame(rows, columns=["key", "question", "passage", "article"])

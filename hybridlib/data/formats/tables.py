@@ -1,14 +1,12 @@
 """A table of pairs as a retrieval task: a row for each item in a language, with a question and its passage."""
 
-from collections.abc import Iterable
-
 import datasets
 import pandas as pd
 
 from hybridlib.arguments import Names, checked, told
 from hybridlib.data.checks import check_languages
 from hybridlib.data.corpus import connected_groups
-from hybridlib.data.formats.parallel.pairs import NEEDED, OPTIONAL, Pair, part_of_table, parts_of, read_pairs
+from hybridlib.data.formats.parallel.pairs import NEEDED, OPTIONAL, check_items, part_of_table, parts_of, read_pairs
 from hybridlib.data.formats.parallel.read import Pairs
 from hybridlib.data.formats.parallel.rows import table_of
 from hybridlib.data.task import RetrievalTask, task_from_pairs
@@ -43,13 +41,13 @@ def from_dataset(source: Pairs, *, languages: Names | None = None) -> RetrievalT
         parts, name = [part_of_table(table_of(source, (*NEEDED, *OPTIONAL), "source"))], "pairs"
     else:
         parts, name = parts_of(source)
-    pairs = [(part.place(number), pair) for part, number, pair in read_pairs(parts, name)]
-    if not pairs:
+    rows = pd.DataFrame([pair for _, _, pair in read_pairs(parts, name)])
+    if rows.empty:
         raise ValueError(
             f"source is {told(source)}, without a row that has a query and a passage; allowed: at least one"
         )
-    _check_items(pairs)
-    rows = pd.DataFrame([pair for _, pair in pairs])
+    numbers = {column: pd.factorize(rows[column])[0] for column in ("item", "language", "passage_group")}
+    check_items(parts, name, numbers, numbers["item"])
     chosen = check_languages(languages, sorted(rows.language.unique()), "source")
     named = rows[rows.passage_group != ""]
     # No language is empty or holds white space, so the text of a passage is never taken for the name of a group.
@@ -57,17 +55,3 @@ def from_dataset(source: Pairs, *, languages: Names | None = None) -> RetrievalT
     groups = connected_groups(pd.concat([rows["item"], named["item"]]), shared)
     rows["passage_group"] = rows["item"].map(groups)
     return task_from_pairs(rows[rows.language.isin(chosen)])
-
-
-def _check_items(pairs: Iterable[tuple[str, Pair]]) -> None:
-    """Refuse an item that comes twice in a language or has two passage groups; every pair comes with its place."""
-    cells: dict[tuple[str, str], str] = {}
-    items: dict[str, tuple[str, str]] = {}
-    for here, pair in pairs:
-        item = told(pair.item)
-        if (there := cells.setdefault((pair.item, pair.language), here)) != here:
-            raise ValueError(f"{here}: item {item} comes twice in language {pair.language}; it is in {there}")
-        there, group = items.setdefault(pair.item, (here, pair.passage_group))
-        if group != pair.passage_group:
-            one, other = (told(name or None) for name in (pair.passage_group, group))
-            raise ValueError(f"{here}: passage_group of item {item} is {one}; allowed: {other}, as in {there}")

@@ -1,7 +1,7 @@
 """TREC's files: topics, judgements of four columns, and the passages of a collection.
 
 A line of the judgements is topic, iteration, passage and relevance, between white space; the iteration is ignored. The
-name of a file of topics or of passages tells what is on its lines, and `.gz` may follow:
+name of a file of topics or of passages tells what is on its lines, and `.gz` or `.zst` may follow:
 
 - `.tsv`, `.txt`: an id and a text with a tab between them, as in MS MARCO.
 - `.jsonl`, `.json`: a record. Its id is in `id`, `_id`, `docid` or `docno`, and its text in `text` or `contents`. The
@@ -17,10 +17,12 @@ import pandas as pd
 
 from hybridlib.arguments import checked
 from hybridlib.data.formats.collection import collect, part_of_file
-from hybridlib.data.formats.judgements import Missing, joined, judged_task, read_qrels
-from hybridlib.data.formats.rows import Code, Paths, cells_of, parser_of, read_queries
+from hybridlib.data.formats.joining import join_languages
+from hybridlib.data.formats.judgements import Missing, judged_task, read_qrels
+from hybridlib.data.formats.lines import Code, Paths, cells_of, parser_of, read_queries
 from hybridlib.data.passages import Passages
 from hybridlib.data.task import RetrievalTask
+from hybridlib.files import kind_of
 
 _Files: TypeAlias = Mapping[str | None, Path]
 _COLUMNS = ("topic", "iteration", "passage", "relevance")
@@ -71,7 +73,7 @@ def read_trec(
     judged = _by_language(qrels, None)
     if both:
         read = partial(_read_language, asked, judged, held, missing)
-        return joined(read, codes, parallel)
+        return join_languages(read, codes, parallel)
     queries, rows = _read_topics(asked), [read_qrels(path, _judgement) for path in judged.values()]
     if isinstance(topics, Mapping):
         queries = queries.assign(question=queries.query_id, query_id=queries.language + ":" + queries.query_id)
@@ -108,7 +110,7 @@ def _read_topics(files: _Files) -> pd.DataFrame:
 
 
 def _read_passages(files: _Files) -> Passages:
-    parts = [(path, parser_of(path, code, True), ["trec", path.suffixes, code]) for code, path in files.items()]
+    parts = [(path, parser_of(path, code, True), ["trec", kind_of(path), code]) for code, path in files.items()]
     return collect([part_of_file(*part) for part in parts])
 
 

@@ -39,7 +39,7 @@ from hybridlib.data.sources.records import (
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _URL = "https://raw.githubusercontent.com/google-research-datasets/lareqa"
 _XQUAD_R_COMMIT = "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c"
@@ -234,7 +234,7 @@ def _read_published(source: Source, paragraphs: bool) -> LareqaData:
 
 @cache  # to say it once in a process
 def _warn_of_licence(title: str, licence: str) -> None:
-    _log.warning("%s is licensed %s", title, licence)
+    logger.warning("%s is licensed %s", title, licence)
 
 
 def _answering(question: LareqaQuestion, paragraph: LareqaParagraph, where: str) -> Iterator[int]:

@@ -21,7 +21,7 @@ from hybridlib.files import Seen, open_bytes, parse_json, read_json, reading
 T = TypeVar("T")
 _NUMBER = re.compile("-?[0-9]{1,9}")
 _CHUNK = 1 << 18  # bytes in memory at a time
-_LONGEST = 1 << 26  # bytes of a line; what has no line ends is no file of lines
+LONGEST = 1 << 26  # bytes of a line; what has no line ends is no file of lines
 
 
 def _whole(text: str) -> str:
@@ -98,8 +98,8 @@ def read_lines(
     for line in _lines(path, member, seen):
         number += 1
         try:
-            if len(line) > _LONGEST:
-                raise ValueError(f"the line is longer than {_LONGEST:,} bytes")
+            if len(line) > LONGEST:
+                raise ValueError(f"the line is longer than {LONGEST:,} bytes")
             found = parse(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
         except UnicodeDecodeError as error:
             raise ValueError(f"{place(where, number)}: not UTF-8: {error.reason} at byte {error.start + 1}") from None
@@ -115,7 +115,7 @@ def _lines(path: Path, member: str, seen: Seen | None) -> Iterator[bytes]:
     with reading(path), open_bytes(path, seen) as file, ExitStack() as stack:
         stream: Any = stack.enter_context(_member(file, member)) if member else file
         rest = b""
-        while len(rest) <= _LONGEST and (chunk := stream.read(_CHUNK)):
+        while len(rest) <= LONGEST and (chunk := stream.read(_CHUNK)):
             # `splitlines` would also break at characters that are part of a sentence.
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:

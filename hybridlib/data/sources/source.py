@@ -20,7 +20,7 @@ import requests
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT = (10, 60)  # seconds, to connect and between two bytes
 
@@ -224,7 +224,7 @@ def _receive(file: File, source: str, part: Path) -> None:
         except requests.RequestException as error:
             now = part.stat().st_size if part.exists() else 0
             if now > kept:  # it breaks off, but gets further each time
-                _log.warning("%s broke off after %s; going on", file.url, readable(now))
+                logger.warning("%s broke off after %s; going on", file.url, readable(now))
                 continue
             raise ConnectionError(
                 f"{file.url} cannot be downloaded: {error}; {now} bytes are kept in {part}, from where the next call "
@@ -249,7 +249,7 @@ def _continue(file: File, source: str, part: Path, kept: int) -> None:
         total = kept + int(length) if length else file.size
         if total is not None:
             check_space(part.parent, total - kept, file.url)
-            _log.info("%s: downloading %s of %s to %s", source, readable(total - kept), file.url, part.parent)
+            logger.info("%s: downloading %s of %s to %s", source, readable(total - kept), file.url, part.parent)
         bar = tqdm(total=total, initial=kept, desc=file.path, unit="B", unit_scale=True, disable=None)
         with part.open("ab" if kept else "wb") as stream, bar:
             for chunk in response.iter_content(_CHUNK):

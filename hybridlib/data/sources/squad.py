@@ -36,7 +36,7 @@ from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.table import cached_table
 from hybridlib.data.texts import Texts, interleave
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Sizes and checksums are those in tensorflow-datasets 4.9.10, url_checksums/squad.txt and url_checksums/xquad.txt.
 SQUAD_TRANSLATE = Source(
@@ -203,7 +203,7 @@ def _answered(path: Path, language: str) -> Iterator[tuple[Question, str]]:
         else:
             yield question, sentence
     if lost:
-        _log.info("%s: %d questions are left out, whose answers do not stand where they should", path, lost)
+        logger.info("%s: %d questions are left out, whose answers do not stand where they should", path, lost)
 
 
 def _pieces(languages: Sequence[str]) -> Iterator[pa.Table]:

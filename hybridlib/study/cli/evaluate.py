@@ -4,7 +4,6 @@ Under `torchrun`, it spreads over its processes, of which the first prints.
 """
 
 import argparse
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,14 +12,15 @@ from pydantic import Field, field_validator
 from hybridlib.arguments import Count, FilePath, Name, Names
 from hybridlib.data.folds import FOLDS
 from hybridlib.data.formats.judgements import Missing
+from hybridlib.data.formats.lines import Code
 from hybridlib.data.formats.named import FORMATS, load_named
-from hybridlib.data.formats.rows import Code
 from hybridlib.data.load import TASKS, load_task
 from hybridlib.data.task import RetrievalTask
+from hybridlib.encoder.finding import findable
 from hybridlib.files import replacing
 from hybridlib.metric.measures import DEFAULT_MEASURES, parse_measure
 from hybridlib.study.cli import outputs
-from hybridlib.study.cli.outputs import path_argument
+from hybridlib.study.cli.outputs import number_argument, path_argument
 from hybridlib.training.settings import Settings
 
 
@@ -57,6 +57,11 @@ class Evaluation(Settings):
             raise ValueError(f"allowed: {', '.join(TASKS)}, or several joined by +, or one's own as {own}")
         return value
 
+    @field_validator("encoder")
+    @classmethod
+    def _findable(cls, value: str) -> str:
+        return value if value == "static" else str(findable(value))
+
     @field_validator("measures")
     @classmethod
     def _known_measures(cls, values: list[str]) -> list[str]:
@@ -91,14 +96,20 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=None,
         help="beir: leave the passage with the id of a query out of its ranking, as BEIR does for Quora and ArguAna",
     )
-    parser.add_argument("--fold", type=_number, help="of the articles of xquad-r, 0 to 3; all of them unless given")
+    parser.add_argument(
+        "--fold", type=number_argument, help="of the articles of xquad-r, 0 to 3; all of them unless given"
+    )
     parser.add_argument("--languages", nargs="+", action="extend", help="those to take; all unless given")
-    parser.add_argument("--pool", type=_number, help="'judged', or how many distractors of each language; else all")
+    parser.add_argument(
+        "--pool", type=number_argument, help="'judged', or how many distractors of each language; else all"
+    )
     parser.add_argument("--measures", nargs="+", action="extend", help=f"else {' '.join(DEFAULT_MEASURES)}")
     parser.add_argument("--query-prompt", help="put before queries; the encoder's own unless given, none if empty")
     parser.add_argument("--document-prompt", help="put before passages, likewise")
-    parser.add_argument("--max-length", type=_number, help="tokens of a text that are read")
-    parser.add_argument("--batch-tokens", type=_number, help="tokens encoded at a time; else what suits the device")
+    parser.add_argument("--max-length", type=number_argument, help="tokens of a text that are read")
+    parser.add_argument(
+        "--batch-tokens", type=number_argument, help="tokens encoded at a time; else what suits the device"
+    )
     parser.add_argument("--precision", help="float32 or bfloat16; what suits the device unless given")
     parser.add_argument("--checkpoint", type=path_argument, help="a folder; an interrupted evaluation goes on from it")
     parser.add_argument("--embeddings", type=path_argument, help="a folder to keep the embeddings of the passages in")
@@ -166,7 +177,3 @@ def _own_task(chosen: Evaluation) -> RetrievalTask | None:
         raise ValueError(f"fold is {chosen.fold}; allowed for {chosen.task}: None")
     task = load_named(chosen.task, languages=chosen.languages, split=chosen.split, **own)
     return task if chosen.pool is None else task.with_pool(chosen.pool)
-
-
-def _number(text: str) -> str | int:
-    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text

@@ -1,8 +1,9 @@
-"""The files that commands write, encoders and their cards; what could not be written is said before any work."""
+"""What commands take and write: arguments, files, encoders and their cards; what could not be written is said first."""
 
 import argparse
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,13 @@ def path_argument(text: str) -> Path:
         return path_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"it is {told(text) if text else 'empty'}; {error}") from None
+
+
+def number_argument(text: str) -> int | float | str:
+    """Take a number from the command line; another text is refused where the argument is checked."""
+    if re.fullmatch("-?[0-9]{1,18}", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?", text) else text
 
 
 def check_file(name: str, path: Path, suffix: str = "") -> None:

@@ -7,7 +7,6 @@ Under `torchrun`, it spreads over its processes, of which the first prints:
 
 import argparse
 import os
-import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,11 +21,11 @@ from hybridlib.names import STRATEGIES
 from hybridlib.paths import check_record, write_record
 from hybridlib.study.cli import outputs
 from hybridlib.study.cli.notebooks import MODELS
-from hybridlib.study.cli.outputs import path_argument
+from hybridlib.study.cli.outputs import number_argument, path_argument
 from hybridlib.study.cli.plan import bytes_of, checkpoint_bytes_of
 from hybridlib.study.run import Run, Trial
 from hybridlib.study.runs import store
-from hybridlib.study.training import SingleTraining, name_of
+from hybridlib.study.training import SingleTraining, corpus_name
 
 _DEFAULTS = {name: field.default for name, field in SingleTraining.model_fields.items()}
 # Options that go with --corpus, and what the help says of them. Those of numbers are read as such.
@@ -40,7 +39,7 @@ _NUMBERS = {
     "seed": "draws the batches, dropout, and the weights of static:scratch (default: {seed})",
     "max_length": "tokens of a text that are read (default: the encoder's own)",
     "save_every": "steps between checkpoints, from which a killed training goes on (default: {save_every})",
-    "validate_every": "steps between validations (default: {validate_every})",
+    "validate_every": "steps between validations, of which each makes a checkpoint (default: {validate_every})",
     "patience": "validations without improvement after which training stops (default: {patience})",
 }
 _TEXTS = {
@@ -72,7 +71,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="only trials with these labels; of several values of a label, any",
     )  # fmt: skip
     group = parser.add_argument_group("with --corpus")
-    for names, options in ((_TEXTS, {}), (_NUMBERS, {"type": _number}), (_LISTS, {"nargs": "+", "action": "extend"})):
+    for names, options in (
+        (_TEXTS, {}),
+        (_NUMBERS, {"type": number_argument}),
+        (_LISTS, {"nargs": "+", "action": "extend"}),
+    ):
         for name, said in names.items():
             group.add_argument(_option(name), **options, help=said.format(**_DEFAULTS))
     parser.set_defaults(run=_train)
@@ -113,9 +116,14 @@ def train_on_corpus(chosen: SingleTraining, output: Path, licence: str) -> None:
     corpus, validation = chosen.load_corpus(), chosen.load_validation()
     record = chosen.record(corpus, validation)
     if outputs.is_saved(folder, record):
+        if outputs.is_first_process():
+            shutil.rmtree(scratch, ignore_errors=True)  # what a kill right after saving has left
         outputs.say(f"It is there already.\nEncoder  {output}")
         return
-    check_record(scratch / outputs.RECORD, record)
+    if not (scratch / outputs.RECORD).exists() or any(scratch.glob("checkpoints/checkpoint-*")):
+        check_record(scratch / outputs.RECORD, record)
+    elif outputs.is_first_process():
+        shutil.rmtree(scratch)  # a kill has left it, with nothing to go on from
     size = bytes_of(chosen.encoder) + checkpoint_bytes_of(chosen.encoder)
     check_space(folder, int(size), "the encoder and its checkpoints")
     outputs.say(f"{corpus}\n{chosen.steps} steps of {chosen.batch_size} pairs, learning rate {chosen.learning_rate:g}")
@@ -132,7 +140,7 @@ def train_on_corpus(chosen: SingleTraining, output: Path, licence: str) -> None:
     with connected_processes() as processes:
         processes.wait()  # until none reads the checkpoints any more
     if first:
-        outputs.complete_card(encoder, chosen.encoder, chosen, corpus, name=name_of(corpus), licence=licence)
+        outputs.complete_card(encoder, chosen.encoder, chosen, corpus, name=corpus_name(corpus), licence=licence)
         outputs.save(encoder, record, folder)
         shutil.rmtree(scratch)
     outputs.say(f"Encoder  {output}")
@@ -216,13 +224,6 @@ def _selected(trials: Sequence[Trial], select: Sequence[str]) -> dict[str, Run]:
 
 def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _number(text: str) -> int | float | str:
-    """Return a number as one; another text is refused where it is checked."""
-    if re.fullmatch("-?[0-9]{1,18}", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"-?[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?", text) else text
 
 
 def _option(name: str) -> str:

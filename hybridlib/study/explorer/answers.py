@@ -6,6 +6,7 @@ of equal ones the earlier passage of the task comes first. Texts that are equal 
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +21,29 @@ from hybridlib.data.passages import rows_of
 from hybridlib.data.task import RetrievalTask
 from hybridlib.encoder.embed import embed_texts
 from hybridlib.encoder.reading import precision_of
-from hybridlib.evaluation.checkpoint import readable, records_of_folders
+from hybridlib.evaluation.checkpoint import DAMAGED, records_of_folders
 from hybridlib.evaluation.streaming import similarity_of
 from hybridlib.files import replacing
 from hybridlib.metric.cpu_kernels import norms_of, pair_scores
 from hybridlib.names import Role
 
+logger = logging.getLogger(__name__)
+
 
 class Asked(NamedTuple):
-    """A question that is asked: its language and text, and its row in the task, or -1 where it is none of the task."""
+    """A question that is asked.
+
+    Attributes:
+        language: in which it is asked; empty where that is not known.
+        text: what is asked.
+        row: that of the question in the task, or -1 where it is none of the task.
+        english: the same question in English, for those who do not read the language; empty where there is none.
+    """
 
     language: str
     text: str
     row: int = -1
+    english: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +93,15 @@ class Shelf:
             progress: show progress bars.
 
         Raises:
-            ValueError: a file of the folder cannot be read, or the encoder's similarity is another one.
+            ValueError: the encoder's similarity is another one.
         """
         similarity_of(encoder)  # embedding takes long, so a wrong one is found before
         path = folder and folder / f"{_digest(encoder, task)}.npz"
-        if path and path.exists():
-            with readable(path, "make it again"), np.load(path) as kept:
-                return cls(encoder, task, kept["queries"], kept["passages"])
-        asked, told = task.roles
-        queries = _embed(encoder, task.queries.text, asked, progress)
-        passages = _embed(encoder, rows_of(task.passages, slice(None)).text, told, progress)
+        if path and (kept := _kept(path)):
+            return cls(encoder, task, *kept)
+        role_of_queries, role_of_passages = task.roles
+        queries = _embed(encoder, task.queries.text, role_of_queries, progress)
+        passages = _embed(encoder, rows_of(task.passages, slice(None)).text, role_of_passages, progress)
         if path:
             with replacing(path) as draft:
                 np.savez(draft, queries=queries, passages=passages)
@@ -145,7 +155,10 @@ def ask(task: RetrievalTask, language: Name, question: Text = "") -> Asked:
     rows = rows[(names == (question or names.iloc[0])).to_numpy()]
     if not len(rows):
         raise ValueError(f"question is {told(question)}; allowed in {language}: {told(names.tolist())}")
-    return Asked(language, str(task.queries.text.iloc[rows[0]]), int(rows[0]))
+    row = int(rows[0])
+    same = (task.queries.question == task.queries.question.iloc[row]) & (task.queries.language == "en")
+    english = "" if language == "en" else "".join(task.queries.text[same][:1])
+    return Asked(language, str(task.queries.text.iloc[row]), row, english)
 
 
 def texts_of(task: RetrievalTask, questions: Iterable[str], language: str) -> dict[str, str]:
@@ -200,6 +213,18 @@ def language_ranks(task: RetrievalTask, ranking: Ranking, asked: Asked) -> pd.Se
     rows = relevant_to(task, asked)
     languages = np.array(task.languages)[task.passage_languages[rows]]
     return pd.Series(places[rows], name="rank").groupby(languages).min().rename_axis("language")
+
+
+def _kept(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read the embeddings of queries and passages from a file; nothing where it is not there or was damaged."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as kept:
+            return kept["queries"], kept["passages"]
+    except DAMAGED as error:
+        logger.warning("%s cannot be read (%s), and is made again", path, str(error)[:200])
+        return None
 
 
 def _embed(encoder: SentenceTransformer, texts: pd.Series, role: Role, progress: bool) -> np.ndarray:

@@ -76,7 +76,9 @@ def draw_batches(
             raise ValueError(f"strategies has {name!r}; allowed: {', '.join(STRATEGIES)}")
         sampler = HybridBatchSampler(corpus, pairs, seed=seed, strategy=name, alpha=alpha)
         if first + batches > len(sampler):
-            raise ValueError(f"batches is {batches}, from {first} on; an epoch of {name} has {len(sampler)}")
+            raise ValueError(
+                f"first is {first} and batches is {batches}; allowed: {len(sampler)} in all, as an epoch of {name} has"
+            )
         for batch in range(first, first + batches):
             drawn = sampler.draw(batch)
             languages = {"query_language": codes[drawn[1]], "passage_language": codes[drawn[2]]}

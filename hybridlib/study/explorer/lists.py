@@ -25,7 +25,10 @@ _FONTS = (
     "'Noto Sans Telugu', 'Noto Sans Thai', 'Noto Sans Hebrew', 'Noto Sans CJK SC', 'Noto Sans CJK JP', "
     "'Noto Sans CJK KR', 'Noto Sans SC', 'Noto Sans JP', 'Noto Sans KR', sans-serif"
 )
-_TEXT = f"font-family: {_FONTS}; color: var(--jp-content-font-color1, inherit); line-height: 1.45; font-size: 13px"
+_TEXT = (
+    f"font-family: {_FONTS}; color: var(--jp-content-font-color1, inherit); line-height: 1.45; font-size: 13px; "
+    "overflow-wrap: anywhere"
+)
 _LINE = "border-top: 1px solid var(--jp-border-color2, #d0d0d0)"
 _STAR = '<span role="img" aria-label="relevant" title="relevant" style="color: var(--jp-warn-color0, #b35900)">★</span>'
 
@@ -41,15 +44,17 @@ def side_by_side(asked: Asked, found: Mapping[str, pd.DataFrame]) -> HTML:
     Raises:
         ValueError: a table lacks a column.
     """
-    question = _in_language(asked.language, asked.text, style="margin: 0 0 8px; font-size: 17px; font-weight: 600")
-    columns = "".join(_column(label, table) for label, table in found.items())
-    grid = "display: grid; grid-template-columns: repeat(auto-fit, minmax(205px, 1fr)); gap: 8px 20px"
-    lists = f'<div style="{grid}; align-items: start">{columns}</div>'
+    question = _in_language(asked.language, asked.text, style="font-size: 17px; font-weight: 600")
+    if asked.english:
+        question += f"<div>in English: {_in_language('en', asked.english, element='span')}</div>"
+    columns = "".join(_column(label, table, asked.row >= 0) for label, table in found.items())
+    grid = "display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 8px 20px"
+    lists = f'<div style="{grid}; align-items: start; margin: 8px 0 0">{columns}</div>'
     return HTML(f'<div class="explorer-answer" style="{_TEXT}">{question}{lists}</div>')
 
 
-def _column(label: str, table: pd.DataFrame) -> str:
-    """Return the list of an encoder."""
+def _column(label: str, table: pd.DataFrame, judged: bool) -> str:
+    """Return the list of an encoder, and how many of it are relevant, if that is known."""
     check_columns(f"found[{label!r}]", [*table.columns], ["language", "score", "relevant", "text"])
     colours = colours_of([str(code) for code in table.language.cat.categories])
     lines = "".join(
@@ -57,15 +62,16 @@ def _column(label: str, table: pd.DataFrame) -> str:
         f"{one.score:.3f} {_STAR if one.relevant else ''}{_in_language(str(one.language), str(one.text))}</li>"
         for one in table.itertuples()
     )
-    title = f"<b>{escape(label)}</b>: {int(table.relevant.sum())} of {len(table)} are relevant"
+    title = f"<b>{escape(label)}</b>"
+    if judged:
+        title += f": {int(table.relevant.sum())} of {len(table)} are relevant"
     return f'<div><div>{title}</div><ol style="padding: 0 0 0 26px; margin: 4px 0">{lines}</ol></div>'
 
 
 def _in_language(language: str, text: str, *, element: str = "div", style: str = "") -> str:
-    """Return an element with a text whose language and direction are told."""
-    direction = direction_of(language)
-    side = "right" if direction == "rtl" else "left"
-    attributes = f'lang="{escape(language)}" dir="{direction}" style="text-align: {side}; {style}"'
+    """Return an element with a text whose language and direction are told; without a language, its letters tell it."""
+    direction = direction_of(language) if language else "auto"
+    attributes = f'lang="{escape(language)}" dir="{direction}" style="text-align: start; {style}"'
     return f"<{element} {attributes}>{escape(text)}</{element}>"
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hybridlib.data.corpus import ParallelCorpus
     from hybridlib.data.task import RetrievalTask
 
-Shown = Annotated[int, Field(ge=1, le=len(COLOURS))]
+Shown = Annotated[int, Field(ge=2, le=len(COLOURS))]  # one alone has nothing to lie apart from
 
 
 class ExplorerParams(Params):
@@ -98,6 +98,13 @@ class ExplorerParams(Params):
         """Return nothing: the explorer shows single questions, and has no results of its own."""
         return {}
 
+    def check_data(self) -> None:
+        """Make sure that the first question is asked in its language, too; see `Params.check_data`."""
+        from hybridlib.study.explorer.answers import ask
+
+        super().check_data()
+        ask(self.load_task(), self.language, self.query)
+
     def load_encoders(self) -> "dict[str, SentenceTransformer]":
         """Load the encoders to compare by label: first those at hand, then those of the strategies.
 
@@ -108,8 +115,10 @@ class ExplorerParams(Params):
         """
         from hybridlib.training.starts import load_encoder
 
+        loaded = {
+            label: load_encoder(name) for label, name in self.encoders.items()
+        }  # one is missing at once, or never
         compute_runs(self.runs(), self.profile)
-        loaded = {label: load_encoder(name) for label, name in self.encoders.items()}
         for trial in self.trials():
             encoder = store.train(trial.run)
             assert encoder is not None  # only BM25 is none, and is not trained

@@ -1,6 +1,7 @@
 """The panels of the explorer in JupyterLab: each answers anew when something in it is changed.
 
-They show what `answers`, `lists`, `figures` and `batches` make.
+They show what `answers`, `lists`, `figures` and `batches` make. Numbers are fields, not sliders: a slider of ipywidgets
+has no name for those who do not see it.
 """
 
 import gc
@@ -31,14 +32,15 @@ def answer_panel(shelves: Mapping[str, Shelf], *, language: Name, question: Text
     asked = answers.ask(task, language, question)
     codes = sorted(set(task.queries.language))
     languages = ipw.Dropdown(options=[(f"{name_of(code)} ({code})", code) for code in codes], value=language)
-    questions = ipw.Dropdown(layout=ipw.Layout(width="520px"))
-    typed = ipw.Text(placeholder="or type one, and press Enter", continuous_update=False, layout=questions.layout)
-    compared = ipw.SelectMultiple(options=[*shelves], value=[*shelves], rows=min(5, len(shelves)))
-    size = ipw.IntSlider(value=k, min=1, max=max(50, k), continuous_update=False)
-    names = ("language", "question", "own question", "compare", "passages")
-    controls = (languages, questions, typed, compared, size)
-    for widget, name in zip(controls, names, strict=True):
+    questions = ipw.Dropdown()
+    typed = ipw.Text(placeholder="or type one in any language, and press Enter", continuous_update=False)
+    compared = ipw.SelectMultiple(options=[*shelves], value=[*shelves], rows=max(2, min(5, len(shelves))))
+    size = ipw.BoundedIntText(value=k, min=1, max=max(50, k))
+    names = {"language": languages, "passages": size, "question": questions, "own question": typed}
+    for name, widget in {**names, "compare (Ctrl: several)": compared}.items():
         widget.description, widget.style = name, _WIDE
+    for widget in (questions, typed):
+        widget.layout = ipw.Layout(width="520px", max_width="98%")
     shown = ipw.HTML()
 
     def offer(name: str) -> None:
@@ -49,20 +51,27 @@ def answer_panel(shelves: Mapping[str, Shelf], *, language: Name, question: Text
 
     def answer(_: Any = None) -> None:
         own = typed.value.strip()
-        chosen = Asked(languages.value, own) if own else answers.ask(task, languages.value, questions.value)
+        chosen = Asked("", own) if own else answers.ask(task, languages.value, questions.value)
         shown.value = answer_html({label: shelves[label] for label in compared.value}, chosen, size.value)
 
-    def change_language(_: Any) -> None:
-        questions.unobserve(answer, "value")  # offering others changes it, once or twice
-        offer(questions.value)
-        questions.observe(answer, "value")
+    def choose(_: Any) -> None:
+        typed.unobserve(answer, "value")  # what is chosen now takes the place of an own question
+        typed.value = ""
+        typed.observe(answer, "value")
         answer()
+
+    def change_language(_: Any) -> None:
+        questions.unobserve(choose, "value")  # offering others changes it, once or twice
+        offer(questions.value)
+        questions.observe(choose, "value")
+        choose(None)
 
     offer(str(task.queries.question.iloc[asked.row]))
     languages.observe(change_language, "value")
-    _on_change(answer, questions, typed, compared, size)
-    asking = ipw.VBox([ipw.HBox([languages, size]), questions, typed])
-    return ipw.VBox([ipw.HBox([asking, compared]), shown])
+    questions.observe(choose, "value")
+    _on_change(answer, typed, compared, size)
+    asking = ipw.VBox([_row(languages, size), questions, typed], layout=ipw.Layout(max_width="100%"))
+    return ipw.VBox([_row(asking, compared), shown])
 
 
 def answer_html(shelves: Mapping[str, Shelf], asked: Asked, k: int) -> str:
@@ -85,14 +94,14 @@ def answer_html(shelves: Mapping[str, Shelf], asked: Asked, k: int) -> str:
 
 @checked
 def meaning_panel(shelves: Mapping[str, Shelf], *, language: Name, questions: Count = 6) -> ipw.VBox:
-    """Return a panel with the map of meaning, and a slider for the number of questions.
+    """Return a panel with the map of meaning, and a field for the number of questions.
 
     Args:
         shelves: the embeddings of one task, by the label of the encoder.
         language: that in which the questions are told.
         questions: so many at first.
     """
-    number = ipw.IntSlider(value=questions, min=1, max=len(COLOURS), continuous_update=False, description="questions")
+    number = ipw.BoundedIntText(value=questions, min=2, max=len(COLOURS), description="questions")
     shown = ipw.HTML()
 
     def draw(_: Any = None) -> None:
@@ -108,9 +117,9 @@ def meaning_panel(shelves: Mapping[str, Shelf], *, language: Name, questions: Co
 
 @checked
 def batch_panel(corpus: ParallelCorpus, *, alpha: Share = 0.5) -> ipw.VBox:
-    """Return a panel with the picture of batches, and sliders for alpha and the seed."""
-    share = ipw.FloatSlider(value=alpha, min=0, max=1, step=0.05, continuous_update=False, description="alpha")
-    seed = ipw.IntSlider(value=0, min=0, max=99, continuous_update=False, description="seed")
+    """Return a panel with the picture of batches, and fields for alpha and the seed."""
+    share = ipw.BoundedFloatText(value=alpha, min=0, max=1, step=0.05, description="alpha")
+    seed = ipw.BoundedIntText(value=0, min=0, max=99, description="seed")
     shown = ipw.HTML()
 
     def draw(_: Any = None) -> None:
@@ -118,7 +127,12 @@ def batch_panel(corpus: ParallelCorpus, *, alpha: Share = 0.5) -> ipw.VBox:
         shown.value = lists.image(batches.picture(drawn, alpha=share.value), batches.told(drawn))
 
     _on_change(draw, share, seed)
-    return ipw.VBox([ipw.HBox([share, seed]), shown])
+    return ipw.VBox([_row(share, seed), shown])
+
+
+def _row(*widgets: ipw.Widget) -> ipw.HBox:
+    """Put widgets side by side, or below each other where the window is narrow."""
+    return ipw.HBox(widgets, layout=ipw.Layout(flex_flow="row wrap"))
 
 
 def _on_change(show: Callable[[Any], None], *widgets: ipw.Widget) -> None:

@@ -1,1 +1,1 @@
-"""The results of a profile as pages, for who reads no notebooks: Markdown for the repository, HTML for a colleague."""
+"""Results of a profile as pages, for those who read no notebooks: Markdown for the repository, HTML for a colleague."""

@@ -1,19 +1,39 @@
 """What a page takes from an executed notebook: its words, in Markdown, and the notebook itself as a page."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from hybridlib.files import read_text
 from hybridlib.paths import executed_path
 
-# Nothing is fetched when a rendered notebook is opened.
+_FIGURE = re.compile(r'params\.figure\("(\w+)"\)')
+# Nothing is fetched when a rendered notebook is opened, its figures have words, and its text can be read.
 _OFFLINE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}"""
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block html_head_css %}{{ super() }}
+<style>
+.jp-InputPrompt, .jp-OutputPrompt { color: #595959 !important; opacity: 1 !important; }
+.highlight :is(.mi, .mf) { color: #006000; }
+.highlight :is(.ow, .o) { color: #7010b0; }
+.highlight .c1 { color: #2c6060; }
+.jp-RenderedHTMLCommon tbody tr { background: #fff !important; }
+.jp-RenderedHTMLCommon a { text-decoration: underline !important; }
+</style>
+{% endblock html_head_css %}
+{% block data_png scoped %}
+{% if output.metadata.said %}
+<div class="jp-RenderedImage jp-OutputArea-output {{ extra_class }}">
+<img src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"
+alt="{{ output.metadata.said | escape_html }}">
+</div>
+{% else %}{{ super() }}{% endif %}
+{% endblock data_png %}"""
 
 
 @dataclass(frozen=True)
@@ -83,25 +103,37 @@ def words_of(book: Any) -> Words:
         elif kind == "shown" and "runs come from" in heading:
             found["runs"] = source
         elif kind == "code":
-            captions |= {name: (heading, text) for name in re.findall(r'params\.figure\("(\w+)"\)', source)}
+            captions |= {name: (heading, text) for name in _FIGURE.findall(source)}
     return Words(**found, captions=captions)
 
 
 def in_brief(paper: str) -> str:
-    r"""Return what the paper says in a few sentences: from where it is named on, or else the first paragraph.
+    r"""Return what the paper says in brief: from where it is named on, or what it reports, or the first paragraph.
 
     >>> in_brief("One asks. The paper ([arXiv 1](https://arxiv.org/abs/1)) does not:\n\nMore.")
     'The paper does not.'
     """
+    paper = re.sub(r".*?\bIt reports (.*?\.)(?=\s|\Z).*", r"The paper reports \1", paper, count=1, flags=re.DOTALL)
     named = re.search(r"\bThe paper\b.*?(?=\n\n|\Z)", paper, re.DOTALL)
     said = re.sub(r" \(\[arXiv[^()]*\([^()]*\)\)", "", named[0] if named else paper.partition("\n\n")[0])
     return said.removesuffix(":") + "." * said.endswith(":")
 
 
-def rendered(book: Any, title: str) -> str:
-    """Return an executed notebook as a page of HTML that needs no network, the same each time."""
+def rendered(book: Any, title: str, said: Mapping[str, str]) -> str:
+    """Return an executed notebook as a page of HTML that needs no network, the same each time.
+
+    Args:
+        book: as returned by `read_executed`.
+        title: of the page.
+        said: alternative texts of figures, by name.
+    """
     from nbconvert import HTMLExporter
 
+    book = deepcopy(book)
+    for cell in book.cells:
+        names = _FIGURE.findall(cell.source) if cell.cell_type == "code" else []
+        for output in cell.get("outputs", []):
+            output.setdefault("metadata", {})["said"] = " ".join(said.get(name, "") for name in names)
     html, _ = HTMLExporter(raw_template=_OFFLINE).from_notebook_node(book, {"metadata": {"name": title}})
     return html
 

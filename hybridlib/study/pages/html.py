@@ -28,6 +28,7 @@ from hybridlib.study.report.words import signed
 
 _FOLDER = Path(__file__).parent
 PARTS = tuple(_FOLDER / f"report.{end}" for end in ("html.jinja", "css", "js"))
+_FIGURE = r"[−+][\d.]+ (?:[a-z@\d]+ ){0,2}\[[−+][^][]*\]"  # a difference and its interval, which stay on one line
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -95,6 +96,7 @@ def report_page(profile: str, notebooks: Mapping[str, Any]) -> str:
         "encoders": ", ".join(dict.fromkeys(notebooks[name].encoder for name in ordered)),
         "questions": questions,
         "overview": overview(profile) if "batch_ratio" in ordered else None,
+        "task": notebooks[ordered[0]].task,
         "data": data_of(runs),
         "names": _names(),
         "others": [name for name in notebooks if name not in ordered],
@@ -121,7 +123,7 @@ def _question(profile: str, params: Params) -> Question:
         answers=[_answer(claim, row, params) for claim, row in paired if claim.kind == "primary"],
         told=markdown(answered),
         claims=[_claim(row) for _, row in paired],
-        drawn=_drawn(profile, words, notebook),
+        drawn=drawn_by(profile, words, notebook),
         settings=_flat(read_yaml(params_path(profile, notebook))),
         runs=computed_runs(params),
         made=[
@@ -133,7 +135,7 @@ def _question(profile: str, params: Params) -> Question:
 
 def _answer(claim: Claim, row: Mapping[str, Any], params: Params) -> Answer:
     there = row["holds"] != "not computed"
-    number, _, interval = findings.figures_of(row).rpartition(" [") if there else ("", "", "")
+    number, _, interval = findings.difference_of(row).rpartition(" [") if there else ("", "", "")
     said = "" if params.is_demonstration else findings.said(row) if there else "not computed"
     _, *sides = claim.paper or ("",)
     return Answer(claim.text, said, number, f"[{interval}" if there else "", " against ".join(sides), row["paper"])
@@ -144,17 +146,22 @@ def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
     there = row["holds"] != "not computed"
     numbers = {name: signed(row[name], row["measure"]) if there else "" for name in ("difference", "lower", "upper")}
     return {
-        **{name: str(row[name]) for name in ("claim", "kind", "on", "setting", "holds", "paper")},
+        **{name: str(row[name]) for name in ("claim", "kind", "on", "setting", "paper")},
+        "said": findings.said(row) if there else "not computed",
         "measure": row["measure"].replace("_", " "),
         "difference": numbers["difference"],
         "interval": f"[{numbers['lower']}, {numbers['upper']}]" if there else "",
-        "p": f"{row['p']:.1g}" if there and pd.notna(row["p"]) else "",
+        "p": f"{row['p']:.2g}" if there and pd.notna(row["p"]) else "",
         "sorted": {name: repr(float(row[name])) if there else "" for name in ("difference", "lower", "p")},
     }
 
 
-def _drawn(profile: str, words: Words, notebook: str) -> list[Drawn]:
-    """Return the figures of a notebook, in its order."""
+def drawn_by(profile: str, words: Words, notebook: str) -> list[Drawn]:
+    """Return the figures of a notebook, in its order.
+
+    Raises:
+        ValueError: one was cut or altered; the message names the file.
+    """
     paths = {path.stem.partition("-")[2]: path for path in figures_of(profile, notebook)}
     order = dict.fromkeys([*words.captions, *paths])
     return [_figure(paths[name], *words.captions.get(name, ("", ""))) for name in order if name in paths]
@@ -172,8 +179,8 @@ def _figure(path: Path, heading: str, caption: str) -> Drawn:
     head, *lines = said.split("\n")
     parts = [(title, rest.rstrip(".").split("; ")) for title, _, rest in (line.partition(": ") for line in lines)]
     source = "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
-    short = " ".join([head, *lines[:1]]) + " The rest is below, in words." * (len(lines) > 1)
     size = round(width), round(height)
+    short = " ".join([head, *lines[:1]])
     return Drawn(path.stem, heading or name.capitalize(), markdown(caption), source, *size, short, parts)
 
 
@@ -207,6 +214,12 @@ def _names() -> list[tuple[str, Markup]]:
 class _Renderer(mistune.HTMLRenderer):
     """A renderer whose links lead to the web or nowhere, since a page that was sent has no files beside it."""
 
+    def text(self, text: str) -> str:
+        return str(_whole(text))
+
+    def codespan(self, text: str) -> str:
+        return f'<code class="name">{escape(text)}</code>' if text in STRATEGIES else super().codespan(text)
+
     def link(self, text: str, url: str, title: str | None = None) -> str:
         return super().link(text, url, title) if url.startswith("https://") else text
 
@@ -220,7 +233,8 @@ def markdown(text: str, *, inline: bool = False) -> Markup:
     >>> markdown("a `<b>` [c](https://d.org) <script>")
     Markup('<p>a <code>&lt;b&gt;</code> <a href="https://d.org">c</a> &lt;script&gt;</p>')
     """
-    html = str(mistune.create_markdown(renderer=_Renderer(escape=True))(text)).strip()
+    whole = re.sub(_FIGURE, lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    html = str(mistune.create_markdown(renderer=_Renderer(escape=True))(whole)).strip()
     return Markup(html.removeprefix("<p>").removesuffix("</p>") if inline else html)
 
 

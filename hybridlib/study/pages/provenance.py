@@ -9,7 +9,7 @@ from hybridlib.data.load import SOURCES, revision
 from hybridlib.data.sources.source import readable
 from hybridlib.files import checksum
 from hybridlib.study.params import Params
-from hybridlib.study.run import Run
+from hybridlib.study.run import Run, Trial
 from hybridlib.study.runs import store
 from hybridlib.study.runs.keys import key_of
 
@@ -54,14 +54,15 @@ def computed_runs(params: Params) -> list[Computed]:
         FileNotFoundError: `evidence/` lacks a file that was published.
     """
     rows = []
-    first = {key_of(trial.run): trial for trial in reversed(params.trials())}
-    for key, trial in reversed(first.items()):
+    first: dict[str, Trial] = {}
+    for trial in params.trials():
+        first.setdefault(key_of(trial.run), trial)
+    for key, trial in first.items():
         together: dict[tuple[Any, ...], dict[str, str]] = {}
         for name, test in sorted(store.record_of(trial.run)["tests"].items()):
             together.setdefault(_origin(test), {})[name] = test["ranks"][:_DIGITS]
         for origin, tests in together.items():
-            named = trial.name
-            rows.append(Computed(key[:_DIGITS], named, trial.run.fold, trial.run.seed, tests, *origin))
+            rows.append(Computed(key[:_DIGITS], trial.name, trial.run.fold, trial.run.seed, tests, *origin))
     return rows
 
 

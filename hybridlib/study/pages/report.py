@@ -14,7 +14,7 @@ from hybridlib.files import checksum, read_json, read_text, replacing
 from hybridlib.paths import executed_path, params_path, project_root, record_path
 from hybridlib.study.code import code_hash
 from hybridlib.study.pages.executed import read_executed, rendered, words_of
-from hybridlib.study.pages.html import PARTS, report_page
+from hybridlib.study.pages.html import PARTS, drawn_by, report_page
 
 REPORT = "report"  # it is no notebook, and has a record beside theirs
 
@@ -38,7 +38,9 @@ def write_report(profile: str, notebooks: Mapping[str, Any]) -> Path:
     pages = {report_path(profile): report_page(profile, notebooks)}
     for name in notebooks:
         book = read_executed(profile, name)
-        pages[executed_path(profile, name).with_suffix(".html")] = rendered(book, words_of(book).title or name)
+        words = words_of(book)
+        said = {one.name.removeprefix(f"{name}-"): one.short for one in drawn_by(profile, words, name)}
+        pages[executed_path(profile, name).with_suffix(".html")] = rendered(book, words.title or name, said)
     for path, text in pages.items():
         with replacing(path) as draft:
             draft.write_text(text, encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""The results of a profile on one page of Markdown, for who reads no notebooks: made from what the notebooks wrote."""
+"""The results of a profile on one page of Markdown, for those who read no notebooks: made from what these wrote."""
 
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def _findings(profile: str, notebook: str) -> str:
 
 
 def overview_in_markdown(profile: str) -> str:
-    """Return the `overview` as a table in Markdown; errors are its."""
+    """Return the `overview` as a table in Markdown; it raises what that raises."""
     table = overview(profile)
     lines = ["| | " + " | ".join(table.columns) + " |", "| --- |" + " ---: |" * len(table.columns)]
     lines += [f"| `{strategy}` | " + " | ".join(row) + " |" for strategy, row in table.iterrows()]

@@ -152,7 +152,7 @@ def answer(params: Params, checked: pd.DataFrame) -> Prose:
     told = [(claim, row) for claim, row in told if row["holds"] != "not computed"]
     if params.is_demonstration:
         head = f"{DEMONSTRATION} The same comparisons as on real text give these differences:"
-        lines = [f"- {claim.text}? {figures_of(row)}" for claim, row in told]
+        lines = [f"- {claim.text}? {difference_of(row)}" for claim, row in told]
     else:
         head = f"**{params.question} {word([row['holds'] for claim, row in rows if claim.kind == 'primary'])}.**"
         marks = ["(exploratory) " if row["kind"] == "exploratory" else "" for _, row in told]
@@ -187,7 +187,7 @@ def deviations(params: Params) -> Prose | None:
 def sentence(claim: Claim, row: Mapping[str, Any]) -> str:
     """Put a claim and what was found into a sentence, with the paper's figures where it has them."""
     paper = f" Paper: {row['paper']}." if row["paper"] else ""
-    return f"{claim.text}: **{said(row)}**, {figures_of(row)}.{paper}"
+    return f"{claim.text}: **{said(row)}**, {difference_of(row)}.{paper}"
 
 
 def said(row: Mapping[str, Any]) -> str:
@@ -206,7 +206,7 @@ def tell(claims: Sequence[Claim], checked: pd.DataFrame, *, demonstration: bool 
     rows = paired(claims, checked)
     rows = [(claim, row) for claim, row in rows if row["holds"] != "not computed"]
     if demonstration:
-        return [f"{claim.text}? {figures_of(row)}" for claim, row in rows]
+        return [f"{claim.text}? {difference_of(row)}" for claim, row in rows]
     order = ("primary", "secondary", "exploratory")
     return [f"({kind}) {sentence(claim, row)}" for kind in order for claim, row in rows if row["kind"] == kind]
 
@@ -233,7 +233,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def figures_of(row: Mapping[str, Any]) -> str:
+def difference_of(row: Mapping[str, Any]) -> str:
     """Write the difference of a claim in its measure, with its interval."""
     number, _, interval = between(row, "difference").partition(" ")
     return f"{number} {str(row['measure']).replace('_', ' ')} {interval}"

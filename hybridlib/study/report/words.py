@@ -1,4 +1,4 @@
-"""Figures in words, for who does not see them: each number that is drawn, made from the table that it is drawn from.
+"""Figures in words, for those who do not see them: each number that is drawn, from the table of the figure.
 
 A figure carries its words as its label, and `figures.save` writes them into the file. The first line says what the
 figure is; each further line is one panel or one curve.

@@ -105,11 +105,18 @@ def read(run: Run, test: Test) -> "Measured":
 
 
 def train(run: Run, *, progress: bool = False) -> "SentenceTransformer | None":
-    """Return the trained encoder of a run: the one that was kept, if the run keeps it, or else trained now."""
+    """Return the trained encoder of a run: the one that was kept, if the run keeps it, or else trained now.
+
+    Raises:
+        ValueError: the one that was kept is damaged.
+    """
     if run.keep_encoder and _encoder_of(run).is_dir():
         from hybridlib.training.starts import load_encoder
 
-        return load_encoder(str(_encoder_of(run)))
+        try:
+            return load_encoder(str(_encoder_of(run)))
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(f"{str(error).rstrip('.')}; delete this folder to train it again") from None
     return run.train(checkpoints=scratch_of(run) / "training", progress=progress)
 
 

@@ -1,7 +1,6 @@
 """Made files of the formats that people bring, and what trec_eval says of them."""
 
 import csv
-import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pytest
 import pytrec_eval
+
+from hybridlib.data.task import RetrievalTask
+from hybridlib.evaluation.evaluate import evaluate_embeddings
 
 MEASURES = {
     "map": "map",
@@ -64,10 +68,11 @@ def lines(records: Iterable[Any], end: str = "\n") -> str:
 
 
 def write(path: Path, content: str | bytes) -> Path:
-    """Write a file, and its folder; a name that ends in .gz has it compressed."""
+    """Write a file, and its folder; a name that ends in .gz or .zst has it compressed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    kind = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+    path.write_bytes(pa.compress(content, kind, asbytes=True) if kind else content)
     return path
 
 
@@ -77,22 +82,22 @@ def write_beir(
     *,
     split: str = "test",
     end: str = "\n",
-    packed: bool = False,
+    packed: str = "",
     further: Mapping[str, Any] = {},
 ) -> Path:
-    """Write a task as BEIR does; the fields `further` are added to each record."""
-    gz = ".gz" if packed else ""
+    """Write a task as BEIR does, in files with the ending `packed`; the fields `further` are added to each record."""
     corpus = ({"_id": key, "title": title, "text": text, **further} for key, title, text in made.passages)
-    write(folder / f"corpus.jsonl{gz}", lines(corpus, end))
+    write(folder / f"corpus.jsonl{packed}", lines(corpus, end))
     write(
-        folder / f"queries.jsonl{gz}", lines(({"_id": key, "text": text, **further} for key, text in made.queries), end)
+        folder / f"queries.jsonl{packed}",
+        lines(({"_id": key, "text": text, **further} for key, text in made.queries), end),
     )
     path = write(folder / f"qrels/{split}.tsv", "")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_MINIMAL, lineterminator=end)
         writer.writerows([("query-id", "corpus-id", "score"), *made.qrels])
     if packed:
-        write(folder / f"qrels/{split}.tsv.gz", path.read_bytes())
+        write(folder / f"qrels/{split}.tsv{packed}", path.read_bytes())
         path.unlink()
     return folder
 
@@ -142,3 +147,15 @@ def kept_of(names: Iterable[str], made: Made, queries: np.ndarray) -> np.ndarray
     """Return the rows of the embeddings of some queries, by their ids in the files."""
     every = [query for query, _ in made.queries]
     return queries[[every.index(query) for query in names]]
+
+
+def assert_values_are_those_of_trec_eval(task: RetrievalTask, made: Made) -> None:
+    """Compare the values of a task of one language with those that trec_eval has for what it was made of."""
+    queries, passages = embeddings(made)
+    asked, held = [query for query, _ in made.queries], [passage for passage, *_ in made.passages]
+    expected = trec_eval(queries @ passages.T, asked, held, made.qrels)
+    assert len(expected) == 17 * len(MEASURES)
+    queries = kept_of(task.queries.query_id, made, queries)
+    results = evaluate_embeddings(queries, passages, task, similarity="dot", measures=[*MEASURES])
+    for setting in ("monolingual", "multilingual"):  # both have the pool of one language
+        assert values_of(results, setting) == pytest.approx(expected, abs=1e-12)

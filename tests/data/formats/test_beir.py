@@ -4,7 +4,19 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
-from made_tasks import MEASURES, Made, draw_made, embeddings, kept_of, lines, trec_eval, values_of, write, write_beir
+from made_tasks import (
+    MEASURES,
+    Made,
+    assert_values_are_those_of_trec_eval,
+    draw_made,
+    embeddings,
+    kept_of,
+    lines,
+    trec_eval,
+    values_of,
+    write,
+    write_beir,
+)
 
 import hybridlib as hl
 from hybridlib.data.formats import collection
@@ -38,10 +50,12 @@ def test_the_tables_are_those_of_the_files(folder):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("how", ["plain", "windows", "packed", "marked", "mapped"])
+@pytest.mark.parametrize("how", ["plain", "windows", ".gz", ".zst", "marked", "mapped"])
 def test_values_are_those_of_trec_eval(tmp_path, monkeypatch, seed, how):
     made = draw_made(seed)
-    folder = write_beir(tmp_path / "made", made, end="\r\n" if how == "windows" else "\n", packed=how == "packed")
+    folder = write_beir(
+        tmp_path / "made", made, end="\r\n" if how == "windows" else "\n", packed=how if how[0] == "." else ""
+    )
     if how == "marked":
         for path in folder.rglob("*.*"):
             path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
@@ -50,16 +64,10 @@ def test_values_are_those_of_trec_eval(tmp_path, monkeypatch, seed, how):
     assert isinstance(task.passages, datasets.Dataset) == (how == "mapped")
     assert list(task.passages["text"]) == [f"{title} {text}".strip() for _, title, text in made.passages]
     assert sorted(task.qrels.itertuples(index=False, name=None)) == sorted(made.qrels)
-    queries, passages = embeddings(made)
-    asked, held = [query for query, _ in made.queries], [passage for passage, *_ in made.passages]
-    expected = trec_eval(queries @ passages.T, asked, held, made.qrels)
-    assert len(expected) == 17 * len(MEASURES)
-    queries = kept_of(task.queries.query_id, made, queries)
-    results = hl.evaluate_embeddings(queries, passages, task, similarity="dot", measures=[*MEASURES])
-    for setting in ("monolingual", "multilingual"):  # both have the pool of one language
-        assert values_of(results, setting) == pytest.approx(expected, abs=1e-12)
+    assert_values_are_those_of_trec_eval(task, made)
     # The drawn judgements are graded and below 0, and scores tie.
     assert {-2, -1, 0, 1, 2, 3} == {relevance for *_, relevance in made.qrels}
+    queries, passages = embeddings(made)
     assert len(np.unique(queries @ passages.T)) < 40
 
 
@@ -99,6 +107,13 @@ def test_records_may_name_their_language(tmp_path, further):
     folder = write_beir(tmp_path / "small", SMALL, further=further)
     assert hl.read_beir(folder).languages == ["sw"]
     assert hl.read_beir(folder, language="en").languages == ["en"]
+
+
+def test_a_link_to_nowhere_is_told_as_what_it_is(folder):
+    (folder / "corpus.jsonl").unlink()
+    (folder / "corpus.jsonl").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"/corpus.jsonl is a link to what does not exist$"):
+        hl.read_beir(folder, language="en")
 
 
 def test_queries_of_other_splits_are_left_out(folder):
@@ -207,8 +222,8 @@ TWO = '{"_id": "d2", "text": "y"}\n'
         ("", " is empty$"),
         (ONE + TWO + "{", ", line 3: the line is not JSON: "),
         (ONE + "\n", ", line 2: the line is not JSON: "),
-        (ONE + "[]", ", line 2: allowed: a name and a value for each$"),
-        (ONE + "null", ", line 2: allowed: a name and a value for each$"),
+        (ONE + "[]", r", line 2: the line is \[\]; allowed: a record with names and values$"),
+        (ONE + "null", ", line 2: the line is None; allowed: a record with names and values$"),
         ('{"text": "x"}', ", line 1: the id of a record is in _id; this one lacks it$"),
         ('{"id": "x", "text": "x"}', ", line 1: the id of a record is in _id; this one lacks it$"),
         ('{"_id": "x"}', ", line 1: the text of a record is in text; this one lacks it$"),
@@ -274,7 +289,7 @@ def test_a_query_without_a_text_and_a_file_that_is_cut_off_are_refused(folder):
 
 def test_files_and_folders_that_are_not_there_are_named(folder):
     with pytest.raises(
-        FileNotFoundError, match=r"small/qrels/dev\.tsv does not exist, nor with \.gz; there is \['test"
+        FileNotFoundError, match=r"small/qrels/dev\.tsv does not exist, nor with \.gz or \.zst; there is \['test"
     ):
         hl.read_beir(folder, language="en", split="dev")
     with pytest.raises(FileNotFoundError, match="nowhere does not exist; expected a folder with corpus"):

@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
     """Stand in a folder with a task of each layout."""
     monkeypatch.chdir(tmp_path)
     for code in ("sw", "en", "yo"):
-        write_beir(Path("beir") / code, SMALL, packed=code == "sw")
+        write_beir(Path("beir") / code, SMALL, packed=".gz" if code == "sw" else "")
         write(Path("trec") / code / "topics.tsv", "q1\train?\n")
         write(Path("trec") / code / "qrels.txt", "q1 0 d1 1\n")
         write(Path("trec") / code / "passages.tsv.gz", "d1\tIt rains.\nd2\tIt snows.\n")

@@ -131,7 +131,7 @@ def test_a_file_of_each_language_is_a_part_of_the_task_and_its_lines_are_named(t
          "source, row 1: passage_group of item 'rain' is '2'; allowed: '1', as in source, row 0"),
         (FRAME.iloc[:0], "source is a table of shape (0, 4), without a row that has a query and a"),
         (FRAME.assign(query="", passage=""), "source is a table of shape (6, 4), without a row that has a query and a"),
-        (FRAME.assign(language="all", item=range(6)), "queries.language: row 0 is 'all'"),
+        (FRAME.assign(language="all", item=range(6)), "source, row 0: language is 'all'; allowed: the code"),
         (Dataset.from_pandas(FRAME).with_transform(dict), "source has a transform, which is not applied to"),
     ],
 )  # fmt: skip

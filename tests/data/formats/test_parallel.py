@@ -124,6 +124,12 @@ def test_many_rows_in_any_order_give_the_corpus_that_a_frame_gives(tmp_path):
     assert table_of(made) == table_of(ParallelCorpus.from_frame(frame, ["en", "sw", "th"]))
 
 
+def test_a_passage_of_csv_may_be_as_long_as_one_of_json(tmp_path):
+    long = ROWS.iloc[:1].assign(passage="word " * 30_000)  # Python's parser refuses more than 131,072 characters
+    paths = [put(tmp_path / f"pairs.{ending}", long) for ending in ("csv", "jsonl")]
+    assert table_of(hl.read_parallel(paths[0])) == table_of(hl.read_parallel(paths[1]))
+
+
 def test_a_corpus_is_read_from_its_own_table(tmp_path):
     corpus = hl.load_corpus("atlas", languages=["en", "sw"], available={"sw": 0.5})
     corpus.table.to_parquet(tmp_path / "atlas.parquet")
@@ -257,6 +263,13 @@ def test_what_is_wrong_in_a_file_is_told_by_its_name_and_the_line(tmp_path, name
     assert str(tmp_path) in str(caught.value) or message.startswith("source")
 
 
+def test_a_folder_in_the_place_of_a_file_is_told_with_a_pattern(tmp_path):
+    said = rf"^{tmp_path} is a folder; allowed: files, or a pattern such as {tmp_path}/\*\.jsonl$"
+    for read in (hl.read_parallel, hl.from_dataset):
+        with pytest.raises(ValueError, match=said):
+            read(tmp_path)
+
+
 GOOD = {"item": 1, "language": "en", "query": "q", "passage": "p"}
 
 
@@ -269,6 +282,7 @@ GOOD = {"item": 1, "language": "en", "query": "q", "passage": "p"}
         ({"item": [1]}, "item is [1]; allowed: a text or a whole number"),
         ({"language": None}, "language is None; allowed: the code of a language"),
         ({"language": 7}, "language is 7; allowed: the code of a language"),
+        ({"language": "all"}, "language is 'all'; allowed: the code of a language; this stands for the pool of all"),
         ({"query": 3}, "query is 3; allowed: a text"),
         ({"query": None}, "the query of item '1' is empty"),
         ({"passage": ["p"]}, "passage is ['p']; allowed: a text"),

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import datasets
 import pytest
-from made_tasks import MEASURES, Made, draw_made, embeddings, kept_of, lines, trec_eval, values_of, write
+from made_tasks import (
+    Made,
+    assert_values_are_those_of_trec_eval,
+    draw_made,
+    lines,
+    write,
+)
 
 import hybridlib as hl
 from hybridlib.data.formats import collection
@@ -42,10 +48,10 @@ def read(topics="topics.tsv", qrels="qrels.txt", passages="passages.tsv", **opti
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("ending", "end"), [("tsv", "\n"), ("txt.gz", "\r\n"), ("jsonl", "\n"), ("jsonl.gz", "\n")])
+@pytest.mark.parametrize(("ending", "end"), [("tsv", "\n"), ("txt.gz", "\r\n"), ("jsonl", "\n"), ("JSONL.zst", "\n")])
 def test_values_are_those_of_trec_eval(tmp_path, monkeypatch, seed, ending, end):
     made = plain_made(seed)
-    if "jsonl" in ending:
+    if "jsonl" in ending.lower():
         made = Made([(key, "A title", text) for key, _, text in made.passages], made.queries, made.qrels)
         records = [{"docid": key, "title": title, "contents": text} for key, title, text in made.passages]
         passages = write(tmp_path / f"collection.{ending}", lines(records))
@@ -57,13 +63,7 @@ def test_values_are_those_of_trec_eval(tmp_path, monkeypatch, seed, ending, end)
     task = hl.read_trec(topics, write(tmp_path / "qrels", judged(made, end)), passages, language="en")
     assert isinstance(task.passages, datasets.Dataset) == (seed == 0)
     assert list(task.passages["text"]) == [f"{title} {text}".strip() for _, title, text in made.passages]
-    queries, held = embeddings(made)
-    names = [query for query, _ in made.queries], [passage for passage, *_ in made.passages]
-    expected = trec_eval(queries @ held.T, *names, made.qrels)
-    queries = kept_of(task.queries.query_id, made, queries)
-    results = hl.evaluate_embeddings(queries, held, task, similarity="dot", measures=[*MEASURES])
-    assert values_of(results, "monolingual") == pytest.approx(expected, abs=1e-12)
-    assert len(expected) == 17 * len(MEASURES)
+    assert_values_are_those_of_trec_eval(task, made)
 
 
 # --- several languages
@@ -183,7 +183,7 @@ def test_records_whose_fields_are_not_clear_are_refused(small, record, message):
     [
         (
             {"topics": "topics.xml"},
-            r"topics\.xml is of no known format; allowed: names in \.jsonl, \.json",
+            r"topics\.xml: its name tells no format; allowed: names that end in \.jsonl, \.json",
         ),
         ({"language": None}, r"language is None; allowed: the code of the language of topics\.tsv"),
         ({"parallel": True}, "parallel is True; allowed unless topics and passages are given by language: None"),

@@ -208,7 +208,7 @@ def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved, capsys):
     [
         (["--pool", "all"], "pool is 'all'; allowed: 'judged', or a whole number"),
         (["--pool", "-1"], "pool is -1; allowed: 'judged', or greater than or equal to 1"),
-        (["--pool", "1.5"], "pool is '1.5'; allowed: 'judged', or a whole number"),
+        (["--pool", "1.5"], "pool is 1.5; allowed: 'judged', or a whole number"),
         (["--pool", "10²"], "pool is '10²'; allowed: 'judged', or a whole number"),
         (["--pool", "9" * 5000], "allowed: 'judged', or a whole number"),
         (["--fold", "9"], "fold is 9; allowed: less than 4"),
@@ -223,7 +223,7 @@ def test_the_bias_of_a_smaller_pool_is_said_beside_the_values(saved, capsys):
         (["--task", "atlas+"], "task is 'atlas+'; allowed: atlas, "),
         (["--task", "tatoeba/"], "task is 'tatoeba/'; allowed: atlas, "),
         (["--encoder", ""], "encoder is ''; allowed: a text that is not empty"),
-        (["--encoder", "./nowhere"], "encoder './nowhere'"),
+        (["--encoder", "./nowhere"], "encoder is './nowhere'"),
         (["--output", "."], "output is ., which is a folder; allowed: the path of a file"),
         (["--output", "results.csv"], "output is results.csv; allowed: a name that ends in .parquet"),
         (["--output", "no/results.parquet"], "output is no/results.parquet, but there is no folder no; make it first"),

@@ -69,6 +69,12 @@ def test_a_folder_of_one_language_and_options_of_the_reader_are_taken(here, enco
     assert said.rstrip().endswith("means of map, ndcg, recall and rr are upper bounds of its.")
 
 
+def test_an_encoder_that_could_not_be_found_is_said_before_the_data_are_read(here, capsys, monkeypatch):
+    monkeypatch.setattr("hybridlib.study.cli.evaluate.load_named", lambda *given, **named: pytest.fail("read"))
+    assert evaluate("nowhere", "beir:own", "--parallel") == 2
+    assert capsys.readouterr().err.startswith("error: encoder is 'nowhere'; it is neither static:scratch")
+
+
 @pytest.mark.parametrize(
     ("task", "arguments", "message"),
     [
@@ -79,6 +85,12 @@ def test_a_folder_of_one_language_and_options_of_the_reader_are_taken(here, enco
         ("beir:own/en", [], "own/en/queries.jsonl, line 1: 'language' is missing"),
         ("beir:own/en", ["--language", "en", "--split", "dev"], "own/en/qrels/dev.tsv does not exist"),
         ("beir:own/en", ["--language", "all"], "language is 'all'; allowed: the code of a language"),
+        (
+            "beir:own/en",
+            ["--language", "e n"],
+            "language is 'e n'; allowed: the code of a language, without white",
+        ),
+        ("pairs:own", [], "own is a folder; allowed: files, or a pattern such as own/*.jsonl"),
         ("beir:own/en", ["--language", "en", "--missing", "keep"], "missing is 'keep'; allowed: 'refuse' or 'drop'"),
         ("beir:own/en", ["--language", "en", "--fold", "1"], "fold is 1; allowed for beir:own/en: None"),
         ("beir:nowhere", ["--language", "en"], "nowhere does not exist; expected a folder with corpus.jsonl"),
@@ -92,6 +104,6 @@ def test_a_folder_of_one_language_and_options_of_the_reader_are_taken(here, enco
 )
 def test_what_is_wrong_is_said_before_an_encoder_is_loaded(here, capsys, monkeypatch, task, arguments, message):
     monkeypatch.setattr("hybridlib.training.starts.load_encoder", lambda *given, **named: pytest.fail("loaded"))
-    assert evaluate("encoder", task, *arguments) == 2
+    assert evaluate("static", task, *arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and message in said and len(said) < 500

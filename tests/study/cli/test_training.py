@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
 import hybridlib as hl
+from hybridlib.paths import write_record
 from hybridlib.study.cli import outputs
 from hybridlib.study.cli.main import main
 from hybridlib.study.training import SingleTraining
@@ -37,6 +38,7 @@ def pairs(tmp_path, monkeypatch):
         {name: row[name] for name in ("item", "language", "query", "passage")} for row in corpus.table if row["query"]
     ]
     Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("few.jsonl").write_text(json.dumps(rows[0]) + "\n")
     return corpus
 
 
@@ -72,7 +74,12 @@ def test_an_encoder_is_trained_as_by_fine_tune_and_its_card_tells_how(pairs, cap
     assert f"### Settings of hybridlib {hl.__version__}\n| setting | value |\n| --- | --- |\n| strategy | `" in card
     assert '| corpus | `"pairs"` |\n' in card and '| languages | `"de, en, sw"` |\n' in card
     assert "| learning_rate | `0.01` |\n" in card and "validation" not in card
-    assert sorted(path.name for path in Path().iterdir()) == ["cache", "out", "pairs.jsonl"]  # nothing else is left
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "cache",
+        "few.jsonl",
+        "out",
+        "pairs.jsonl",
+    ]  # nothing else is left
 
 
 def test_an_encoder_that_is_there_is_not_trained_again_and_that_of_other_settings_is_refused(
@@ -80,7 +87,8 @@ def test_an_encoder_that_is_there_is_not_trained_again_and_that_of_other_setting
 ):
     assert train() == 0
     monkeypatch.setattr("hybridlib.training.starts.load_encoder", lambda *given, **named: pytest.fail("loaded"))
-    assert train() == 0
+    Path(".out-training/checkpoints").mkdir(parents=True)  # left by a kill after the encoder was saved
+    assert train() == 0 and not Path(".out-training").exists()
     assert capsys.readouterr().out.endswith("It is there already.\nEncoder  out\n")
     for further, said in (
         (["--alpha", "0.4"], "alpha is 0.5 there and 0.4 here"),
@@ -148,7 +156,7 @@ def test_validation_decides_when_to_stop(pairs, capsys):
         (["--steps", "0"], "steps is 0; allowed: greater than or equal to 1"),
         (["--steps", "1e3"], "steps is 1000.0; allowed: a whole number"),
         (["--batch-size", "٣"], "batch_size is '٣'; allowed: a whole number"),
-        (["--batch-size", "99"], "batch"),
+        (["--batch-size", "99"], "batch_size is 99, but a monolingual batch of dataset 'pairs' cannot be filled in de"),
         (["--learning-rate", "nan"], "learning_rate is 'nan'; allowed: a number"),
         (["--learning-rate", "1e999"], "learning_rate is inf; allowed: a finite number"),
         (["--temperature", "0"], "temperature is 0; allowed: greater than 0"),
@@ -157,12 +165,22 @@ def test_validation_decides_when_to_stop(pairs, capsys):
         (["--encoder", "bm25"], "encoder is 'bm25'; it is neither static:scratch"),
         (["--encoder", "pairs.jsonl"], "encoder is 'pairs.jsonl'; no encoder is saved there"),
         (["--languages", "de", "xx"], "languages: 'xx' is not in source; allowed: de, en, sw"),
-        (["--languages", "de"], "language"),
+        (["--languages", "de"], "strategy 'hybrid' needs items that exist in two languages; dataset 'pairs' has none"),
         (["--languages", ""], "languages.0 is ''; allowed: a text that is not empty"),
         (["--corpus", "atlass"], "corpus is 'atlass'; allowed: atlas, atlas-names, "),
         (["--corpus", "nowhere.jsonl"], "nowhere.jsonl does not exist"),
         (["--corpus", "pairs.jsonl", "pairs.jsonl"], "comes twice in language"),
-        (["--validation", "atlass"], "validation is 'atlass'; allowed: atlas, atlas-names, "),
+        (["--validation", "atlass", "--validate-every", "1"], "validation is 'atlass'; allowed: atlas, atlas-names, "),
+        (["--corpus", "."], ". is a folder; allowed: files, or a pattern such as *.jsonl"),
+        (["--corpus", "atlas", "pairs.jsonl"], "corpus is ['atlas', 'pairs.jsonl']; allowed: 'atlas' alone or joined"),
+        (["--patience", "2"], "patience has no effect without validation; allowed: both, or neither"),
+        (["--validate-every", "2"], "validate_every has no effect without validation"),
+        (["--validation", "pairs.jsonl", "--save-every", "1"], "save_every has no effect with validation"),
+        (["--validation", "pairs.jsonl"], "validate_every is 50; allowed: at most 3, the number of steps"),
+        (
+            ["--validation", "few.jsonl", "--validate-every", "1"],
+            "validation: batch_size is 8, but a monolingual batch",
+        ),
         (["--output", "pairs.jsonl"], "pairs.jsonl, but "),
         (["--output", "."], "holds 'cache' but no hybridlib.json"),
         (["--output", "/"], "no hybridlib.json"),
@@ -222,6 +240,21 @@ def test_a_training_that_fails_before_its_first_checkpoint_leaves_nothing(pairs,
     assert train("--batch-size", "1") == 2
     assert "batch_size is 1; allowed: 2 or more" in capsys.readouterr().err
     assert not Path(".out-training").exists()
+
+
+def test_a_training_killed_before_its_first_checkpoint_does_not_refuse_other_settings(pairs):
+    write_record(Path(".out-training/hybridlib.json"), {"steps": 9})
+    write_record(Path(".out-training/checkpoints/training.json"), {"steps": 9})
+    assert train() == 0
+    assert not Path(".out-training").exists()
+
+
+def test_a_folder_of_something_else_in_the_place_of_checkpoints_is_kept(pairs, capsys):
+    Path(".out-training").mkdir()
+    Path(".out-training/mine.txt").write_text("mine")
+    assert train() == 2
+    assert ".out-training holds 'mine.txt' but no hybridlib.json" in capsys.readouterr().err
+    assert Path(".out-training/mine.txt").exists()
 
 
 def test_an_encoder_that_could_not_be_saved_is_not_trained_again(pairs, monkeypatch):

@@ -131,13 +131,15 @@ def test_kept_embeddings_are_read_again_and_are_of_one_encoder_and_one_task(enco
     assert len(list(tmp_path.glob("*.npz"))) == 3
 
 
-def test_kept_embeddings_that_are_damaged_are_named(encoder, task, tmp_path):
+def test_kept_embeddings_that_are_damaged_are_named_and_made_again(encoder, task, tmp_path, caplog):
     english = task.restrict(["en"])
-    Shelf.embed(encoder, english, tmp_path)
+    first = Shelf.embed(encoder, english, tmp_path)
     (path,) = tmp_path.glob("*.npz")
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=rf"{path.name} cannot be read \(.*\); delete it to make it again"):
-        Shelf.embed(encoder, english, tmp_path)
+    assert (Shelf.embed(encoder, english, tmp_path).passages == first.passages).all()
+    assert f"{path} cannot be read (" in caplog.text and ", and is made again" in caplog.text
+    caplog.clear()
+    assert (Shelf.embed(encoder, english, tmp_path).queries == first.queries).all() and not caplog.text
 
 
 def test_a_question_is_asked_in_each_language_by_its_name(task):
@@ -148,6 +150,15 @@ def test_a_question_is_asked_in_each_language_by_its_name(task):
     assert texts == known.to_dict()
     first = task.queries[task.queries.language == "sw"].iloc[0]
     assert answers.ask(task, "sw").text == first.text  # the first one, unless named
+
+
+def test_a_question_tells_what_it_is_in_english_unless_it_is_in_english_or_never_asked_so(task):
+    name = task.queries.question.iloc[5]
+    english = answers.ask(task, "en", name)
+    assert english.english == "" and answers.ask(task, "sw", name).english == english.text
+    queries = task.queries[(task.queries.language != "en") | (task.queries.question != name)]
+    less = hl.RetrievalTask(queries, task.passages, task.qrels[task.qrels.query_id.isin(queries.query_id)])
+    assert answers.ask(less, "sw", name).english == ""
 
 
 def test_what_cannot_be_asked_is_refused_by_name(task):

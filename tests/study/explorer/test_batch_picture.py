@@ -97,7 +97,7 @@ def test_every_strategy_has_a_title(corpus):
     ("options", "message"),
     [
         ({"strategies": ["x-z"]}, "strategies has 'x-z'; allowed: en-en, x-x, "),
-        ({"batches": 1000}, r"batches is 1000, from 9 on; an epoch of x-x has \d+"),
+        ({"batches": 1000}, r"first is 9 and batches is 1000; allowed: \d+ in all, as an epoch of x-x has$"),
         ({"first": -1}, "first is -1; allowed: greater than or equal to 0"),
         ({"alpha": 1.5}, "alpha is 1.5; allowed: less than or equal to 1"),
     ],

@@ -8,6 +8,7 @@ import yaml
 
 from hybridlib.paths import params_path, runs_path
 from hybridlib.study.explorer import answers, widgets
+from hybridlib.study.explorer import params as params_module
 from hybridlib.study.explorer.answers import Asked
 from hybridlib.study.explorer.params import ExplorerParams
 from hybridlib.study.questions import QUESTIONS
@@ -48,6 +49,7 @@ def test_its_encoders_are_those_of_the_batch_ratio_question_so_nothing_is_traine
         ({"batch_languages": ["en"]}, "batch_languages is .*at least 2"),
         ({"batch_languages": ["en", "it"]}, r"batch_languages has 'it'; allowed: \['ar', "),
         ({"questions": 100}, "questions is 100; allowed: less than or equal to 9"),
+        ({"questions": 1}, "questions is 1; allowed: greater than or equal to 2"),
         ({"k": 0}, "k is 0; allowed: greater than or equal to 1"),
     ],
 )
@@ -82,6 +84,15 @@ def test_encoders_that_were_trained_and_kept_are_found_again(project, monkeypatc
     assert (shelves["x-x"].passages != shelves["hybrid"].passages).any()
 
 
+def test_a_kept_encoder_that_is_damaged_is_named_with_what_to_do(project, tmp_path):
+    params, _ = project
+    weights = runs_path() / key_of(params.runs()[0]) / "model.safetensors"
+    weights.rename(tmp_path / "weights")
+    with pytest.raises(ValueError, match=rf"{weights.parent.name}' .*damaged.*; delete this folder to train it again"):
+        params.load_encoders()
+    (tmp_path / "weights").rename(weights)
+
+
 def test_encoders_at_hand_come_first_and_may_be_all(project, tmp_path):
     params, _ = project
     shutil.copytree(runs_path() / key_of(params.runs()[0]), tmp_path / "mine")
@@ -89,6 +100,17 @@ def test_encoders_at_hand_come_first_and_may_be_all(project, tmp_path):
     assert [*both.load_encoders()] == ["mine", "x-x", "hybrid"]
     alone = ExplorerParams(**{**TINY, "strategies": [], "encoders": {"mine": str(tmp_path / "mine")}})
     assert [*alone.load_encoders()] == ["mine"] and not alone.runs()
+
+
+def test_what_cannot_be_shown_is_refused_before_anything_is_trained(project, monkeypatch, tmp_path):
+    monkeypatch.setattr(params_module, "compute_runs", lambda *given: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=r"question is 'nowhere'; allowed in sw: \['"):
+        ExplorerParams(**{**TINY, "query": "nowhere"}).check_data()
+    (tmp_path / "config.json").touch()
+    params = ExplorerParams(**{**TINY, "encoders": {"mine": str(tmp_path)}})
+    (tmp_path / "config.json").unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match="encoder"):
+        params.load_encoders()
 
 
 def test_the_task_and_the_batches_are_in_the_languages_asked_for(project):
@@ -118,7 +140,7 @@ def test_a_change_of_language_asks_the_same_question_and_is_answered_once(projec
     chosen["language"].value = "ar"
     assert chosen["question"].value == params.query and len(calls) == 2
     assert shown.value != before and 'lang="ar" dir="rtl"' in shown.value
-    chosen["compare"].value = ()
+    chosen["compare (Ctrl: several)"].value = ()
     assert shown.value == "Choose one or more to compare."
 
 
@@ -129,14 +151,31 @@ def test_a_change_of_language_is_answered_when_the_first_question_is_asked_too(p
     assert 'lang="en" dir="ltr"' in panel.children[-1].value.partition("<ol")[0]
 
 
-def test_an_own_question_has_no_ranks_and_its_language_is_that_which_is_chosen(project):
+def test_a_choice_of_a_question_or_a_language_takes_the_place_of_an_own_question_and_is_answered_once(
+    project, monkeypatch
+):
+    _, shelves = project
+    panel = widgets.answer_panel(shelves, language="en")
+    chosen, shown = controls(panel), panel.children[-1]
+    calls = []
+    answer = widgets.answer_html
+    monkeypatch.setattr(widgets, "answer_html", lambda *given: calls.append(given) or answer(*given))
+    for name, value in (("language", "sw"), ("question", chosen["question"].options[7][1])):
+        chosen["own question"].value = "Who?"
+        assert ">Who?</div>" in shown.value
+        calls.clear()
+        chosen[name].value = value
+        assert not chosen["own question"].value and ">Who?</div>" not in shown.value and len(calls) == 1
+
+
+def test_an_own_question_has_no_ranks_and_no_language(project):
     _, shelves = project
     panel = widgets.answer_panel(shelves, language="en")
     chosen, shown = controls(panel), panel.children[-1]
     assert shown.value.count("<img") == 2
     chosen["own question"].value = "Who?"
-    assert shown.value.count("<img") == 1 and ">Who?</div>" in shown.value
-    html = widgets.answer_html(shelves, Asked("en", "Who?"), 3)
+    assert shown.value.count("<img") == 1 and '<div lang="" dir="auto"' in shown.value
+    html = widgets.answer_html(shelves, Asked("", "Who?"), 3)
     assert html.count("<li") == 6  # three passages of each encoder
 
 

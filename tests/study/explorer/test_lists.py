@@ -25,7 +25,7 @@ FOUND = pd.DataFrame(
 
 @pytest.fixture
 def shown():
-    return lists.side_by_side(Asked("fa", 'Is "it" <b>?'), {"x-y": FOUND, "<hybrid>": FOUND[1:]}).data
+    return lists.side_by_side(Asked("fa", 'Is "it" <b>?', 0, "Is <it>?"), {"x-y": FOUND, "<hybrid>": FOUND[1:]}).data
 
 
 def test_texts_are_escaped_wherever_they_are_from(shown):
@@ -35,13 +35,27 @@ def test_texts_are_escaped_wherever_they_are_from(shown):
 
 def test_each_text_tells_its_language_and_direction(shown):
     assert re.findall(r'lang="(\w+)" dir="(\w+)"', shown) == [
-        ("fa", "rtl"), ("ar", "rtl"), ("en", "ltr"), ("en", "ltr"),
+        ("fa", "rtl"), ("en", "ltr"), ("ar", "rtl"), ("en", "ltr"), ("en", "ltr"),
     ]  # fmt: skip
 
 
 def test_a_star_has_a_text_for_those_who_do_not_see_it(shown):
     assert shown.count('<span role="img" aria-label="relevant"') == 1  # one of three passages is relevant
     assert "<b>x-y</b>: 1 of 2 are relevant" in shown and "0 of 1 are relevant" in shown
+
+
+def test_a_question_that_is_not_in_english_is_told_in_english_too(shown):
+    assert re.search(r'>in English: <span lang="en" [^>]*>Is &lt;it&gt;\?</span>', shown)
+    assert "in English" not in lists.side_by_side(Asked("en", "Is it?", 0), {"x-y": FOUND}).data
+
+
+def test_of_an_own_question_neither_language_nor_relevance_is_claimed():
+    shown = lists.side_by_side(Asked("", "Is it?"), {"x-y": FOUND}).data
+    assert '<div lang="" dir="auto"' in shown and "are relevant" not in shown
+
+
+def test_a_word_longer_than_the_window_is_broken(shown):
+    assert "overflow-wrap: anywhere" in shown
 
 
 def test_scores_and_names_of_languages_are_told(shown):

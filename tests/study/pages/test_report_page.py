@@ -17,6 +17,7 @@ from hybridlib.study.cli.notebooks import read_profile
 from hybridlib.study.pages.executed import in_brief, words_of
 from hybridlib.study.pages.html import markdown, report_page
 from hybridlib.study.pages.report import REPORT, is_report_outdated, report_path, write_report
+from hybridlib.study.report.findings import said
 from hybridlib.study.report.results import write_sums
 from hybridlib.study.report.words import between
 from hybridlib.study.runs.keys import by_key
@@ -80,7 +81,9 @@ def test_every_claim_is_there_with_the_very_numbers(reported, page):
             assert f"{text_of(difference)} {text_of(lower)}" == between(claim, "difference")
             shown = [float(cell["data-value"]) for cell in (difference, lower, p)]
             assert shown == [claim.difference, claim.lower, claim.p]
-            assert (text_of(holds), text_of(row.select("td")[-1])) == (claim.holds, claim.paper)
+            paper = text_of(row.select("td")[-1]) if checked.paper.any() else ""  # there is no empty column
+            assert (text_of(holds), paper, len(row.select("td"))) == (said(claim), claim.paper, 8 + checked.paper.any())
+            assert float(text_of(p)) == pytest.approx(claim.p, rel=0.05)  # two digits
 
 
 def test_on_top_stand_the_answers_with_their_figures_beside_what_the_paper_says(reported, page):
@@ -188,6 +191,8 @@ def test_the_report_of_the_embedded_corpus_says_first_that_it_is_a_demonstration
     first = page.header.find("div", class_="notice")
     assert text_of(first).startswith("This is a demonstration. Static encoders and made sentences")
     assert not page.select(".verdict") and "Paper" not in text_of(page.find("table", class_="claims").thead)
+    # No verdict is given, so what is claimed is asked.
+    assert "hybrid batches are not inferior to monolingual ones? +0.0500 map [" in text_of(page.select_one(".answers"))
     # The means are .55 and .5: hybrid gains .05 within a language and in the pool.
     assert text_of(page.select_one(".answers .pair > div")).count("+0.0500 map [") == 2
 
@@ -308,6 +313,7 @@ def test_without_a_record_there_is_nothing_that_could_be_out_of_date(inside):
     [
         ("It asks.\n\nTopics. The paper ([arXiv 1](https://arxiv.org/abs/1)) trains:\n\nMore.", "The paper trains."),
         ("Batches lose.\n\nThe mean of the paper:", "Batches lose."),
+        ("It draws.\nIt reports that 0.5 is\ngood. More.\n\nMore.", "The paper reports that 0.5 is\ngood."),
         ("", ""),
     ],
 )
@@ -322,6 +328,21 @@ def test_the_words_of_a_notebook_are_those_of_its_cells():
     assert words.limits.startswith("- Two of eight cells") and words.deviations.startswith("*How this differs")
     assert "runs are there" in words.runs
     assert words.captions.keys() == {"forest"} and words.captions["forest"][0] == "Topic or amount"
+
+
+def test_names_and_figures_in_a_text_are_kept_whole():
+    text = "x-x-mono, `x-y`: \N{MINUS SIGN}41.3 rank distance [\N{MINUS SIGN}50.3, +1]"
+    html = str(markdown(text, inline=True))
+    assert html.startswith('<span class="name">x-x-mono</span>, <code class="name">x-y</code>: ')
+    assert html.partition(": ")[2] == text.partition(": ")[2].replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def test_the_names_are_told_of_any_notebook_and_one_question_is_one(small):
+    Path("README.md").write_text("| name | meaning |\n| --- | --- |\n| `x-y` | mixed |\n\n")
+    page = small_page(small)
+    assert text_of(page.select_one("#answers .names")) == "x-ymixed"
+    assert "One question to arXiv" in text_of(page.header)
+    assert "on atlas where no other test is named" in text_of(page.select_one("#strategies caption"))
 
 
 def test_links_lead_to_the_web_or_nowhere():

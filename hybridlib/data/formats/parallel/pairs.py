@@ -3,16 +3,19 @@
 import glob
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
+import pandas as pd
 
 from hybridlib.arguments import listed, path_of, told
 from hybridlib.data.checks import texts_wrong
 from hybridlib.data.formats.parallel.rows import Row, format_of, place_of, read_rows, rows_of_table
 from hybridlib.files import checksum
-from hybridlib.names import script
+from hybridlib.names import ALL_LANGUAGES, script
 
 NEEDED = ("item", "query", "passage")
 OPTIONAL = ("language", "passage_group", "domain", "dataset")
@@ -36,7 +39,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a source.
+    """A part of a source: a file, or a table.
 
     Attributes:
         rows: reads them, each with its number.
@@ -137,10 +140,40 @@ def _pair(record: Mapping[str, Any], part: Part, name: str) -> Pair | None:
     return Pair(item, language, query, passage, "" if group == "-1" else group, domain, dataset)
 
 
+def check_items(parts: Sequence[Part], name: str, rows: Mapping[str, np.ndarray], item: np.ndarray) -> None:
+    """Refuse an item that comes twice in a language, or whose group, domain or dataset differ between languages.
+
+    Args:
+        parts, name: as `read_pairs` takes them; a pair that is wrong is read again, since its place was not kept.
+        rows: a number that stands for the `language` of each pair, and one for each of `passage_group`, `domain` and
+            `dataset` that an item must have once. (R,)
+        item: the number of each pair's item, in their order of appearance. (R,)
+    """
+
+    def found(row: int) -> tuple[str, Pair]:
+        part, number, pair = next(islice(read_pairs(parts, name), row, None))
+        return part.place(number), pair
+
+    cell = pd.Series(item * (rows["language"].max() + 1) + rows["language"])  # (R,)
+    if (again := cell.duplicated().to_numpy()).any():
+        row = int(again.argmax())
+        (here, pair), (there, _) = found(row), found(int((cell == cell[row]).argmax()))
+        raise ValueError(f"{here}: item {told(pair.item)} comes twice in language {pair.language}; it is in {there}")
+    first = np.flatnonzero(~pd.Series(item).duplicated())  # (I,)
+    for column in ("passage_group", "domain", "dataset"):
+        if column in rows and (other := rows[column] != rows[column][first[item]]).any():
+            row = int(other.argmax())
+            (here, pair), (there, before) = found(row), found(int(first[item[row]]))
+            one, two = (told(getattr(pair, column) or None) for pair in (pair, before))
+            raise ValueError(f"{here}: {column} of item {told(pair.item)} is {one}; allowed: {two}, as in {there}")
+
+
 def code_of(value: Any) -> str:
     """Return the code of a language, or refuse what cannot be one."""
     if not isinstance(value, str) or value.split() != [value] or texts_wrong([value])[0]:
         raise ValueError(f"language is {told(value)}; allowed: the code of a language, without white space")
+    if value == ALL_LANGUAGES:
+        raise ValueError(f"language is {value!r}; allowed: the code of a language; this stands for the pool of all")
     return value
 
 
@@ -152,7 +185,7 @@ def _key(column: str, value: Any) -> str:
 
 
 def _text(column: str, value: Any, allowed: str = "a text") -> str:
-    """Return a text; an empty one if it is blank, null or no number."""
+    """Return a text; an empty one if it is blank, null or NaN."""
     if value is None or value != value:
         return ""
     if texts_wrong([value], empty=True)[0]:

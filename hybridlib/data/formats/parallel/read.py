@@ -24,10 +24,19 @@ import pyarrow as pa
 from pydantic import SkipValidation
 from tqdm import tqdm
 
-from hybridlib.arguments import Names, checked, told
+from hybridlib.arguments import Names, checked
 from hybridlib.data.checks import check_languages
 from hybridlib.data.corpus import ParallelCorpus, connected_groups
-from hybridlib.data.formats.parallel.pairs import NEEDED, OPTIONAL, Pair, Part, part_of_table, parts_of, read_pairs
+from hybridlib.data.formats.parallel.pairs import (
+    NEEDED,
+    OPTIONAL,
+    Pair,
+    Part,
+    check_items,
+    part_of_table,
+    parts_of,
+    read_pairs,
+)
 from hybridlib.data.formats.parallel.rows import table_of
 from hybridlib.data.table import cached_table, derived_table
 from hybridlib.data.texts import Texts, interleave
@@ -93,7 +102,7 @@ def _pieces(parts: Sequence[Part], name: str, languages: Sequence[str] | None) -
         chosen = check_languages(languages, sorted(names["language"]), "source")
         item = _numbers(rows.pop("item"))  # (R,)
         first = np.flatnonzero(~pd.Series(item).duplicated())  # (I,)
-        _check_items(parts, name, rows, item, first)
+        check_items(parts, name, rows, item)
         numbers = np.arange(len(first))
         items = pd.DataFrame({"query": numbers, "passage": numbers, "passage_group": _groups(rows, item, len(first))})
         for column in ("domain", "dataset"):
@@ -150,35 +159,6 @@ def _numbers(digests: np.ndarray) -> np.ndarray:
     """Number items in their order of appearance, by the two digests of each. (R,)"""
     one, two = (pd.factorize(column)[0] for column in digests.T)
     return pd.factorize(one * (two.max() + 1) + two)[0]
-
-
-def _check_items(
-    parts: Sequence[Part], name: str, rows: Mapping[str, np.ndarray], item: np.ndarray, first: np.ndarray
-) -> None:
-    """Refuse an item that comes twice in a language, or whose group, domain or dataset differ between languages.
-
-    Args:
-        parts, name: as `read_pairs` takes them; a row that is wrong is read again, since its place was not kept.
-        rows: as returned by `_put_away`. (R,)
-        item: the number of each row's item. (R,)
-        first: the first row of each item. (I,)
-    """
-
-    def found(row: int) -> tuple[str, Pair]:
-        part, number, pair = next(islice(read_pairs(parts, name), row, None))
-        return part.place(number), pair
-
-    cell = pd.Series(item * (rows["language"].max() + 1) + rows["language"])  # (R,)
-    if (again := cell.duplicated().to_numpy()).any():
-        row = int(again.argmax())
-        (here, pair), (there, _) = found(row), found(int((cell == cell[row]).argmax()))
-        raise ValueError(f"{here}: item {told(pair.item)} comes twice in language {pair.language}; it is in {there}")
-    for column in ("passage_group", "domain", "dataset"):
-        if (other := rows[column] != rows[column][first[item]]).any():
-            row = int(other.argmax())
-            (here, pair), (there, before) = found(row), found(int(first[item[row]]))
-            one, two = (told(getattr(pair, column) or None) for pair in (pair, before))
-            raise ValueError(f"{here}: {column} of item {told(pair.item)} is {one}; allowed: {two}, as in {there}")
 
 
 def _groups(rows: Mapping[str, np.ndarray], item: np.ndarray, size: int) -> np.ndarray:

@@ -17,14 +17,13 @@ import pyarrow.parquet as pq
 
 from hybridlib.arguments import told
 from hybridlib.data.checks import check_columns
-from hybridlib.data.sources.records import place, read_lines
-from hybridlib.files import open_bytes, parse_json, reading
+from hybridlib.data.sources.records import LONGEST, place, read_lines
+from hybridlib.files import check_is_file, kind_of, parse_json, reading
 
 # A row by the names of its columns, with its number.
 Row: TypeAlias = tuple[int, dict[str, Any]]
 
 _BATCH = 4096  # rows
-_COMPRESSED = (".gz", ".zst")
 
 
 def read_rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
@@ -52,11 +51,11 @@ def format_of(path: Path) -> str:
     >>> format_of(Path("pairs/en.jsonl.gz"))
     '.jsonl'
     """
-    suffixes = [one.lower() for one in path.suffixes]
-    found = suffixes[-2:-1] if suffixes[-1:] and suffixes[-1] in _COMPRESSED else suffixes[-1:]
-    if not found or found[0] not in _READERS:
+    if kind_of(path) not in _READERS:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; allowed: files, or a pattern such as {path / '*.jsonl'}")
         raise ValueError(f"{path}: its name tells no format; allowed: names that end in {', '.join(_READERS)}")
-    return found[0]
+    return kind_of(path)
 
 
 def place_of(path: Path, number: int) -> str:
@@ -101,6 +100,7 @@ def rows_of_table(table: datasets.Dataset, name: str, needed: Sequence[str]) -> 
 def _delimited(path: Path, needed: Sequence[str], optional: Sequence[str], *, delimiter: str) -> Iterator[Row]:
     # The parser of Python tells lines; it gets each with its end, for a quoted text may hold several.
     lines = (line + "\n" for _, line in read_lines(path, bytes.decode))
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # it would refuse a passage of 131,073 characters
     reader, header = csv.reader(lines, delimiter=delimiter, strict=True), list[str]()
     while True:
         number = reader.line_num + 1
@@ -137,7 +137,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _parquet(path: Path, needed: Sequence[str], optional: Sequence[str]) -> Iterator[Row]:
-    open_bytes(path).close()  # it tells of what is no file
+    check_is_file(path)
     number = 0
     with reading(path), pq.ParquetFile(path) as file:
         names = file.schema_arrow.names

@@ -23,15 +23,16 @@ from pydantic import SkipValidation
 from hybridlib.arguments import Name, Names, checked, told
 from hybridlib.data.checks import check_columns, texts_wrong
 from hybridlib.data.formats.collection import Part, Row, collect
-from hybridlib.data.formats.judgements import Missing, joined, judged_task, settled_qrels
-from hybridlib.data.formats.rows import queries_of
+from hybridlib.data.formats.joining import join_languages
+from hybridlib.data.formats.judgements import Missing, judged_task, qrels_of
+from hybridlib.data.formats.lines import queries_of
 from hybridlib.data.passages import content_digest
 from hybridlib.data.sources.records import place
 from hybridlib.data.task import RetrievalTask
 from hybridlib.files import Seen
 from hybridlib.names import script
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _CODES = {"tgl": "tl"}  # CLDR takes Tagalog for Filipino
 
@@ -83,8 +84,10 @@ def from_mteb(
     if len(chosen) == 1:
         return _read(task, split, missing, sides, chosen[0])
     if len({passages for _, passages in sides.values()}) < len(chosen):
-        _log.warning("%s: subsets have passages in one language; the same passage of two subsets is two passages", name)
-    return joined(partial(_read, task, split, missing, sides), chosen, parallel)
+        logger.warning(
+            "%s: subsets have passages in one language; the same passage of two subsets is two passages", name
+        )
+    return join_languages(partial(_read, task, split, missing, sides), chosen, parallel)
 
 
 def _check_task(task: Any) -> None:
@@ -164,7 +167,7 @@ def _read(task: Any, split: str, missing: Missing, sides: Mapping[str, tuple[str
     return judged_task(
         queries_of(rows, f"queries of {name}"),
         collect([part]),
-        settled_qrels(enumerate(judgements, start=1), f"relevant_docs of {name}"),
+        qrels_of(enumerate(judgements, start=1), f"relevant_docs of {name}"),
         missing,
         task.ignore_identical_ids,
     )

@@ -15,7 +15,7 @@ from mteb.models import ModelMeta
 
 import hybridlib as hl
 from hybridlib.data.formats import collection
-from hybridlib.data.formats.benchmark import _codes
+from hybridlib.data.formats.mteb import _codes
 
 CORPUS = [{"id": "p1", "title": "Rain", "text": "It rains."}, {"id": "p2", "title": "", "text": " It snows. "}]
 CORPUS += [{"id": "p3", "title": "Sun", "text": ""}, {"id": "q1", "title": None, "text": "When?"}]
@@ -307,7 +307,7 @@ def test_what_is_no_retrieval_task_of_texts_is_refused(monkeypatch):
         ValueError, match=r"^subset 'no' of Made is in no, nb, nn; allowed: a subset in one language or two$"
     ):
         hl.from_mteb(three)
-    monkeypatch.setattr("hybridlib.data.formats.benchmark.find_spec", lambda name: None)
+    monkeypatch.setattr("hybridlib.data.formats.mteb.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"^from_mteb needs the package mteb: pip install mteb$"):
         hl.from_mteb(sts)
 
@@ -321,4 +321,4 @@ def test_subsets_that_there_are_not_are_refused(subsets):
 
 
 def test_mteb_is_not_imported_before_it_is_needed():
-    assert "mteb" not in getattr(sys.modules["hybridlib.data.formats.benchmark"], "__dict__", {})
+    assert "mteb" not in getattr(sys.modules["hybridlib.data.formats.mteb"], "__dict__", {})

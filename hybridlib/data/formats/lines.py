@@ -16,18 +16,20 @@ from hybridlib.arguments import FilePath, Name, told
 from hybridlib.data.checks import texts_wrong
 from hybridlib.data.formats.collection import Row
 from hybridlib.data.sources.records import AnyText, Key, fitted, place, read_lines
-from hybridlib.files import parse_json
+from hybridlib.files import kind_of, parse_json
 from hybridlib.names import ALL_LANGUAGES
 
 # The names that the fields of a record have in BEIR, and those that they have in collections for TREC's tools.
 BEIR = {"id": ("_id",), "text": ("text",)}
 TREC = {"id": ("id", "_id", "docid", "docno"), "text": ("text", "contents")}
-_ENDINGS = {".jsonl": "jsonl", ".json": "jsonl", ".tsv": "tsv", ".txt": "tsv"}
+_JSON, _TABS = (".jsonl", ".json"), (".tsv", ".txt")
 
 
 def _code(value: str) -> str:
     if value == ALL_LANGUAGES or texts_wrong([value]).any():
         raise ValueError(f"allowed: the code of a language; {ALL_LANGUAGES!r} stands for the pool of all of them")
+    if value.split() != [value]:
+        raise ValueError("allowed: the code of a language, without white space")
     return value
 
 
@@ -64,10 +66,10 @@ def row_of_json(names: Mapping[str, tuple[str, ...]], language: str | None, titl
     Row(id='7', language='en', text='Rain It rains.')
     """
     value = parse_json(line.decode(), "the line")
-    if isinstance(value, dict):
-        further = ["title"] * titled + ["language", "metadata"] * (language is None)
-        value = {name: value[name] for name in (*names["id"], *names["text"], *further) if name in value}
-    record = fitted(value, _RECORD)
+    if not isinstance(value, dict):
+        raise ValueError(f"the line is {told(value)}; allowed: a record with names and values")
+    further = ["title"] * titled + ["language", "metadata"] * (language is None)
+    record = fitted({name: value[name] for name in (*names["id"], *names["text"], *further) if name in value}, _RECORD)
     name, text = (record[_one_of(record, kind, names[kind])] for kind in ("id", "text"))
     if titled:
         text = f"{record.get('title') or ''} {text}"
@@ -115,10 +117,10 @@ def parser_of(path: Path, language: str | None, titled: bool) -> Callable[[bytes
     Raises:
         ValueError: the name ends in something else, or no language is given for a file that has no field for it.
     """
-    kind = _ENDINGS.get(Path(path.name.removesuffix(".gz")).suffix)
-    if kind is None:
-        raise ValueError(f"{path} is of no known format; allowed: names in {', '.join(_ENDINGS)}, and these with .gz")
-    if kind == "jsonl":
+    kind = kind_of(path)
+    if kind not in (*_JSON, *_TABS):
+        raise ValueError(f"{path}: its name tells no format; allowed: names that end in {', '.join((*_JSON, *_TABS))}")
+    if kind in _JSON:
         return partial(row_of_json, TREC, language, titled)
     if language is None:
         raise ValueError(f"language is None; allowed: the code of the language of {path}, which has no column for it")
