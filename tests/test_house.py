@@ -22,7 +22,9 @@ ROOMS = {
     "checks": {"arguments"},
     "tokens": {"arguments", "names"},
     **{room: {"arguments", "names", "tokens"} for room in CORE},
-    "data": GROUND | CORE,
+    "data": GROUND | CORE | {"data.sources", "data.formats"},
+    "data.sources": GROUND | CORE | {"data"},
+    "data.formats": GROUND | CORE | {"data", "data.sources"},
     "encoder": GROUND | CORE | {"tokens"},
     "training": GROUND | CORE | {"tokens", "data", "encoder"},
     "evaluation": GROUND | CORE | {"tokens", "data", "encoder"},
@@ -87,6 +89,7 @@ def test_imports_run_one_way_between_folders():
         ("sampler/batches.py", "importlib.import_module('hybridlib.training.fine_tune')"),
         ("data/corpus.py", "if TYPE_CHECKING:\n    from hybridlib.encoder import embed"),
         ("study/report/findings.py", "from hybridlib.study.questions import batch_ratio"),
+        ("data/sources/miracl.py", "from hybridlib.data.formats import lines"),
         ("training/starts.py", "import hybridlib"),
     ],
 )

@@ -1,8 +1,8 @@
 """The folds and topics of XQuAD-R: which articles a run leaves out, to be tested on them, and what they are about.
 
-`sources/folds.csv` has a line for each of the 48 articles. Topics were assigned by hand, from the titles. Every fold
-has articles of every topic, and about as many questions as another. A run on three folds is tested on the fourth, so
-four runs test every article once.
+`sources/pinned/folds.csv` has a line for each of the 48 articles. Topics were assigned by hand, from the titles. Every
+fold has articles of every topic, and about as many questions as another. A run on three folds is tested on the fourth,
+so four runs test every article once.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ def read_folds() -> pd.DataFrame:
         `domain` (the topic: society, places, history or science), `fold` (0 to 3) and `questions` (their number, the
         same in every language), by article.
     """
-    return pd.read_csv(Path(__file__).parent / "sources" / "folds.csv", index_col="article")
+    return pd.read_csv(Path(__file__).parent / "sources" / "pinned" / "folds.csv", index_col="article")
 
 
 @checked

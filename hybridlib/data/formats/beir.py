@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from hybridlib.arguments import Name, checked, told
-from hybridlib.data.formats.collection import collect, part_of_file
 from hybridlib.data.formats.joining import join_languages
 from hybridlib.data.formats.judgements import Missing, judged_task, read_qrels
 from hybridlib.data.formats.lines import BEIR, Code, Paths, cells_of, read_queries, row_of_json
+from hybridlib.data.sources.collection import collect, part_of_file
 from hybridlib.data.task import RetrievalTask
 from hybridlib.files import PACKED
 

@@ -1,7 +1,7 @@
 """Tasks of ir_datasets (MacAvaney et al., 2021), read through its own objects.
 
 Texts are those that ir_datasets takes for a document and a query by default (`default_text`), such as title and text.
-Documents are streamed into a table that is mapped from disk (`hybridlib.data.formats.collection`). That of a dataset
+Documents are streamed into a table that is mapped from disk (`hybridlib.data.sources.collection`). That of a dataset
 which is given by its name is kept for the next time where ir_datasets knows how many documents it has, as it pins the
 files of these. A dataset which is given as an object, or was registered by its user, may be of any files, so its
 documents are read each time, to see whether they are the same.
@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 
 from hybridlib.arguments import checked, told
 from hybridlib.data.checks import texts_wrong
-from hybridlib.data.formats.collection import BAR, Part, Row, collect
 from hybridlib.data.formats.judgements import Missing, judged_task, qrels_of
 from hybridlib.data.formats.lines import Code, queries_of
+from hybridlib.data.sources.collection import BAR, Part, Row, collect
 from hybridlib.data.sources.records import place
 from hybridlib.data.task import RetrievalTask
 

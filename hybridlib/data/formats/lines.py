@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from hybridlib.arguments import FilePath, Name, told
 from hybridlib.data.checks import texts_wrong
-from hybridlib.data.formats.collection import Row
+from hybridlib.data.sources.collection import Row
 from hybridlib.data.sources.records import AnyText, Key, fitted, place, read_lines
 from hybridlib.files import kind_of, parse_json
 from hybridlib.names import ALL_LANGUAGES

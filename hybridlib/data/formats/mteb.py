@@ -22,11 +22,11 @@ from pydantic import SkipValidation
 
 from hybridlib.arguments import Name, Names, checked, told
 from hybridlib.data.checks import check_columns, texts_wrong
-from hybridlib.data.formats.collection import Part, Row, collect
 from hybridlib.data.formats.joining import join_languages
 from hybridlib.data.formats.judgements import Missing, judged_task, qrels_of
 from hybridlib.data.formats.lines import queries_of
 from hybridlib.data.passages import content_digest
+from hybridlib.data.sources.collection import Part, Row, collect
 from hybridlib.data.sources.records import place
 from hybridlib.data.task import RetrievalTask
 from hybridlib.files import Seen

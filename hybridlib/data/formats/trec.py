@@ -16,11 +16,11 @@ from typing import TypeAlias
 import pandas as pd
 
 from hybridlib.arguments import checked
-from hybridlib.data.formats.collection import collect, part_of_file
 from hybridlib.data.formats.joining import join_languages
 from hybridlib.data.formats.judgements import Missing, judged_task, read_qrels
 from hybridlib.data.formats.lines import Code, Paths, cells_of, parser_of, read_queries
 from hybridlib.data.passages import Passages
+from hybridlib.data.sources.collection import collect, part_of_file
 from hybridlib.data.task import RetrievalTask
 from hybridlib.files import kind_of
 

@@ -10,7 +10,7 @@ A passage is its title and text with a space between them, as in MTEB 2.26 (`_co
 Files lie in `$HYBRIDLIB_DATA/miracl`: topics and judgements by their names, the passages in folders as on the hub
 (`miracl-corpus-v1.0-sw/docs-0.jsonl.gz`). They are fetched as those of every source are. So ir_datasets, which keeps a
 store of compressed objects of its own, is not needed. A language has up to 32.9 million passages, which are mapped from
-disk (`hybridlib.data.formats.collection`). Every line is checked.
+disk (`hybridlib.data.sources.collection`). Every line is checked.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from typing_extensions import TypedDict
 
 from hybridlib.arguments import Names, checked, told
 from hybridlib.data.checks import check_languages
-from hybridlib.data.formats.collection import Row, collect, part_of_file
 from hybridlib.data.passages import Passages, positions_of
+from hybridlib.data.sources.collection import Row, collect, part_of_file
 from hybridlib.data.sources.records import AnyText, Text, parse_record, place, read_lines
 from hybridlib.data.sources.source import Source, pinned_files
 from hybridlib.data.task import RetrievalTask

@@ -1,8 +1,8 @@
 """The files of public data: pinned by revision and checksum, found or downloaded, and checked.
 
-`files.csv` lists all of them. If `$HYBRIDLIB_DATA` is set, files are used as they lie in that folder, in the layout of
-upstream. Otherwise they are downloaded to the user's cache folder. In both cases their checksums are checked. A
-download that breaks off is taken up where it stands, by this call or the next.
+`pinned/files.csv` lists all of them. If `$HYBRIDLIB_DATA` is set, files are used as they lie in that folder, in the
+layout of upstream. Otherwise they are downloaded to the user's cache folder. In both cases their checksums are checked.
+A download that breaks off is taken up where it stands, by this call or the next.
 """
 
 import csv
@@ -88,7 +88,7 @@ class Source:
 
 
 def pinned_files(source: str, urls: Mapping[str, str]) -> tuple[File, ...]:
-    """List the files of a source from `files.csv`.
+    """List the files of a source from `pinned/files.csv`.
 
     Args:
         source: its name.
@@ -109,7 +109,7 @@ def pinned_files(source: str, urls: Mapping[str, str]) -> tuple[File, ...]:
 
 @cache
 def _pinned() -> list[dict[str, str]]:
-    with Path(__file__).with_name("files.csv").open(newline="", encoding="utf-8") as stream:
+    with (Path(__file__).parent / "pinned" / "files.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 

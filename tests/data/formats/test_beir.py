@@ -19,7 +19,7 @@ from made_tasks import (
 )
 
 import hybridlib as hl
-from hybridlib.data.formats import collection
+from hybridlib.data.sources import collection
 
 SMALL = Made(
     [("d1", "Rain", "It rains."), ("d2", "", "It snows.")],

@@ -14,8 +14,8 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models import ModelMeta
 
 import hybridlib as hl
-from hybridlib.data.formats import collection
 from hybridlib.data.formats.mteb import _codes
+from hybridlib.data.sources import collection
 
 CORPUS = [{"id": "p1", "title": "Rain", "text": "It rains."}, {"id": "p2", "title": "", "text": " It snows. "}]
 CORPUS += [{"id": "p3", "title": "Sun", "text": ""}, {"id": "q1", "title": None, "text": "When?"}]

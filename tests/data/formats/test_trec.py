@@ -13,7 +13,7 @@ from made_tasks import (
 )
 
 import hybridlib as hl
-from hybridlib.data.formats import collection
+from hybridlib.data.sources import collection
 
 
 def plain_made(seed=0):

@@ -10,9 +10,8 @@ import pytest
 from made_tasks import lines, write
 
 from hybridlib.data import table
-from hybridlib.data.formats import collection
-from hybridlib.data.formats.collection import Part, Row, collect, part_of_file
-from hybridlib.data.sources import records
+from hybridlib.data.sources import collection, records
+from hybridlib.data.sources.collection import Part, Row, collect, part_of_file
 
 
 def parse(line):
