@@ -1,4 +1,4 @@
-"""What runs start from and are tested on: data, encoders and tasks, each loaded once for the runs that share it.
+"""Inputs of runs: data, encoders and tasks, each loaded once for the runs that share it.
 
 What computes is imported when something is loaded, so that settings can be read at once.
 """

@@ -1,4 +1,4 @@
-"""What commands take and write: arguments, files, encoders and their cards; what could not be written is said first."""
+"""Arguments that commands take, and files, encoders and cards that they write; what cannot be written is said first."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What encoders answer: all passages of all languages ranked for one question, exactly.
+"""Answers of encoders: all passages of all languages ranked for one question, exactly.
 
 The ranking is that of `hybridlib.evaluation.search` and `hybridlib.metric.ranks`: scores are computed in float64, and
 of equal ones the earlier passage of the task comes first. Texts that are equal are embedded once, so they are tied.

@@ -1,4 +1,4 @@
-"""What is shown as HTML: the lists of passages side by side, and figures with a text that says what is in them.
+"""HTML that the explorer shows: the lists of passages side by side, and figures with a text that says what is in them.
 
 Colours are those of JupyterLab's theme where there is one, so that lists can be read in the light and in the dark.
 Markup that a reader drops, as GitHub does with styles, leaves lists in which everything is still said.

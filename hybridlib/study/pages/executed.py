@@ -1,4 +1,4 @@
-"""What a page takes from an executed notebook: its words, in Markdown, and the notebook itself as a page."""
+"""The parts of an executed notebook that a page takes: its words, in Markdown, and the notebook itself as a page."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -57,7 +57,7 @@ class Answer(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What the page has of one notebook."""
+    """The part of the page that is about one notebook."""
 
     notebook: str
     words: Words

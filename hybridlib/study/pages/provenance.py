@@ -1,4 +1,4 @@
-"""Where results come from: by what and where each run was computed, and the data, with checksums, behind them."""
+"""The origin of results: by what and where each run was computed, and the data, with checksums, behind them."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

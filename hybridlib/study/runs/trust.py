@@ -1,4 +1,4 @@
-"""What is trusted of files that others may have cut or altered: those of `runs/` by digests, of `evidence/` by a list.
+"""Trust in files that others may have cut or altered: those of `runs/` by digests, of `evidence/` by a list.
 
 A file of `runs/` is checked when it is first read, and again when it has changed since; a folder of `evidence/` as a
 whole, when anything in it is first looked for, and again when any of its files has changed since.
