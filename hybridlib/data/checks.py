@@ -14,7 +14,8 @@ from hybridlib.arguments import listed, plain, told
 
 _SHOWN = 3  # wrong rows that a message names
 _LARGEST = 1e100  # squares of numbers up to here can be added
-_MOST_LANGUAGES = 40  # that a message names
+_MOST_LANGUAGES = 150  # that a message names; no source of ours has more
+_FIRST_LANGUAGES = 40  # that it names of more
 
 
 def check_columns(table: str, there: Sequence[str], needed: Iterable[str]) -> None:
@@ -155,7 +156,7 @@ def check_languages(languages: Sequence[str] | None, allowed: Sequence[str], nam
         ValueError: there is no such language, one is named twice, or none is named.
     """
     chosen = list(allowed) if languages is None else listed(languages)
-    there = ", ".join([*allowed[:_MOST_LANGUAGES], *(["..."] if len(allowed) > _MOST_LANGUAGES else [])])
+    there = ", ".join(allowed if len(allowed) <= _MOST_LANGUAGES else [*allowed[:_FIRST_LANGUAGES], "..."])
     for language in chosen:
         if language not in allowed:
             raise ValueError(f"languages: {told(language)} is not in {name}; allowed: {there}")

@@ -106,10 +106,7 @@ def test_languages_that_cannot_be_are_refused_with_those_that_can(name):
     ):
         with pytest.raises(ValueError, match=beginning) as caught:
             read(name, languages=languages)
-        told = str(caught.value).removeprefix(beginning).split(", ")
-        cut = len(known) > 40  # a message is short
-        assert sorted({*told} & {*known}) == sorted(told[:40] if cut else known)
-        assert len(told) == 41 and told[-1] == "..." if cut else len(told) == len(known)
+        assert sorted(str(caught.value).removeprefix(beginning).split(", ")) == list(known)
     with pytest.raises(ValueError, match=rf"languages \['{first}', '{first}'\] names one twice"):
         read(name, languages=[first, first])
 
