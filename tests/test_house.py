@@ -10,8 +10,8 @@ from hybridlib.paths import project_root
 
 PACKAGE = project_root() / "hybridlib"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# What each room may import besides itself. `tokens` are the tokenise helpers, which the loss shares with the encoder,
-# and `checks` those of tables and texts, which all share.
+# What each room may import besides itself. `tokens` and `cuts` are what the loss shares with the encoder, and `checks`
+# those of tables and texts, which all share.
 CORE = {"sampler", "loss", "metric"}
 GROUND = {"arguments", "files", "names", "paths", "checks"}
 ROOMS = {
@@ -20,12 +20,13 @@ ROOMS = {
     "names": set(),
     "paths": {"arguments", "files"},
     "checks": {"arguments"},
-    "tokens": {"arguments", "names"},
+    "cuts": set(),
+    "tokens": {"arguments", "names", "cuts"},
     **{room: {"arguments", "names", "tokens"} for room in CORE},
     "data": GROUND | CORE | {"data.sources", "data.formats"},
     "data.sources": GROUND | CORE | {"data"},
     "data.formats": GROUND | CORE | {"data", "data.sources"},
-    "encoder": GROUND | CORE | {"tokens"},
+    "encoder": GROUND | CORE | {"tokens", "cuts"},
     "training": GROUND | CORE | {"tokens", "data", "encoder"},
     "evaluation": GROUND | CORE | {"tokens", "data", "encoder"},
 }
@@ -37,7 +38,7 @@ ROOMS["study.pages"] = ROOMS["study.questions"] | {"study.questions"}
 ROOMS["study.cli"] = ROOMS["study.pages"] | {"study.pages", "study.explorer"}
 # The door: its names are imported from their modules when they are first used.
 DOOR = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
-KERNELS = {"cpu_kernels.py", "gpu_kernels.py"}
+KERNELS = {"kernels.py"}
 
 
 def module_of(path: Path) -> str:
@@ -52,7 +53,7 @@ def room_of(module: str) -> str:
     names = module.split(".")[1:]
     if not names:
         return "hybridlib"
-    if names[:2] in (["encoder", "tokens"], ["data", "checks"]):
+    if names[:2] in (["encoder", "tokens"], ["encoder", "cuts"], ["data", "checks"]):
         return names[1]
     return next(room for room in (".".join(names[:2]), names[0]) if room in ROOMS)
 

@@ -28,9 +28,10 @@ from tqdm.auto import tqdm
 from typing_extensions import TypedDict
 
 from hybridlib.arguments import Count, checked
+from hybridlib.encoder.cuts import cut_by_size
 from hybridlib.encoder.reading import Precision, check_device, fit_length, listed_texts, precision_of, prompt_of
 from hybridlib.encoder.reading import cut_share as cut_share
-from hybridlib.encoder.tokens import Tokens, cut_by_size, end_to_end, padded_right, padding_of, texts_of
+from hybridlib.encoder.tokens import Tokens, end_to_end, padded_right, padding_of, texts_of
 from hybridlib.names import Role
 
 # The most tokens of a batch, padding included. On a CPU they stay in the cache; a GPU is not done with them before

@@ -4,11 +4,10 @@ A tokenizer lays out a batch of texts in one of two ways. It makes rows that are
 or, for static encoders, it puts texts end to end and gives the offset of each. Tokens are kept here end to end.
 
 More than half of the tokens of a batch of texts of mixed length would be padding. So texts are sorted by length and
-embedded in groups, which are cut by one of two rules. `cut_into_groups` is for training, where every process must
-make as many groups. `cut_by_size` is for inference, where a group must fit a device.
+embedded in groups (see `hybridlib.encoder.cuts`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,13 +16,13 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybridlib.encoder.cuts import cut_into_groups
+
 # The most groups of a batch, and the fewest texts of a group on average. More groups would pad little less, and their
 # products would be too small to fill the cores, of which a GPU has many more.
 _GROUPS = 16
 _GROUP_TEXTS = 8
 _GROUP_TEXTS_OF_GPU = 100
-# The number of places where a batch may be cut, so that the best are found in a millisecond however large it is.
-_PLACES = 256
 # The most texts whose tokens are kept, about 60 MB if they are short. Training sets come over and over, and fit. Of a
 # corpus of millions few texts come twice, and no more need be kept.
 _KEPT = 100_000
@@ -216,45 +215,3 @@ def _stack(columns: list[dict[str, Any]]) -> dict[str, Any]:
         if is_by_token(value, first["attention_mask"]):
             stacked[name] = torch.cat([F.pad(column[name], (0, width - column[name].shape[1])) for column in columns])
     return stacked
-
-
-def cut_into_groups(lengths: np.ndarray, groups: int) -> list[int]:
-    """Return where to cut texts that are sorted by length into so many groups that the fewest tokens are padding.
-
-    It is dynamic programming: the best cut into one group more begins with a best cut of the texts before its last
-    group. On batches of XQuAD-R, groups of equal size have 5 to 22 % more tokens, padding included. `cut_by_size` with
-    the least size that gives so many groups has 2 to 6 % more.
-
-    >>> cut_into_groups(np.array([1, 1, 2, 9, 9, 10]), 2)  # 2 + 2 tokens are padding
-    [3, 6]
-    """
-    places = np.linspace(0, len(lengths), min(len(lengths), max(groups, _PLACES)) + 1).astype(int)  # (P + 1,)
-    size = places[1:] - places[:-1, None]  # texts of a group from each place but the last to each but the first (P, P)
-    tokens = np.where(size > 0, size * np.maximum(1.0, lengths[places[1:] - 1]), np.inf)  # (P, P)
-    least, begins = np.where(places == 0, 0.0, np.inf), []  # (P + 1,)
-    for _ in range(groups):
-        total = least[:-1, None] + tokens  # (P, P)
-        begins.append(total.argmin(axis=0))
-        least = np.concatenate([[np.inf], total.min(axis=0)])
-    ends, end = [], len(places) - 1
-    for begin in reversed(begins):
-        ends.append(int(places[end]))
-        end = begin[end - 1]
-    return ends[::-1]
-
-
-def cut_by_size(lengths: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Yield where groups of at most so many tokens, padding included, begin and end; a longer text is a group alone.
-
-    Args:
-        lengths: of texts that are sorted, the longest first. (texts,)
-        most: the most tokens of a group.
-
-    >>> list(cut_by_size(np.array([9, 4, 4, 3, 1, 0]), 8))
-    [(0, 1), (1, 3), (3, 5), (5, 6)]
-    """
-    begin = 0
-    while begin < len(lengths):
-        end = min(len(lengths), begin + max(1, most // max(1, int(lengths[begin]))))
-        yield begin, end
-        begin = end

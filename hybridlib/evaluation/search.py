@@ -22,7 +22,7 @@ from hybridlib.encoder.embed import EmbedOptions, embed_chunks, embed_texts
 from hybridlib.evaluation.streaming import similarity_of
 from hybridlib.metric.arguments import check_magnitudes, checked_array, checked_tensor, float_array, largest_magnitudes
 from hybridlib.metric.bounds import error_bound
-from hybridlib.metric.cpu_kernels import norms_of, pair_scores
+from hybridlib.metric.cpu.kernels import norms_of, pair_scores
 
 Queries: TypeAlias = str | Iterable[str] | Mapping[str, Any] | pd.DataFrame
 

@@ -244,10 +244,10 @@ def _distinct(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
 def _counts_on(device: torch.device, pairs: RelevantPairs, threads: int | None) -> Counts:
     """Return the counts of a device. Each import waits until it is needed: a machine may lack numba or Triton."""
     if has_kernels(device):
-        from hybridlib.metric.gpu import GpuCounts
+        from hybridlib.metric.gpu.counts import GpuCounts
 
         return GpuCounts(pairs, device=device)
-    from hybridlib.metric.cpu import CpuCounts
+    from hybridlib.metric.cpu.counts import CpuCounts
 
     return CpuCounts(pairs, threads=threads)
 

@@ -8,7 +8,8 @@ import torch
 from tiny_bert import tiny_bert
 
 import hybridlib.encoder.tokens
-from hybridlib.encoder.tokens import TokenCache, cut_into_groups, embed
+from hybridlib.encoder.cuts import cut_into_groups
+from hybridlib.encoder.tokens import TokenCache, embed
 from hybridlib.training.starts import load_encoder
 
 pytestmark = pytest.mark.usefixtures("quickly")

@@ -6,9 +6,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from hybridlib.metric import gpu, ranks
-from hybridlib.metric.cpu import CpuCounts
-from hybridlib.metric.gpu import GpuCounts
+from hybridlib.metric import ranks
+from hybridlib.metric.cpu.counts import CpuCounts
+from hybridlib.metric.gpu import counts as gpu
+from hybridlib.metric.gpu.counts import GpuCounts
 from hybridlib.metric.ranks import RankCounter, relevant_ranks
 
 KINDS = ["normal", "few values", "duplicates", "near ties", "any norm"]

@@ -107,7 +107,7 @@ def worst_error_of_halves(dimensions, dtype, block):
 
 
 def parts_of(vector):
-    """Split a vector as `hybridlib.metric.gpu_kernels.split` does; it has its own test."""
+    """Split a vector as `hybridlib.metric.gpu.kernels.split` does; it has its own test."""
     scaled = vector * 2.0**15
     high = scaled.astype(np.float32).astype(np.float16)
     return high, (scaled - high.astype(float)).astype(np.float32).astype(np.float16)

@@ -12,8 +12,10 @@ from sentence_transformers import SentenceTransformer
 from slow_ranks import DEVICE, DTYPES, check_ranks, counting, draw_case, draw_pairs, slow_above
 
 from hybridlib.data.load import load_task
-from hybridlib.metric import cpu, gpu, ranks
-from hybridlib.metric.gpu import TILE
+from hybridlib.metric import ranks
+from hybridlib.metric.cpu import counts as cpu
+from hybridlib.metric.gpu import counts as gpu
+from hybridlib.metric.gpu.counts import TILE
 from hybridlib.metric.ranks import RankCounter, has_kernels, relevant_ranks
 
 

@@ -10,10 +10,10 @@ import torch
 from slow_ranks import DEVICE, DTYPES, draw_tensor, slow_sums
 
 from hybridlib.metric.counts import RelevantPairs
-from hybridlib.metric.cpu_kernels import norms_of, pair_scores
-from hybridlib.metric.gpu import _INTERPRETED, GpuCounts
-from hybridlib.metric.gpu_inputs import float16_parts, inner_products
-from hybridlib.metric.gpu_kernels import count_above
+from hybridlib.metric.cpu.kernels import norms_of, pair_scores
+from hybridlib.metric.gpu.counts import _INTERPRETED, GpuCounts
+from hybridlib.metric.gpu.inputs import float16_parts, inner_products
+from hybridlib.metric.gpu.kernels import count_above
 
 
 @pytest.mark.parametrize("dtypes", [*((dtype, dtype) for dtype in DTYPES), *zip(DTYPES, DTYPES[::-1], strict=True)])
@@ -79,7 +79,7 @@ COMPILE = """
 import sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from hybridlib.metric import gpu as gpu_counts, gpu_inputs, gpu_kernels as kernels
+from hybridlib.metric.gpu import counts as gpu_counts, inputs as gpu_inputs, kernels
 
 LONGS = "tiles first_pair most_pairs above near_pair near_row near left_row right_row"
 POINTERS = {name: "*i64" for name in LONGS.split()}

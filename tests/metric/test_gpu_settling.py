@@ -8,8 +8,8 @@ import pytest
 import torch
 from slow_ranks import HALVES, check_ranks, counting, draw_case, draw_tensor, slow_ranks
 
-from hybridlib.metric import gpu
-from hybridlib.metric.gpu import GpuCounts
+from hybridlib.metric.gpu import counts as gpu
+from hybridlib.metric.gpu.counts import GpuCounts
 from hybridlib.metric.ranks import RankCounter
 
 

@@ -23,7 +23,8 @@ from slow_ranks import (
     slow_scores,
 )
 
-from hybridlib.metric import cpu, gpu
+from hybridlib.metric.cpu import counts as cpu
+from hybridlib.metric.gpu import counts as gpu
 from hybridlib.metric.ranks import RankCounter, relevant_ranks
 
 pytestmark = pytest.mark.usefixtures("kernels")

@@ -24,7 +24,7 @@ from hybridlib.encoder.reading import precision_of
 from hybridlib.evaluation.checkpoint import DAMAGED, records_of_folders
 from hybridlib.evaluation.streaming import similarity_of
 from hybridlib.files import replacing
-from hybridlib.metric.cpu_kernels import norms_of, pair_scores
+from hybridlib.metric.cpu.kernels import norms_of, pair_scores
 from hybridlib.names import Role
 
 logger = logging.getLogger(__name__)

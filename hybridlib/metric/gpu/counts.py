@@ -16,9 +16,9 @@ import triton
 from hybridlib.metric.arguments import check_magnitudes, largest_magnitudes
 from hybridlib.metric.bounds import tensor_core_bound
 from hybridlib.metric.counts import Counts, RelevantPairs
-from hybridlib.metric.gpu_inputs import Inputs, are_ordinary, float16_parts, float64_norms, inner_products, score_band
-from hybridlib.metric.gpu_kernels import count_above
-from hybridlib.metric.gpu_slices import Slice, slices_on, sort_by_language, to_device
+from hybridlib.metric.gpu.inputs import Inputs, are_ordinary, float16_parts, float64_norms, inner_products, score_band
+from hybridlib.metric.gpu.kernels import count_above
+from hybridlib.metric.gpu.slices import Slice, slices_on, sort_by_language, to_device
 
 _INTERPRETED = not isinstance(count_above, triton.JITFunction)
 _HALF = (torch.float16, torch.bfloat16)
@@ -199,7 +199,7 @@ class GpuCounts(Counts):
         return first + second
 
     def _scores(self, query: torch.Tensor, passages: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-        """Return the scores of `hybridlib.metric.cpu_kernels.score`, to the last bit. (n,), (C, D), (n,) -> (n,)"""
+        """Return the scores of `hybridlib.metric.cpu.kernels.score`, to the last bit. (n,), (C, D), (n,) -> (n,)"""
         scores = inner_products(self._queries, passages, query, row)
         if self._cosine:
             squares = inner_products(passages, passages, row, row)

@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 from hybridlib.metric.arguments import check_magnitudes, float_array, largest_magnitudes
 from hybridlib.metric.bounds import error_bound
 from hybridlib.metric.counts import Counts, RelevantPairs
-from hybridlib.metric.cpu_kernels import (
+from hybridlib.metric.cpu.kernels import (
     Chunk,
     Pairs,
     count_tile,

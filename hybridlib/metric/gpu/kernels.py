@@ -88,7 +88,7 @@ def count_above(  # type: ignore[no-untyped-def]
 def inner_products(  # type: ignore[no-untyped-def]
     left, right, left_row, right_row, products, number, width, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Write float64 inner products of pairs of rows, bit by bit those of `hybridlib.metric.cpu_kernels.score`.
+    """Write float64 inner products of pairs of rows, bit by bit those of `hybridlib.metric.cpu.kernels.score`.
 
     It must be launched with `enable_fp_fusion=False`: of float64 inputs, a fused multiply-add rounds once where the CPU
     rounds twice.

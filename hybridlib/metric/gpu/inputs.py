@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 import triton
 
-from hybridlib.metric import gpu_kernels as kernels
+from hybridlib.metric.gpu import kernels
 
 # Rows, or pairs of rows, and columns of a program of these kernels.
 _BLOCK, _SPLIT_BLOCK = 16, 128

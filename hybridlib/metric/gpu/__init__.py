@@ -1,0 +1,1 @@
+"""Counts of ranks on a GPU, by Triton kernels on its tensor cores."""
