@@ -107,7 +107,7 @@ def embeddings(pairs: int, loss: float) -> tuple[Tensor, Tensor]:
 def run(name: str, *views: Tensor) -> tuple[Tensor, list[Parts]]:
     """Return the loss, and the parts that have the gradients."""
     size = MINI_BATCH if name.endswith("cached") else len(views[0])
-    columns = [[part.detach().requires_grad_() for part in view.split(size)] for view in views]
+    columns = [[part.requires_grad_() for part in view.split(size)] for view in views]
     return CONTENDERS[name](*columns).detach(), columns
 
 

@@ -192,15 +192,21 @@ def draw_bars(bars: Mapping[str, tuple[float, str]], ours: str, xlabel: str, tit
 
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 0.45 * len(bars) + 1.2))
-        axes = figure.subplots()
-        for place, (name, (value, text)) in enumerate(bars.items()):
-            colour, weight = (COLOURS[0], "bold") if name.startswith(ours) else ("0.72", "normal")
-            axes.barh(place, value, color=colour, height=0.66)
-            axes.text(value, place, f" {text}", va="center", fontsize=9, fontweight=weight)
-        axes.set_yticks(range(len(bars)), list(bars))
-        axes.invert_yaxis()
-        axes.margins(x=0.4)
-        axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
-        axes.set(xlabel=xlabel, title=title)
+        bars_on(figure.subplots(), bars, ours, xlabel, title)
     return figure
+
+
+def bars_on(
+    axes: Any, bars: Mapping[str, tuple[float, str]], ours: str | tuple[str, ...], xlabel: str, title: str
+) -> None:
+    """Draw bars as `draw_bars` does, on axes of a figure."""
+    for place, (name, (value, text)) in enumerate(bars.items()):
+        colour, weight = (COLOURS[0], "bold") if name.startswith(ours) else ("0.72", "normal")
+        axes.barh(place, value, color=colour, height=0.66)
+        axes.text(value, place, f" {text}", va="center", fontsize=9, fontweight=weight)
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.invert_yaxis()
+    axes.margins(x=0.4)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel=xlabel, title=title)

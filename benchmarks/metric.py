@@ -29,6 +29,7 @@ import pandas as pd
 import torch
 from measuring import draw_bars, in_turn, keep, machine, minilm_folder, show, versions
 from peers import MEASURES, PACKAGES, PEERS, Pool, check_peer, with_exact_scores
+from threadpoolctl import threadpool_info
 
 import hybridlib as hl
 from hybridlib.encoder.embed import embed_texts
@@ -67,6 +68,7 @@ def main() -> None:
         "embeddings": name,
         "shape": shape,
         "machine": on,
+        "kernels of the products": sorted(pool["architecture"] for pool in threadpool_info() if "architecture" in pool),
         "versions": versions("numpy", "torch", "numba", *(package for peer in PEERS for package in PACKAGES[peer])),
         "questions the peers are timed on": len(sample),
         "largest difference of a value": differences,

@@ -5,9 +5,6 @@ They have a module of their own so that parameters can be checked without loadin
 
 from typing import Literal, TypeAlias
 
-from babel import Locale, UnknownLocaleError
-from babel.core import get_global
-
 STATIC_ENCODERS = ("static:scratch", "static:aligned")
 # It stands where an encoder stands, and ranks by words.
 BM25 = "bm25"
@@ -69,6 +66,10 @@ def script(language: str) -> str:
     >>> script("ru"), script("zh"), script("zh-Hant"), script("xx")
     ('Cyrl', 'Hans', 'Hant', 'Zzzz')
     """
+    # The names above are read where Babel is not installed, too: ranks, encoders and losses need nothing of it.
+    from babel import Locale, UnknownLocaleError
+    from babel.core import get_global
+
     try:
         locale = Locale.parse(language, sep="-" if "-" in language else "_")
     except (UnknownLocaleError, ValueError):

@@ -10,8 +10,8 @@ from hybridlib.paths import project_root
 
 PACKAGE = project_root() / "hybridlib"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# What each room may import besides itself. `tokens` and `cuts` are what the loss shares with the encoder, and `checks`
-# those of tables and texts, which all share.
+# What each room may import besides itself. `tokens`, `cuts` and `lookup` are what the loss shares with the encoder, and
+# `checks` those of tables and texts, which all share.
 CORE = {"sampler", "loss", "metric"}
 GROUND = {"arguments", "files", "names", "paths", "checks"}
 ROOMS = {
@@ -21,12 +21,13 @@ ROOMS = {
     "paths": {"arguments", "files"},
     "checks": {"arguments"},
     "cuts": set(),
-    "tokens": {"arguments", "names", "cuts"},
+    "lookup": set(),
+    "tokens": {"arguments", "names", "cuts", "lookup"},
     **{room: {"arguments", "names", "tokens"} for room in CORE},
     "data": GROUND | CORE | {"data.sources", "data.formats"},
     "data.sources": GROUND | CORE | {"data"},
     "data.formats": GROUND | CORE | {"data", "data.sources"},
-    "encoder": GROUND | CORE | {"tokens", "cuts"},
+    "encoder": GROUND | CORE | {"tokens", "cuts", "lookup"},
     "training": GROUND | CORE | {"tokens", "data", "encoder"},
     "evaluation": GROUND | CORE | {"tokens", "data", "encoder"},
 }
@@ -38,7 +39,7 @@ ROOMS["study.pages"] = ROOMS["study.questions"] | {"study.questions"}
 ROOMS["study.cli"] = ROOMS["study.pages"] | {"study.pages", "study.explorer"}
 # The door: its names are imported from their modules when they are first used.
 DOOR = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
-KERNELS = {"kernels.py"}
+KERNELS = {"kernels.py", "parts.py"}
 
 
 def module_of(path: Path) -> str:
@@ -53,7 +54,7 @@ def room_of(module: str) -> str:
     names = module.split(".")[1:]
     if not names:
         return "hybridlib"
-    if names[:2] in (["encoder", "tokens"], ["encoder", "cuts"], ["data", "checks"]):
+    if ".".join(names[:2]) in ("encoder.tokens", "encoder.cuts", "encoder.lookup", "data.checks"):
         return names[1]
     return next(room for room in (".".join(names[:2]), names[0]) if room in ROOMS)
 

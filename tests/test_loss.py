@@ -22,6 +22,7 @@ from tiny_bert import tiny_bert
 from tokenizers import Tokenizer, models
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hybridlib.loss import InfoNCE
 from hybridlib.loss.functions import info_nce, info_nce_in_tiles
@@ -226,15 +227,21 @@ def test_single_precision_is_as_good_as_the_scores_allow_on_embeddings_of_any_ki
 
 
 class Largest(TorchDispatchMode):
-    """A mode that notes the most elements of any tensor that is made."""
+    """A mode that notes the most elements of any tensor that is made, and the elements of all that take memory."""
 
-    elements = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+        self.taken: list[int] = []
 
     def __torch_dispatch__(self, function, types: object, args: Sequence = (), kwargs: Mapping | None = None) -> object:
+        given = tree_leaves((args, kwargs))
         made = function(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, list | tuple) else [made]:
+        known = {one.untyped_storage().data_ptr() for one in given if isinstance(one, Tensor)}
+        for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self.elements = max(self.elements, tensor.numel())
+                self.taken += [tensor.numel()] * (tensor.untyped_storage().data_ptr() not in known)
         return made
 
 
@@ -248,6 +255,25 @@ def test_the_matrix_of_scores_is_never_held(monkeypatch: pytest.MonkeyPatch) -> 
             loss(loss.model.features(), labels).backward()
         assert largest.elements <= allowed
         assert mini_batch_size or largest.elements == 211 * 422  # so it would be seen
+
+
+def test_all_tiles_lie_in_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of 61 passages, ten queries a tile: 610 scores, in seven tiles. Embeddings are 61 x 4, 244.
+    monkeypatch.setattr("hybridlib.loss.functions._TILE", 619)
+    with Largest() as largest:
+        sum_and_gradients(info_nce_in_tiles, draw(1, 61, 4), draw(2, 61, 4), torch.arange(61), temperature=0.05)
+    assert sorted(largest.taken)[-2:] == [244, 610]
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1e-3, 1e-2])
+def test_in_tiles_single_precision_does_not_overflow_at_low_temperatures(tile: int, temperature: float) -> None:
+    # Most own passages are less near than a rival, by up to 1 / temperature, and exp overflows at 88.
+    given = draw(1, 31, 16), draw(2, 37, 16), torch.arange(31)
+    exact = sum_and_gradients(dense_sum, *given, temperature=temperature)
+    ours = sum_and_gradients(info_nce_in_tiles, *(x.float() for x in given[:2]), given[2], temperature=temperature)
+    # A score is 1 / temperature times a number that is rounded at 2^-24, and so is its norm.
+    for a, b in zip(ours, exact, strict=True):
+        assert (a - b).norm() / b.norm() < 4 * 2**-24 / temperature
 
 
 @pytest.mark.parametrize(
@@ -510,6 +536,32 @@ def test_a_batch_without_any_negative_is_said_once(
     expected = [f"a batch has no negative: {said}. Its loss is 0, and nothing is learnt from it"] if said else []
     assert [record.getMessage() for record in caplog.records] == expected
     assert all((value == 0) == bool(said) for value in values)
+
+
+@pytest.mark.parametrize(("batch", "said_at"), [(1, 1), (2, 2), (3, 4), (65, 128), (129, None)])
+def test_groups_are_looked_at_after_1_2_4_and_so_on_batches_and_no_batch_before_is_passed_over(
+    caplog: pytest.LogCaptureFixture, batch: int, said_at: int | None
+) -> None:
+    loss = InfoNCE(Embedded(draw(1, 3, 4), draw(2, 3, 4)))
+    said = []
+    for number in range(1, 260):
+        loss(loss.model.features(), torch.tensor([4, 4, 4] if number == batch else [4, 5, 6]))
+        said += [number] * len(caplog.records)
+        caplog.clear()
+    assert said == ([said_at] if said_at else [])
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_where_no_groups_are_looked_at_nothing_waits_for_the_device(symmetric: bool) -> None:
+    # Nothing on the device "meta" has a value, so whoever looks at one fails.
+    loss = InfoNCE(Embedded(draw(1, 6, 4), draw(2, 6, 4)), symmetric=symmetric)
+    features, labels = loss.model.features(), torch.arange(6)
+    for _ in range(2):
+        loss(features, labels)
+    loss.to("meta")
+    value = loss([{name: one.to("meta") for name, one in column.items()} for column in features], labels.to("meta"))
+    value.backward()
+    assert value.is_meta and all(one.grad.is_meta for one in loss.parameters())
 
 
 # Queries and documents may have modules of their own.

@@ -58,12 +58,13 @@ def test_the_readme_script_runs(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
-def test_the_readme_says_of_speed_what_the_benchmarks_have_measured(monkeypatch):
+def test_the_readme_and_the_page_on_performance_say_what_the_benchmarks_have_measured(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import summary
 
-    said = README.partition(summary.BEGIN)[2].partition(summary.END)[0]
-    assert said.strip().splitlines() == summary.lines()
+    for path, made in ((summary.README, summary.lines()), (summary.PERFORMANCE, summary.goals())):
+        said = path.read_text(encoding="utf-8").partition(summary.BEGIN)[2].partition(summary.END)[0]
+        assert said.strip().splitlines() == made
 
 
 def test_every_file_the_readme_names_exists():

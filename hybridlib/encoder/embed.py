@@ -1,21 +1,25 @@
 """Embeddings of texts, equal to those of `encode_query` and `encode_document` but made sooner.
 
-Texts are tokenised a window at a time. A window is sorted by length in tokens and cut into batches of at most so many
-tokens, padding included. So little of a batch is padding, and each batch is of the size that keeps the device busy,
-whether its texts are long or short. Where the encoder is on a GPU, a thread tokenises the next windows meanwhile, as
-tokenizers release Python's lock. Texts travel to the device and embeddings back a window at a time, and nothing waits
-for a batch. On a CPU the encoder needs every core itself, so nothing is done ahead.
+Texts are tokenised a window at a time, by the tokenizer itself where that gives the tokens of `preprocess` (see
+`hybridlib.encoder.windows`). A window is sorted by length in tokens and cut into batches which cost the least: padded
+tokens, and what a batch costs however small it is. Where the encoder is on a GPU, a thread tokenises the next windows
+meanwhile, as tokenizers release Python's lock, and the first windows are small so that the device begins at once.
+Tokens travel to the device and embeddings back a window at a time. Nothing here waits for a batch; transformers' own
+code asks the device once a batch whether any token is padding. On a CPU the encoder needs every core itself, so nothing
+is done ahead.
 
 Nothing but the encoder's own is used: its prompts (see `prompt_of`), maximum length, modules and `truncate_dim`. In
-float32 embeddings equal those of sentence-transformers but for rounding, and only rounding depends on the window. Some
-encoders make no rows of tokens padded on the right, such as static ones. They are asked by their own methods.
+float32 embeddings equal those of sentence-transformers but for rounding, and only rounding depends on the window. In
+bfloat16 matrices are cast once for a call (see `hybridlib.encoder.halved`). Some encoders make no rows of tokens padded
+on the right, such as static ones, or those that need no padding because of flash attention. They embed by their own
+methods.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import accumulate, islice
+from itertools import chain, islice, repeat
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,23 +32,17 @@ from tqdm.auto import tqdm
 from typing_extensions import TypedDict
 
 from hybridlib.arguments import Count, checked
-from hybridlib.encoder.cuts import cut_by_size
+from hybridlib.encoder.halved import halved
 from hybridlib.encoder.reading import Precision, check_device, fit_length, listed_texts, precision_of, prompt_of
-from hybridlib.encoder.reading import cut_share as cut_share
-from hybridlib.encoder.tokens import Tokens, end_to_end, padded_right, padding_of, texts_of
+from hybridlib.encoder.tokens import padded_right
+from hybridlib.encoder.windows import Preprocess, Reader, Window
 from hybridlib.names import Role
 
-# The most tokens of a batch, padding included. On a CPU they stay in the cache; a GPU is not done with them before
-# Python has launched the next batch.
-_BATCH_TOKENS, _BATCH_TOKENS_OF_GPU = 2048, 32_768
 _WINDOW = 4096  # texts
-_PIECE = 256  # texts tokenised in one call, whose padding is thrown away
+_FIRST_WINDOWS = {"cuda": (1024, 2048)}  # texts, by the kind of device
 _TOKENISED_AHEAD = {"cuda": 2}  # windows, by the kind of device
 _LAUNCHED_AHEAD = {"cuda": 1}
 _STOCK_BATCH = 512  # texts
-
-Preprocess = Callable[[list[str]], dict[str, Any]]
-Window = tuple[Tokens, np.ndarray]  # the longest text first, and where each was before it was sorted (texts,)
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -72,7 +70,7 @@ def embed_texts(
         texts: of any length, in any order; a text alone is one.
         role: `query` or `document`, which says which prompt and method of the encoder to use.
         batch_tokens: the most tokens in a batch, padding included; a longer text is a batch of its own. Unless given,
-            it is 2,048 on a CPU and 32,768 on a GPU.
+            it is 2,048 on a CPU. On a GPU it is 32,768 if the encoder is 768 wide, and more the narrower it is.
         precision: the type of the matrix products, `float32` (or whatever the encoder's weights are) or `bfloat16`.
             Unless given, it is bfloat16 on a CUDA device that has it, if the weights are float32.
         progress: show a progress bar.
@@ -88,13 +86,13 @@ def embed_texts(
     (2, 128)
     """
     texts = listed_texts(texts, "texts")
-    windows = [texts[begin : begin + _WINDOW] for begin in range(0, len(texts), _WINDOW)]
-    embedded = _embed(encoder, windows or [[]], role, batch_tokens, precision)
-    whole = None
+    embedded = _embed(encoder, _cut(texts, _sizes(encoder)), role, batch_tokens, precision)
+    whole, begin = None, 0
     with tqdm(total=len(texts), desc="encode", unit="text", unit_scale=True, disable=not progress) as bar:
-        for number, rows in enumerate(embedded):
+        for rows in embedded:
             whole = np.empty((len(texts), rows.shape[1]), dtype=np.float32) if whole is None else whole
-            whole[number * _WINDOW : number * _WINDOW + len(rows)] = rows
+            whole[begin : begin + len(rows)] = rows
+            begin += len(rows)
             bar.update(len(rows))
     assert whole is not None
     return whole
@@ -126,31 +124,38 @@ def embed_chunks(
         ValueError: an argument is of the wrong type or out of range, or a text is none; the message names its row.
     """
     listed = (listed_texts(texts, f"chunk {number} of texts") for number, texts in enumerate(chunks))
-    return _embed(encoder, listed, role, batch_tokens, precision)
+    sizes, numbers = _sizes(encoder), deque[int]()  # numbers: of the windows of each chunk that is under way
+
+    def windows() -> Iterator[list[str]]:
+        for texts in listed:
+            own = [*_cut(texts, sizes)]
+            numbers.append(len(own))
+            yield from own
+
+    return _join_windows(_embed(encoder, windows(), role, batch_tokens, precision), numbers)
 
 
 def _embed(
     encoder: SentenceTransformer,
-    chunks: Iterable[list[str]],
+    windows: Iterable[list[str]],
     role: Role,
     batch_tokens: int | None,
     precision: Precision | None,
 ) -> Iterator[np.ndarray]:
-    """Yield the embeddings of each chunk. (texts of the chunk, D)"""
+    """Yield the embeddings of each window. (texts of the window, D)"""
     check_device(encoder)
     fit_length(encoder)
     kind = encoder.device.type
-    if batch_tokens is None:
-        batch_tokens = _BATCH_TOKENS if kind == "cpu" else _BATCH_TOKENS_OF_GPU
-    half = precision_of(encoder, precision) == "bfloat16"
     preprocess = partial(encoder.preprocess, prompt=prompt_of(encoder, role), task=role)
     if not _makes_rows(encoder, preprocess):
-        return (_stock(encoder, texts, role) for texts in chunks)
+        return (_stock(encoder, texts, role) for texts in windows)
     encoder.eval()
-    numbers: deque[int] = deque()  # of the windows of each chunk that is under way
-    windows = _tokenise_ahead(preprocess, _cut_into_windows(chunks, numbers), _TOKENISED_AHEAD.get(kind, 0))
-    launches = (_launch(encoder, *window, role, batch_tokens, half) for window in windows)
-    return _join_windows(_in_order(launches, _LAUNCHED_AHEAD.get(kind, 0)), numbers)
+    reader = Reader(encoder, preprocess, role, batch_tokens)
+    half = precision_of(encoder, precision) == "bfloat16"
+    model = halved(encoder) if half else encoder
+    read = _read_ahead(reader, windows, _TOKENISED_AHEAD.get(kind, 0))
+    launches = (_launch(model, window, role, half) for window in read)
+    return _in_order(launches, _LAUNCHED_AHEAD.get(kind, 0))
 
 
 def _makes_rows(encoder: SentenceTransformer, preprocess: Preprocess) -> bool:
@@ -168,12 +173,18 @@ def _stock(encoder: SentenceTransformer, texts: Sequence[str], role: Role) -> np
     return np.asarray(rows, dtype=np.float32)
 
 
-def _cut_into_windows(chunks: Iterable[Sequence[str]], numbers: deque[int]) -> Iterator[list[str]]:
-    """Cut each chunk into windows, and note their number; an empty chunk gives one empty window."""
-    for texts in chunks:
-        begins = range(0, max(1, len(texts)), _WINDOW)
-        numbers.append(len(begins))
-        yield from (list(texts[begin : begin + _WINDOW]) for begin in begins)
+def _sizes(encoder: SentenceTransformer) -> Iterator[int]:
+    """Yield the number of texts of each window; on a GPU the first are small, so that it begins at once."""
+    return chain((min(size, _WINDOW) for size in _FIRST_WINDOWS.get(encoder.device.type, ())), repeat(_WINDOW))
+
+
+def _cut(texts: list[str], sizes: Iterator[int]) -> Iterator[list[str]]:
+    """Cut texts into windows; no text gives one empty window."""
+    begin = 0
+    while begin < max(1, len(texts)):
+        size = next(sizes)
+        yield texts[begin : begin + size]
+        begin += size
 
 
 def _join_windows(windows: Iterator[np.ndarray], numbers: deque[int]) -> Iterator[np.ndarray]:
@@ -194,50 +205,28 @@ def _in_order(waits: Iterable[Callable[[], Any]], ahead: int) -> Iterator[Any]:
         yield waiting.popleft()()
 
 
-def _tokenise_ahead(preprocess: Preprocess, windows: Iterable[list[str]], ahead: int) -> Iterator[Window]:
+def _read_ahead(reader: Reader, windows: Iterable[list[str]], ahead: int) -> Iterator[Window]:
     """Yield windows as tokens, while a thread tokenises so many ahead; 0 is no thread."""
-    tokenise = partial(_tokenise, preprocess)
     with ThreadPoolExecutor(1) as thread:
-        launches = (thread.submit(tokenise, texts).result if ahead else partial(tokenise, texts) for texts in windows)
+        launches = (thread.submit(reader, texts).result if ahead else partial(reader, texts) for texts in windows)
         yield from _in_order(launches, ahead)
 
 
-def _tokenise(preprocess: Preprocess, texts: list[str]) -> Window:
-    by_characters = np.argsort([-len(text) for text in texts], kind="stable")  # so that little is padded here
-    rows: list[dict[str, np.ndarray]] = []
-    common: dict[str, Any] = {}
-    for begin in range(0, len(texts), _PIECE):
-        tokens = end_to_end(preprocess([texts[place] for place in by_characters[begin : begin + _PIECE]]))
-        assert tokens is not None and tokens.padded
-        rows += texts_of(tokens)
-        common = tokens.common
-    lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)  # (texts,)
-    order = np.argsort(-lengths, kind="stable")
-    values = {name: np.concatenate([rows[place][name] for place in order]) for row in rows[:1] for name in row}
-    return Tokens(values, lengths[order], common, True), by_characters[order]
-
-
-def _launch(
-    encoder: SentenceTransformer, tokens: Tokens, place: np.ndarray, role: Role, batch_tokens: int, half: bool
-) -> Callable[[], np.ndarray]:
+def _launch(encoder: SentenceTransformer, window: Window, role: Role, half: bool) -> Callable[[], np.ndarray]:
     """Let the device embed a window, and return a function that waits for the embeddings."""
-    device, padding = encoder.device, padding_of(encoder)
-    if not len(tokens.lengths):
+    device = encoder.device
+    if not window.shapes:
         return partial(_stock, encoder, [], role)
-    values = {name: _send(value, device) for name, value in tokens.values.items()}
-    lengths, back = _send(tokens.lengths, device), _send(np.argsort(place), device)  # (texts,), (texts,)
-    ends = [0, *accumulate(tokens.lengths.tolist())]  # where the tokens of each text begin and end
-    parts = []
+    values = {name: _send(value, device) for name, value in window.features.items()}  # (padded tokens,) each
+    back = _send(window.rows, device)  # (texts,)
+    parts, begin = [], 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-        for begin, end in cut_by_size(tokens.lengths, batch_tokens):
-            width = max(1, int(tokens.lengths[begin]))
-            there = torch.arange(width, device=device) < lengths[begin:end, None]  # (B, T)
-            features: dict[str, Any] = {"attention_mask": there.long(), **tokens.common}
-            for name, value in values.items():
-                blank = torch.full(there.shape, padding.get(name, 0), device=device)  # (B, T)
-                features[name] = blank.masked_scatter_(there, value[ends[begin] : ends[end]].long())
-            embedded = encoder(features, task=role)["sentence_embedding"]  # (B, D)
+        for texts, width in window.shapes:
+            own = slice(begin, begin + texts * width)
+            features: dict[str, Any] = {name: value[own].view(texts, width) for name, value in values.items()}  # (B, T)
+            embedded = encoder(features | window.common, task=role)["sentence_embedding"]  # (B, D)
             parts.append(truncate_embeddings(embedded, encoder.truncate_dim).float())
+            begin = own.stop
         rows = torch.cat(parts)[back]  # (texts, D)
         if device.type != "cuda":
             return rows.cpu().numpy

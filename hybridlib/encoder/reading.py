@@ -30,7 +30,7 @@ _SAMPLE = 1000  # texts
 def prompt_of(encoder: SentenceTransformer, role: str) -> str | None:
     """Return the prompt that stands before texts, in training and evaluation; None if there is none.
 
-    Of documents it is the first of the encoder's prompts `document`, `passage` and `corpus` that is not empty.
+    For documents it is the first of the encoder's prompts `document`, `passage` and `corpus` that is not empty.
     `encode_document` of sentence-transformers takes the first that there is, and since it gives every encoder an empty
     `document`, it ignores the `passage` of those which have that alone, such as E5. Where an encoder has none of these
     names, its default prompt is taken.

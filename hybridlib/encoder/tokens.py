@@ -16,16 +16,14 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridlib.encoder.cuts import cut_into_groups
+from hybridlib.encoder.cuts import cut_into_groups, number_of_groups
+from hybridlib.encoder.lookup import one_lookup
 
-# The most groups of a batch, and the fewest texts of a group on average. More groups would pad little less, and their
-# products would be too small to fill the cores, of which a GPU has many more.
-_GROUPS = 16
-_GROUP_TEXTS = 8
-_GROUP_TEXTS_OF_GPU = 100
-# The most texts whose tokens are kept, about 60 MB if they are short. Training sets come over and over, and fit. Of a
-# corpus of millions few texts come twice, and no more need be kept.
+# The most texts whose tokens are kept, about 60 MB if they are short. The texts of a training set come over and over,
+# and fit. In a corpus of millions few texts come twice, so no more need be kept.
 _KEPT = 100_000
+# The packages whose modules use a prompt's length only where a pooling leaves the prompt out.
+_KNOWN = ("sentence_transformers", "transformers", "torch")
 
 
 class Tokens(NamedTuple):
@@ -125,22 +123,20 @@ def embed(model: nn.Module, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
     """Embed the columns of a batch in groups of similar length, each of texts of any column.
 
     The sampler says what is in a batch, so a batch is not changed: its embeddings are put back together for the loss.
-    The number of groups follows from the number of texts and the kind of device alone, because processes that train
-    together must call the model equally often.
+    Processes that train together must call the model equally often. So with several, the number of groups follows from
+    the number of texts and the kind of device alone. Python waits for a GPU only where it cuts many texts into groups.
 
     Args:
         model: gives `sentence_embedding` for features.
-        columns: features of as many texts each. Columns of few texts, or that are not rows padded on the right, are
-            embedded whole. Columns that differ in more than their rows, as in the length of a prompt, are embedded
-            apart. The collator says by `task` whether a column is of queries or of documents; columns of two tasks are
-            apart only where a module goes by it, as sentence-transformers' `Router` does.
+        columns: features of as many texts each. On a CPU, columns of few texts are embedded whole; on a GPU, they go
+            through it in one pass. Columns that are not rows padded on the right are embedded whole. Columns that
+            differ in more than their rows are embedded apart, except where no module uses what differs: `task`, which
+            sentence-transformers' `Router` uses, or `prompt_length`, which a pooling without the prompt uses.
 
     Returns:
         The embeddings of each column, in the order of its texts. (B, D) each
     """
-    tasks = any("task" in column for column in columns)
-    if tasks and not any("task" in getattr(module, "forward_kwargs", ()) for module in model.modules()):
-        columns = [{name: value for name, value in column.items() if name != "task"} for column in columns]
+    columns = _without_what_no_module_reads(model, columns)
     alike: list[list[int]] = []  # columns that can be in one batch
     for number, column in enumerate(columns):
         for own in alike:
@@ -149,16 +145,19 @@ def embed(model: nn.Module, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
                 break
         else:
             alike.append([number])
+    cuts = [_cut([columns[number] for number in own]) for own in alike]
     embedded: dict[int, Tensor] = {}
-    for own in alike:
-        embedded |= zip(own, _embed_together(model, [columns[number] for number in own]), strict=True)
+    with one_lookup(model, [group for groups, _ in cuts for group in groups]):
+        for own, (groups, put_back) in zip(alike, cuts, strict=True):
+            parts = [model(group)["sentence_embedding"] for group in groups]  # (texts of the group, D) each
+            embedded |= zip(own, put_back(parts), strict=True)
     return [embedded[number] for number in range(len(columns))]
 
 
 def padded_right(features: Mapping[str, Any]) -> bool:
     """Return whether the features are rows of tokens, a text each, with padding at their ends alone."""
-    mask = features.get("attention_mask")
-    return isinstance(mask, Tensor) and mask.ndim == 2 and not bool((mask.diff(dim=1) > 0).any())
+    mask = _mask_of(features)
+    return mask is not None and not bool((mask.diff(dim=1) > 0).any())
 
 
 def is_by_token(value: Any, mask: Tensor) -> bool:
@@ -172,12 +171,32 @@ def padding_of(encoder: SentenceTransformer) -> dict[str, int]:
     return {"input_ids": int(getattr(tokenizer, "pad_token_id", None) or 0)}
 
 
+def _without_what_no_module_reads(model: nn.Module, columns: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Drop the features that no module of the model uses, so that columns do not differ in them."""
+    unread = set()
+    tasks = any("task" in column for column in columns)
+    if tasks and not any("task" in getattr(module, "forward_kwargs", ()) for module in model.modules()):
+        unread.add("task")
+    encoder = getattr(model, "module", model)  # it may be wrapped for several processes
+    if any("prompt_length" in column for column in columns) and isinstance(encoder, SentenceTransformer):
+        known = all(type(module).__module__.split(".")[0] in _KNOWN for module in encoder.modules())
+        if known and all(getattr(module, "include_prompt", True) for module in encoder.modules()):
+            unread.add("prompt_length")
+    return [{name: value for name, value in column.items() if name not in unread} for column in columns]
+
+
+def _mask_of(features: Mapping[str, Any]) -> Tensor | None:
+    """Return the attention mask of features that are rows of tokens, a text each. (B, T)"""
+    mask = features.get("attention_mask")
+    return mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
+
+
 def _differ_in_rows_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if one.keys() != other.keys() or not (padded_right(one) and padded_right(other)):
+    mask, others = _mask_of(one), _mask_of(other)
+    if one.keys() != other.keys() or mask is None or others is None:
         return False
-    masks = one["attention_mask"], other["attention_mask"]
     return all(
-        (is_by_token(value, masks[0]) and is_by_token(other[name], masks[1])) or _equal(value, other[name])
+        (is_by_token(value, mask) and is_by_token(other[name], others)) or _equal(value, other[name])
         for name, value in one.items()
     )
 
@@ -187,24 +206,35 @@ def _equal(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if both else type(one) is type(other) and one == other
 
 
-def _embed_together(model: nn.Module, columns: list[dict[str, Any]]) -> list[Tensor]:
-    """Embed columns that differ in their rows alone, or one of any kind."""
-    mask = columns[0].get("attention_mask", torch.empty(0))
-    smallest = _GROUP_TEXTS if mask.device.type == "cpu" else _GROUP_TEXTS_OF_GPU
-    groups = min(_GROUPS, len(columns) * len(mask) // smallest)
-    if groups <= len(columns) or not padded_right(columns[0]):
-        return [model(column)["sentence_embedding"] for column in columns]
+def _cut(columns: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Callable[[list[Tensor]], Sequence[Tensor]]]:
+    """Cut columns that differ in their rows alone into groups.
+
+    Returns:
+        The groups, and what makes the embeddings of the columns from those of the groups.
+    """
+    masks = [mask for column in columns if (mask := _mask_of(column)) is not None]
+    groups = number_of_groups(masks) if masks else 0
+    if not groups:
+        return columns, list
+    texts = [len(mask) for mask in masks]
     features = _stack(columns)
+    if groups == 1:
+        return [features], lambda parts: parts[0].split(texts)
     mask = features["attention_mask"]  # (texts, T)
-    lengths = mask.sum(dim=1).cpu().numpy()  # (texts,)
-    order = np.argsort(lengths, kind="stable")
-    parts = []
-    for rows in np.split(order, cut_into_groups(lengths[order], groups)[:-1]):
-        width, own = max(1, int(lengths[rows[-1]])), torch.from_numpy(rows).to(mask.device)
-        group = {name: value[own, :width] if is_by_token(value, mask) else value for name, value in features.items()}
-        parts.append(model(group)["sentence_embedding"])  # (texts of the group, D)
-    back = torch.from_numpy(np.argsort(order)).to(mask.device)
-    return list(torch.cat(parts)[back].split([len(column["attention_mask"]) for column in columns]))
+    lengths = mask.sum(dim=1)  # (texts,)
+    order = lengths.argsort(stable=True)
+    # This makes Python wait for a GPU, and nothing else here does.
+    *ordered, right = torch.cat([lengths[order], (mask.diff(dim=1) <= 0).all()[None]]).tolist()
+    if not right:
+        return columns, list
+    by_token = {name: value[order] for name, value in features.items() if is_by_token(value, mask)}  # (texts, T) each
+    parts, begin = [], 0
+    for end in cut_into_groups(np.array(ordered), groups):
+        width = max(1, ordered[end - 1])
+        rows = {name: value[begin:end, :width].contiguous() for name, value in by_token.items()}
+        parts.append(features | rows)
+        begin = end
+    return parts, lambda made: torch.cat(made)[order.argsort()].split(texts)
 
 
 def _stack(columns: list[dict[str, Any]]) -> dict[str, Any]:

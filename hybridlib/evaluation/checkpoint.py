@@ -54,7 +54,7 @@ def records_of_folders(
     if checkpoint is None and embeddings is None:
         return {}
     asked, told = task.roles
-    # Of its prompts, those in force are all that counts: that of queries changes no passage.
+    # Only those of its prompts count that are in force: that of queries changes no passage.
     of_encoder = {name: value for name, value in record_of_encoder(encoder).items() if name != "prompts"}
     of_embeddings = {
         **of_encoder,

@@ -1,6 +1,5 @@
 """InfoNCE over in-batch negatives as a function of embeddings, as a matrix of scores or a tile of it at a time."""
 
-import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,8 +13,8 @@ from hybridlib.names import SIMILARITIES
 
 Similarity = Literal[SIMILARITIES]  # type: ignore[valid-type]
 
-# So many scores are held at a time, 64 MB. With fewer, products of matrices lose more speed than the cache gains.
-_TILE = 1 << 24
+# This many scores are held at a time, 34 MB. With fewer, products of matrices lose speed and a GPU waits for launches.
+_TILE = 1 << 23
 
 
 @checked
@@ -121,25 +120,19 @@ class _InTiles(torch.autograd.Function):
         queries, passages, positive, temperature, groups, cosine = inputs  # as in `info_nce_in_tiles`
         with torch.autocast(queries.device.type, enabled=False):
             queries, passages = (one.to(torch.promote_types(one.dtype, torch.float32)) for one in inputs[:2])
-            if cosine:
-                (queries, query_norms), (passages, passage_norms) = _unit(queries), _unit(passages)
-            by_queries, by_passages = torch.zeros_like(queries), torch.zeros_like(passages)
-            wanted = any(ctx.needs_input_grad)
-            total = queries.new_zeros(())
-            step = max(1, _TILE // len(passages))
-            for rows in (slice(begin, begin + step) for begin in range(0, len(queries), step)):
-                masked = None if groups is None else groups[0][rows, None] == groups[1]  # (T, N)
-                scaled = queries[rows] / temperature  # (T, D)
-                losses, slopes = _losses_and_slopes(scaled, passages, positive[rows], masked)
-                total += losses.sum()
-                if wanted:
-                    by_queries[rows] = slopes @ passages / temperature
-                    by_passages.addmm_(slopes.T, scaled)
-            if wanted and cosine:
-                _through_unit(by_queries, queries, query_norms)
-                _through_unit(by_passages, passages, passage_norms)
-        ctx.save_for_backward(by_queries, by_passages)
-        return total
+            norms = (_norms(queries), _norms(passages)) if cosine else None
+            passages = passages / norms[1] if norms else passages
+            # Divided by each in turn, as the rounding of their product would be in all scores of a query.
+            scaled = (queries / norms[0]).div_(temperature) if norms else queries / temperature  # (B, D)
+            by_passages = torch.zeros_like(passages) if any(ctx.needs_input_grad) else None  # (N, D)
+            losses, divisors = _go_through_tiles(scaled, passages, positive, groups, by_passages)
+            if by_passages is not None:
+                by_queries = scaled.div_(divisors * temperature)  # (B, D)
+                if norms:
+                    _through_unit(by_queries, queries / norms[0], norms[0])
+                    _through_unit(by_passages, passages, norms[1])
+                ctx.save_for_backward(by_queries, by_passages)
+        return losses.sum()
 
     @staticmethod
     @once_differentiable
@@ -148,32 +141,55 @@ class _InTiles(torch.autograd.Function):
         return slope * by_queries, slope * by_passages, *[None] * 4
 
 
-def _losses_and_slopes(
-    scaled: Tensor, passages: Tensor, positive: Tensor, masked: Tensor | None
+def _go_through_tiles(
+    scaled: Tensor, passages: Tensor, positive: Tensor, groups: tuple[Tensor, Tensor] | None, by_passages: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the losses of some queries, (T,), and their slopes by every score, (T, N).
+    """Return the losses of all queries, and what their gradients are to be divided by. (B, 1) each
 
-    A score is similarity / temperature. Let s be the score of a query's own passage and r those of its rivals. The loss
-    is log1p(sum exp(r - s)). Its slope by a rival's score is exp(r) / (exp(s) + sum exp(r)), and by s minus their sum.
+    Gradients are by scores, which are similarity / temperature. Let s be the score of a query's own passage, r those of
+    its rivals and h the highest of them. The loss is log1p(sum exp(r - s)). Its slope by a rival's score is
+    exp(r) / (exp(s) + sum exp(r)), and by s minus their sum. A softmax of h and all r, in one pass and without
+    overflow, has these slopes but for a divisor of the query, and in the place of h the share 1 / (1 + sum exp(r - h)).
+
+    Args:
+        scaled: queries / temperature. Their gradients, not yet divided, take their place. (B, D)
+        passages, positive, groups: as in `info_nce_in_tiles`.
+        by_passages: the gradients of passages are added to it; None if none are wanted. (N, D)
     """
-    scores = scaled @ passages.T  # (T, N); it is changed in place from here on, as it is all the memory there is
-    # This is not taken from that product, which adds term after term: its error would be in all slopes of the query.
-    own = (scaled * passages[positive]).sum(dim=1, keepdim=True)  # (T, 1)
-    if masked is not None:
-        scores.masked_fill_(masked, -math.inf)
-    scores.scatter_(1, positive[:, None], -math.inf)
-    highest = torch.maximum(own, scores.amax(dim=1, keepdim=True))  # (T, 1); so that no exp overflows
-    terms = scores.sub_(highest).exp_()
-    rivals = terms.sum(dim=1, keepdim=True)
-    losses = highest - own + torch.log1p(rivals + torch.expm1(own - highest))  # keeps digits where own is highest
-    terms.scatter_(1, positive[:, None], -rivals)
-    return losses[:, 0], terms.div_(rivals + torch.exp(own - highest))
+    # This is not taken from products of matrices, which add term after term: its error would be in all slopes.
+    score = (scaled * passages[positive]).sum(dim=1, keepdim=True)  # (B, 1)
+    highest, share = torch.empty_like(score), torch.empty_like(score)
+    lowest = torch.finfo(score.dtype).min  # minus infinity would give NaN where no rival is left
+    step = max(1, min(len(scaled), _TILE // len(passages)))
+    tile = scaled.new_empty(step, len(passages))  # memory that all tiles use in turn, (T, N)
+    of_queries, of_passages = (positive, None) if groups is None else groups
+    by_query = (scaled, score, highest, share, positive[:, None], of_queries[:, None])
+    for some, s, h, part, own, group in zip(*(one.split(step) for one in by_query), strict=True):
+        scores = torch.mm(some, passages.T, out=tile[: len(some)])  # (T, N)
+        if of_passages is not None:
+            scores.masked_fill_(group == of_passages, lowest)
+        torch.amax(scores.scatter_(1, own, lowest), dim=1, keepdim=True, out=h)
+        slopes = torch.softmax(scores.scatter_(1, own, h), dim=1, out=scores)  # (T, N)
+        torch.gather(slopes, 1, own, out=part)
+        if by_passages is not None:
+            slopes.scatter_(1, own, part - 1)
+            by_passages.addmm_(slopes.T, some / _divisors(s, h, part))
+            torch.mm(slopes, passages, out=some)
+    ahead = (highest - score).clamp_min(0)  # (B, 1)
+    rivals = (1 / share - 1) * torch.exp(highest - score - ahead)  # (B, 1)
+    # This keeps its digits where a query's own score is the highest.
+    losses = ahead + torch.log1p(rivals + torch.expm1(-ahead))  # (B, 1)
+    return losses, _divisors(score, highest, share)
 
 
-def _unit(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale embeddings to norm 1 as `F.normalize` does. Return them, (N, D), and norms, (N, 1)."""
-    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True).clamp_min(1e-12)
-    return embeddings / norms, norms
+def _divisors(score: Tensor, highest: Tensor, share: Tensor) -> Tensor:
+    """Return (exp(s) + sum exp(r)) / (exp(h) + sum exp(r)) of some queries, with names as above. (T, 1)"""
+    return 1 + share * torch.expm1(score - highest)
+
+
+def _norms(embeddings: Tensor) -> Tensor:
+    """Return what `F.normalize` divides by. (N, 1)"""
+    return torch.linalg.vector_norm(embeddings, dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def _through_unit(gradient: Tensor, unit: Tensor, norms: Tensor) -> None:

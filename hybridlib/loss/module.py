@@ -22,8 +22,9 @@ from hybridlib.names import SIMILARITIES
 
 logger = logging.getLogger(__name__)
 
-# In so many batches a loss looks whether there are negatives: to look at groups makes a GPU wait.
-_LOOKED_AT = 100
+# The number of batches, from the first on, in which a loss looks for negatives. To look makes a GPU wait, so it looks
+# after 1, 2, 4, 8 batches and so on, each time at all batches since it last did.
+_LOOKED_AT = 128
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -79,6 +80,7 @@ class InfoNCE(CachedLossMixin, nn.Module):
         self.gather_across_devices = gather_across_devices
         self.uses_gradient_cache = mini_batch_size is not None
         self._looked_at = 0  # batches
+        self._of_one_group: list[Tensor] = []  # how many passages a batch has if all are of one group, or else 0
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """Return the mean loss of a batch.
@@ -101,7 +103,10 @@ class InfoNCE(CachedLossMixin, nn.Module):
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
         """Return the mean loss of the embeddings `reps[column][part]`; `with_backward` computes gradients first."""
-        columns = [torch.cat(parts) for parts in reps]  # (B, D) each
+        # Autograd would go through every part one by one, and a GPU would wait for it.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not with_backward):
+            columns = [torch.cat(parts) for parts in reps]  # (B, D) each
+        leaves = [column.requires_grad_() for column in columns] if with_backward else []
         pairs = len(columns[0])
         if not pairs or any(column.shape != columns[0].shape for column in columns):
             shapes = ", ".join(str(tuple(column.shape)) for column in columns)
@@ -116,17 +121,19 @@ class InfoNCE(CachedLossMixin, nn.Module):
         # It is added to a zero, since under autocast it may be of half precision where the embeddings are not.
         loss = columns[0].new_zeros(()) + self._loss_of(columns, groups, rows) / pairs
         if with_backward:
-            loss.backward()
+            for parts, gradient in zip(reps, torch.autograd.grad(loss, leaves), strict=True):
+                for part, its_own in zip(parts, gradient.split([part.shape[0] for part in parts]), strict=True):
+                    part.grad = its_own
         return loss.detach() if with_backward else loss
 
     def _loss_of(self, columns: list[Tensor], groups: Tensor | None, rows: Tensor) -> Tensor:
         """Return the summed loss of some rows; `groups` are (all pairs, columns - 1)."""
-        queries, passages = columns[0], torch.cat(columns[1:])
+        queries, passages = columns[0], torch.cat(columns[1:]) if len(columns) > 2 else columns[1]
         both = None if groups is None else (groups[rows, 0], groups.T.reshape(-1))  # in the order of `passages`
-        loss = self._one_way(queries[rows], passages, rows, both)
+        loss = self._one_way(_of(rows, queries), passages, rows, both)
         if self.symmetric:
             back = None if groups is None else (groups[rows, 0], groups[:, 0])
-            loss = (loss + self._one_way(columns[1][rows], queries, rows, back)) / 2
+            loss = (loss + self._one_way(_of(rows, columns[1]), queries, rows, back)) / 2
         return loss.sum()
 
     def _one_way(self, queries: Tensor, passages: Tensor, own: Tensor, groups: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -141,16 +148,26 @@ class InfoNCE(CachedLossMixin, nn.Module):
     def _warn_without_negatives(self, passages: int, groups: Tensor | None) -> None:
         """Say once that a batch has no negative. Either all of its queries have one, or none has."""
         self._looked_at += 1
-        of_one_group = groups is not None and bool(((groups == groups[0, 0]) & (groups >= 0)).all())
-        if passages == 1 or of_one_group:
+        if groups is not None:
+            self._of_one_group.append(((groups == groups[0, 0]) & (groups >= 0)).all() * passages)
+        alike = 0
+        if self._looked_at.bit_count() == 1:
+            alike = max(map(int, self._of_one_group), default=0)
+            self._of_one_group = []
+        if passages == 1 or alike:
             self._looked_at = _LOOKED_AT
-            why = f"all of its {passages} passages are of one passage group" if of_one_group else "it has one passage"
+            why = f"all of its {alike} passages are of one passage group" if alike else "it has one passage"
             logger.warning("a batch has no negative: %s. Its loss is 0, and nothing is learnt from it", why)
 
     def get_config_dict(self) -> dict[str, float | str | bool | None]:
         """Return what the model card shows."""
         names = ("temperature", "similarity", "mask", "symmetric", "mini_batch_size", "gather_across_devices")
         return {name: getattr(self, name) for name in names}
+
+
+def _of(rows: Tensor, column: Tensor) -> Tensor:
+    """Return the rows of this process, without a copy where there is no other process. (B, D)"""
+    return column if len(column) == len(rows) else column[rows]
 
 
 def _groups(labels: Tensor | None, columns: list[Tensor]) -> Tensor | None:

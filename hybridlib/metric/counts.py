@@ -81,9 +81,8 @@ class Coverage:
             if start < last and first < stop:
                 raise ValueError(f"passages {start} to {stop - 1} overlap {first} to {last - 1}, counted before")
         rows = np.flatnonzero((self._positions >= start) & (self._positions < stop))
-        if self._relevant is not None:
-            for begin in range(0, len(rows), _AT_ONCE):
-                self._compare(self._relevant, passages, rows[begin : begin + _AT_ONCE], start)
+        if self._relevant is not None and len(rows):
+            self._compare(self._relevant, passages, rows, start)
 
     def warn_of_uncounted(self) -> None:
         """Say how many relevant passages no chunk has held, if any."""
@@ -96,14 +95,19 @@ class Coverage:
 
     def _compare(self, relevant: torch.Tensor, passages: torch.Tensor, rows: np.ndarray, start: int) -> None:
         """Compare some relevant passages with those at their positions. (R, D), (C, D), (n,)"""
-        given = relevant[torch.from_numpy(rows).to(relevant.device)].to(passages.device).float()  # (n, D)
-        found = passages[torch.from_numpy(self._positions[rows] - start).to(passages.device)].float()  # (n, D)
-        if self._cosine:
-            given, found = F.normalize(given), F.normalize(found)
-        far = torch.linalg.vector_norm(found - given, dim=1) > _ALIKE * torch.linalg.vector_norm(given, dim=1)
+        given_rows = torch.from_numpy(rows).to(relevant.device).split(_AT_ONCE)
+        found_rows = torch.from_numpy(self._positions[rows] - start).to(passages.device).split(_AT_ONCE)
+        pieces = []
+        for given_row, found_row in zip(given_rows, found_rows, strict=True):
+            given, found = relevant[given_row].to(passages.device).float(), passages[found_row].float()  # (n, D)
+            if self._cosine:
+                given, found = F.normalize(given), F.normalize(found)
+            lengths = torch.linalg.vector_norm(given, dim=1)  # (n,)
+            pieces.append(torch.linalg.vector_norm(found - given, dim=1) > _ALIKE * lengths)
+        far = torch.cat(pieces).cpu().numpy()  # waits for the device once
         if far.any():
             raise ValueError(
-                f"passage_embeddings: {int(far.sum())} of {len(rows)} relevant passages, the first at position "
-                f"{self._positions[rows[int(far.int().argmax())]]}, are others than in relevant_embeddings; are "
+                f"passage_embeddings: {far.sum()} of {len(rows)} relevant passages, the first at position "
+                f"{self._positions[rows[far.argmax()]]}, are others than in relevant_embeddings; are "
                 "relevant_positions those of this corpus?"
             )

@@ -31,14 +31,13 @@ from hybridlib.arguments import Whole, checked
 from hybridlib.metric.arguments import (
     MOST_LANGUAGES,
     Embeddings,
-    check_magnitudes,
+    check_numbers,
     checked_device,
     checked_integers,
     checked_pairs,
     checked_passage_languages,
     checked_positions,
     checked_tensor,
-    largest_magnitudes,
     number_of_languages,
 )
 from hybridlib.metric.counts import Counts, Coverage, RelevantPairs
@@ -166,30 +165,23 @@ class RankCounter:
         self._pairs = checked_pairs(pairs, len(queries), len(relevant)).copy()  # the caller may change it
         self._positions = checked_positions(relevant_positions, len(relevant)).copy()
         used, row = _distinct(self._pairs[:, 1], len(relevant))  # (R,), (N,)
-        relevant = relevant[torch.from_numpy(used).to(relevant.device)]
-        check_magnitudes(largest_magnitudes(queries), "query_embeddings")
-        check_magnitudes(largest_magnitudes(relevant), self._relevant_name, used)
+        if self._compared or len(used) < len(relevant):  # what is compared later is a copy: the caller may change it
+            relevant = relevant[torch.from_numpy(used).to(relevant.device)]
+        check_numbers(queries, "query_embeddings")
+        check_numbers(relevant, self._relevant_name, used)
         self._coverage = Coverage(self._positions[used], relevant if self._compared else None, cosine=cosine)
-        query = self._pairs[:, 0]
+        query, position = self._pairs[:, 0], self._positions[self._pairs[:, 1]]
         self._order = order = np.argsort(query, kind="stable")
-        self._counts = _counts_on(
-            device,
-            RelevantPairs(
-                queries,
-                relevant,
-                query[order],
-                row[order],
-                self._positions[used][row[order]],
-                self._languages,
-                cosine=cosine,
-            ),
-            threads,
-        )
+        query, row, position = query[order], row[order], position[order]
+        found = RelevantPairs(queries, relevant, query, row, position, languages, cosine=cosine)
+        self._counts = _counts_on(device, found, threads)
 
     @property
     def above(self) -> np.ndarray:
         """Return how many passages counted so far rank above the relevant one, in the order of the pairs. (N, L)"""
         sorted_by_query = self._counts.above
+        if (np.diff(self._order) > 0).all():
+            return sorted_by_query
         above = np.empty_like(sorted_by_query)
         above[self._order] = sorted_by_query
         return above
@@ -232,10 +224,7 @@ class _CorpusCounter(RankCounter):
 
 
 def _distinct(values: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct values below a limit, ascending, and the place of each among them, as `np.unique` does.
-
-    It does not sort, which would take longer where there are many pairs. (N,) -> (R,), (N,)
-    """
+    """Return what `np.unique` does, of values below a limit, without a sort, which takes longer. (N,) -> (R,), (N,)"""
     occurs = np.zeros(limit, dtype=bool)
     occurs[values] = True
     return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]

@@ -121,8 +121,8 @@ def fine_tune(
     Raises:
         ValueError: an argument is of another type, the corpus is too small for the batch or has no negatives, the batch
             cannot be split over the processes, the encoder has no weights to train, the folder of checkpoints is of
-            another training or cannot be read, the loss refuses its settings, or training diverges; this is seen at the
-            step where it happens, and nothing of it is kept.
+            another training or cannot be read, the loss refuses its settings, or training diverges; the message names
+            the step where it happens, and nothing of it is kept.
     """
     check_device(encoder)
     if not settings.steps:
@@ -169,7 +169,8 @@ def _arguments(folder: Path, settings: Training, *, keep: bool, validated: bool)
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         bf16=settings.precision == "bfloat16",
-        accelerator_config={"split_batches": True},
+        # Sent in the stock way, a batch would make Python wait until the GPU has ended the step before.
+        accelerator_config={"split_batches": True, "non_blocking": torch.cuda.is_available()},
         seed=settings.seed,
         save_strategy="steps" if keep or validated else "no",
         save_steps=settings.validate_every if validated else settings.save_every or settings.steps,

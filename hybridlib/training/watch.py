@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,13 +69,14 @@ def align_special_tokens(encoder: SentenceTransformer) -> None:
 
 
 class Watch(TrainerCallback):
-    """A callback that refuses a training at the step where it diverges, before its weights are saved or given back.
+    """A callback that refuses a training which diverges, before its weights are saved, validated or given back.
 
-    It waits for the device once a step, as the trainer's own look at the loss would.
+    A step is judged at its end where weights are saved or validated then, or training stops. Any other is judged when
+    the next step has been launched, so that a GPU never stands still for it.
 
     Attributes:
-        loss: that of the step, as the trainer has it.
-        gradient: the norm of that of the first step.
+        loss: the loss of the step, as the trainer has it.
+        gradient: the norm of the gradient of the first step.
     """
 
     loss: Tensor
@@ -81,6 +84,7 @@ class Watch(TrainerCallback):
 
     def __init__(self, settings: Training) -> None:
         self.settings = settings
+        self._judge: Callable[[], None] = _nothing  # judges the last step
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         if state.global_step == 0:
@@ -91,29 +95,63 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         # What is not finite in a gradient is so in the weights that it has changed. A norm beyond float32 is of weights
-        # whose embeddings have none, either.
+        # whose embeddings have none, either. The norm of all gradients would not show this, nor what a decay does.
         size = torch.nn.utils.get_total_norm([one for one in given["model"].parameters() if one.requires_grad])
-        loss, norm = torch.stack([self.loss.float(), size.float()]).tolist()
+        first = [self.gradient] if state.global_step == 1 and args.process_index == 0 else []
+        found = _on_its_way(torch.stack([one.float() for one in (self.loss, size, *first)]))
+        self.judge_last()
+        self._judge = partial(self._judge_step, state.global_step, found)
+        if control.should_save or control.should_training_stop:  # `fine_tune` saves whenever it validates
+            self.judge_last()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.judge_last()
+
+    def judge_last(self) -> None:
+        """Refuse the training if its last step diverged."""
+        judge, self._judge = self._judge, _nothing
+        judge()
+
+    def _judge_step(self, step: int, found: Callable[[], list[float]]) -> None:
+        loss, norm, *gradient = found()
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._refuse(state, f"the loss is {loss:.3g} and the norm of the weights {norm:.3g}")
-        if state.global_step == 1 and args.process_index == 0 and self.gradient.item() < _NO_GRADIENT:
+            self._refuse(step, f"the loss is {loss:.3g} and the norm of the weights {norm:.3g}")
+        if gradient and gradient[0] < _NO_GRADIENT:
             logger.warning(
                 "the first batch teaches nothing: its loss is %g and the norm of its gradient %g. No passage in it is "
                 "a negative, as where all have one passage_group, or temperature (%g) is too low or too high",
                 loss,
-                self.gradient.item(),
+                gradient[0],
                 self.settings.temperature,
             )
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         loss = given["metrics"].get("eval_loss", 0.0)
         if not math.isfinite(loss):
-            self._refuse(state, f"the loss of the validation is {loss:.3g}")
+            self._refuse(state.global_step, f"the loss of the validation is {loss:.3g}")
 
-    def _refuse(self, state: Any, found: str) -> None:
+    def _refuse(self, step: int, found: str) -> None:
         names = ("learning_rate", "weight_decay", "temperature")
         told = ", ".join(f"{name} is {getattr(self.settings, name):g}" for name in names)
         raise ValueError(
-            f"training diverges at step {state.global_step}: {found}. {told}; allowed: a lower learning_rate or "
+            f"training diverges at step {step}: {found}. {told}; allowed: a lower learning_rate or "
             "weight_decay, or a higher temperature, with which all stay finite"
         )
+
+
+def _nothing() -> None:
+    """Judge nothing, as no step waits to be judged."""
+
+
+def _on_its_way(values: Tensor) -> Callable[[], list[float]]:
+    """Send values to the CPU, and return a function that waits for them, though not for what is launched later."""
+    if values.device.type != "cuda":
+        return values.tolist
+    copied = values.to("cpu", non_blocking=True)  # into pinned memory
+    copying = torch.cuda.current_stream(values.device).record_event()
+
+    def wait() -> list[float]:
+        copying.synchronize()
+        return copied.tolist()
+
+    return wait

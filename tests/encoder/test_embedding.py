@@ -11,6 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from tiny_bert import tiny_bert
 
 import hybridlib.encoder.embed
+import hybridlib.encoder.windows
 from hybridlib.encoder.embed import embed_chunks, embed_texts, precision_of
 from hybridlib.encoder.reading import prompt_of
 from hybridlib.training.starts import load_encoder
@@ -97,7 +98,7 @@ def test_truncated_and_normalised_embeddings_are_the_encoders_own(bert):
 @pytest.mark.parametrize("window", [1, 10, 41])
 def test_embeddings_do_not_depend_on_windows_and_batches(bert, monkeypatch, batch_tokens, window):
     monkeypatch.setattr(hybridlib.encoder.embed, "_WINDOW", window)
-    monkeypatch.setattr(hybridlib.encoder.embed, "_PIECE", 7)
+    monkeypatch.setattr(hybridlib.encoder.windows, "_PIECE", 7)
     texts = draw_texts(41)
     assert_equal(embed_texts(bert, texts, batch_tokens=batch_tokens), stock(bert, texts, "document"))
 
@@ -176,6 +177,19 @@ def test_chunks_are_embedded_one_by_one_each_as_if_alone(bert, ahead):
     assert [rows.shape for rows in rows_of_chunks] == [(23, 16), (0, 16), (10, 16), (1, 16), (0, 16)]
     for rows, chunk in zip(rows_of_chunks, chunks, strict=True):
         assert np.array_equal(rows, embed_texts(bert, chunk))
+
+
+def test_the_first_windows_may_be_small_which_changes_no_embedding(bert, monkeypatch):
+    chunks = [draw_texts(size, seed=size) for size in (23, 0, 41)]
+    expected = [embed_texts(bert, chunk) for chunk in chunks]
+    monkeypatch.setitem(hybridlib.encoder.embed._FIRST_WINDOWS, "cpu", (3, 5, 10**6))
+    sizes, launch = [], hybridlib.encoder.embed._launch
+    spy = lambda encoder, window, *given: sizes.append(len(window.rows)) or launch(encoder, window, *given)  # noqa: E731
+    monkeypatch.setattr(hybridlib.encoder.embed, "_launch", spy)
+    for ours, theirs in zip(embed_chunks(bert, chunks), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
+    assert sizes == [3, 5, 15, 0, 41]
+    assert_equal(embed_texts(bert, chunks[2]), expected[2])
 
 
 def test_a_static_encoder_is_asked_itself(monkeypatch):

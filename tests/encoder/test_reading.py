@@ -11,8 +11,8 @@ from tiny_bert import tiny_bert
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from hybridlib.encoder.embed import cut_share, embed_texts
-from hybridlib.encoder.reading import fit_length
+from hybridlib.encoder.embed import embed_texts
+from hybridlib.encoder.reading import cut_share, fit_length
 from hybridlib.training.starts import load_encoder
 
 

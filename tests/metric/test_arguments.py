@@ -262,6 +262,20 @@ def test_exactly_the_chunks_that_hold_a_counted_passage_are_refused(chunks):
 # The corpus that is counted must be that of the relevant embeddings.
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 5, 1 << 12])
+def test_all_other_passages_of_a_chunk_are_counted_however_many_are_compared_at_once(at_once, monkeypatch):
+    # Passages 3 and 4 are turned around, and 9 lies in no chunk.
+    monkeypatch.setattr("hybridlib.metric.counts._AT_ONCE", at_once)
+    positions = np.array([4, 0, 9, 3, 2, 1])
+    pairs = np.column_stack([np.zeros(6, int), np.arange(6)])
+    counter = RankCounter(np.ones((1, 3)), np.ones((6, 3)), pairs, positions, languages=1)
+    corpus = np.ones((5, 3))
+    corpus[3:] *= -1
+    message = "2 of 5 relevant passages, the first at position 4, are others than"
+    with pytest.raises(ValueError, match=message):
+        counter.update(corpus, np.zeros(5, int))
+
+
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize(
     ("change", "wrong"),

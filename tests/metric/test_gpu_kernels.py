@@ -1,5 +1,6 @@
 """The kernels of the GPU by themselves: their numbers, and the programs that they are compiled to."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,9 +12,15 @@ from slow_ranks import DEVICE, DTYPES, draw_tensor, slow_sums
 
 from hybridlib.metric.counts import RelevantPairs
 from hybridlib.metric.cpu.kernels import norms_of, pair_scores
-from hybridlib.metric.gpu.counts import _INTERPRETED, GpuCounts
-from hybridlib.metric.gpu.inputs import float16_parts, inner_products
-from hybridlib.metric.gpu.kernels import count_above
+from hybridlib.metric.gpu.counts import _INTERPRETED, _SCORED, GpuCounts
+from hybridlib.metric.gpu.kernels import count_above, settle
+
+
+def kernel_scores(q, p, query, row, *, cosine):
+    """Score pairs of rows of q and p by the kernel, in float64."""
+    zero = np.zeros(1, dtype=int)
+    counts = GpuCounts(RelevantPairs(q, p[:1], zero, zero, zero, languages=1, cosine=cosine), device=DEVICE)
+    return counts._scores(*(x.to(DEVICE) for x in (query, p, row))).cpu().numpy()
 
 
 @pytest.mark.parametrize("dtypes", [*((dtype, dtype) for dtype in DTYPES), *zip(DTYPES, DTYPES[::-1], strict=True)])
@@ -22,55 +29,127 @@ def test_inner_products_are_those_of_the_cpu_to_the_last_bit(dimensions, dtypes)
     rng = np.random.default_rng(dimensions)
     q, p = (draw_tensor(rng, 23, dimensions, "normal", dtype) for dtype in dtypes)
     left, right = (torch.from_numpy(rng.integers(0, 23, 45)) for _ in range(2))
-    ours = inner_products(*(x.to(DEVICE) for x in (q, p, left, right))).cpu().numpy()
+    ours = kernel_scores(q, p, left, right, cosine=False)
     theirs = pair_scores(q.double().numpy(), p.double().numpy(), np.ones(23), left.numpy(), right.numpy())
     np.testing.assert_array_equal(ours.view(np.int64), theirs.view(np.int64))
     slow = slow_sums((q.double()[left] * p.double()[right]).numpy())
     np.testing.assert_array_equal(ours.view(np.int64), slow.view(np.int64))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("dimensions", [1, 16, 130])
-def test_numbers_are_split_into_parts_and_filled_up_with_zeros(dimensions, dtype):
-    rng = np.random.default_rng(dimensions)
-    rows = draw_tensor(rng, 19, dimensions, "normal", dtype)
-    scales = torch.from_numpy(2.0**15 / np.linalg.norm(rows.double(), axis=1))
-    parts = float16_parts(rows.to(DEVICE), scales.to(DEVICE), 16).cpu().numpy()
-    padded = -(-dimensions // 16) * 16
-    scaled = np.pad(rows.double().numpy() * scales.numpy()[:, None], ((0, 0), (0, padded - dimensions)))
-    high = scaled.astype(np.float32).astype(np.float16)
-    low = (scaled - high.astype(float)).astype(np.float32).astype(np.float16)
-    np.testing.assert_array_equal(parts, np.hstack([high, low]))
-    assert np.abs(high).max() < 40_000  # no part overflows
-
-
 def test_settled_scores_are_those_of_the_cpu_to_the_last_bit():
     # If one square root in seventy were rounded wrongly, as torch does on a CPU, some of these 500 scores would be off.
     q, p = (torch.from_numpy(np.random.default_rng(rows).standard_normal((rows, 5))) for rows in (1, 500))
-    zero = np.zeros(1, dtype=int)
-    counts = GpuCounts(RelevantPairs(q, p[:1], zero, zero, zero, languages=1, cosine=True), device=DEVICE)
-    query, row = (torch.zeros(500, dtype=torch.int64, device=DEVICE), torch.arange(500, device=DEVICE))
-    expected = pair_scores(q.numpy(), p.numpy(), norms_of(p.numpy()), query.cpu().numpy(), row.cpu().numpy())
-    assert counts._scores(query, p.to(DEVICE), row).tolist() == expected.tolist()
+    query, row = torch.zeros(500, dtype=torch.int64), torch.arange(500)
+    expected = pair_scores(q.numpy(), p.numpy(), norms_of(p.numpy()), query.numpy(), row.numpy())
+    assert kernel_scores(q, p, query, row, cosine=True).tolist() == expected.tolist()
+
+
+def longs(*values):
+    return (torch.tensor(value, dtype=torch.int64, device=DEVICE) for value in values)
+
+
+def count_tiles(rows, tiles, band, *, capacity, order=None, above=(0, 0), block_p=256):
+    """Count rows for a query of ones with one pair; return the counts of two languages, the list and its number."""
+    one = torch.ones(1, 16, dtype=torch.float16, device=DEVICE)
+    tiles, first, most, above, found = longs(tiles, [0, 1], [1], [above], [0])
+    low, high = (torch.tensor([end], device=DEVICE) for end in band)
+    listed = torch.full((capacity + 3, 2), -1, dtype=torch.int64, device=DEVICE)
+    count_above[(len(tiles),)](
+        one, rows, None, order, tiles, first, most, low, high, above, listed, found, 1, 1, 16, 16, 2, capacity,
+        PRODUCTS=1, WIDENED=_INTERPRETED, BLOCK_Q=16, BLOCK_P=block_p, BLOCK_K=16,
+    )  # fmt: skip
+    return above.cpu().tolist(), listed.cpu().numpy(), found.item()
+
+
+def places(listed):
+    """Return the places that masks stand for, ascending."""
+    bits = (listed[:, 1, None] >> np.arange(16)) & 1  # (n, 16)
+    return np.sort(((listed[:, 1, None] >> 32) + 16 * np.arange(16))[bits == 1]).tolist()
+
+
+def sixteenths(values):
+    """Make rows of 16 equal numbers, whose inner products with ones are the values."""
+    return (torch.tensor(values)[:, None] / 16).expand(-1, 16).to(torch.float16).to(DEVICE).contiguous()
+
+
+def test_a_tile_whose_scores_all_lie_in_the_band_is_listed_by_full_masks():
+    # 250 of 256 places: the masks of the first ten columns have 16 bits, and those of the other six 15.
+    above, listed, number = count_tiles(sixteenths([2.0] * 250), [[0, 250, 1]], (1.5, 2.5), capacity=16)
+    assert (above, number, places(listed[:16])) == ([[0, 0]], 16, list(range(250)))
+    assert sorted(bin(mask & 0xFFFF).count("1") for mask in listed[:16, 1].tolist()) == [15] * 6 + [16] * 10
+    assert (listed[16:] == -1).all()
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 7, 15])
+def test_a_list_that_overflows_in_the_middle_counts_on_and_is_not_written_past_its_end(capacity):
+    _, listed, number = count_tiles(sixteenths([2.0] * 250), [[0, 250, 0]], (1.5, 2.5), capacity=capacity)
+    assert (number, (listed[:capacity] >= 0).all(), (listed[capacity:] == -1).all()) == (16, True, True)
+
+
+@pytest.mark.parametrize("block_p", [16, 32, 256])
+def test_tiles_are_read_in_the_order_of_languages_and_empty_ones_are_passed_over(block_p):
+    # Even rows are of language 0. Scores below 40 are worse, above 60 better, and those between are listed.
+    values = np.random.default_rng(0).permutation(101)
+    order = np.argsort(np.arange(101) % 2, kind="stable")
+    ends = [*range(0, 51, block_p), 51], [*range(51, 101, block_p), 101]
+    tiles = [[a, b, n] for n in range(2) for a, b in itertools.pairwise(ends[n])] + [[0, 0, 0], [101, 101, 1]]
+    by_place = torch.from_numpy(order).int().to(DEVICE)
+    rows = sixteenths(values.astype(np.float32))
+    above, listed, number = count_tiles(
+        rows, tiles, (39.5, 60.5), capacity=99, order=by_place, above=(1, 2), block_p=block_p
+    )
+    better = [int((values[start::2] > 60).sum()) for start in range(2)]
+    assert above == [[1 + better[0], 2 + better[1]]]
+    between = np.flatnonzero((values[order] >= 40) & (values[order] <= 60))
+    assert places(listed[:number]) == between.tolist()
+
+
+def test_no_score_of_a_row_that_will_be_refused_is_listed_for_a_query_without_a_pair():
+    # Scores of infinity are in no band where there is none. What is listed there has no query, and would be read.
+    rows = torch.full((16, 16), torch.inf, dtype=torch.float16, device=DEVICE)
+    one = torch.ones(2, 16, dtype=torch.float16, device=DEVICE)
+    tiles, first, most, above, found = longs([[0, 16, 0]], [0, 0, 1], [1], [[0]], [0])
+    low, high, listed = torch.zeros(1, device=DEVICE), torch.ones(1, device=DEVICE), torch.zeros_like(tiles)
+    count_above[(1,)](
+        one, rows, None, None, tiles, first, most, low, high, above, listed, found, 2, 1, 16, 16, 1, 0,
+        PRODUCTS=1, WIDENED=_INTERPRETED, BLOCK_Q=16, BLOCK_P=16, BLOCK_K=16,
+    )  # fmt: skip
+    assert (above.item(), found.item()) == (16, 0)
+
+
+@pytest.mark.parametrize(("ordered", "sound"), [(False, 1), (True, 1), (True, 0)])
+@pytest.mark.parametrize("number", [0, 1, 15, 16, 17, 33, 40])
+def test_what_is_listed_is_settled_by_several_programs_if_the_inputs_were_sound(number, ordered, sound):
+    # Masks of one bit, of the last bit alone, of all and of none, of 256 rows in three languages, a third of them tied.
+    rng = np.random.default_rng(number)
+    q, p = rng.standard_normal((4, 5)), rng.standard_normal((256, 5))[rng.integers(0, 90, 256)]
+    query, own, language = np.sort(rng.integers(0, 4, 9)), rng.integers(0, 256, 9), rng.integers(0, 3, 256)
+    order = rng.permutation(256) if ordered else np.arange(256)
+    pair, column = rng.integers(0, 9, number), rng.integers(0, 16, number)
+    mask = rng.choice([1, 1 << 15, 0xFFFF, 0x8421, 0], number)
+    scores = np.array([[slow_sums((a * b)[None])[0] for b in p] for a in q])
+    above, threshold = np.zeros((9, 3), dtype=int), scores[query, own]
+    for n, j, bits in zip(pair, column, mask, strict=True):
+        for row in (order[j + 16 * i] for i in range(16) if bits >> i & 1):
+            score = scores[query[n], row]
+            above[n, language[row]] += score > threshold[n] or (score == threshold[n] and row < own[n])
+    tensors = [torch.from_numpy(x).to(DEVICE) for x in (q, p, order.astype(np.int32), language.astype(np.int32))]
+    of_pairs = [torch.from_numpy(x).to(DEVICE) for x in (query, threshold, own + 1000)]
+    listed, found, counts = longs(np.column_stack([pair, (column << 32) | mask]), [number + 5, sound], np.zeros((9, 3)))
+    tensors[2] = tensors[2] if ordered else None
+    settle[(3,)](*tensors, *of_pairs, listed, found, counts, 1000, 5, 3, number, COSINE=False, **_SCORED)
+    np.testing.assert_array_equal(counts.cpu(), above * sound)
 
 
 def test_rows_further_than_two_to_the_31_numbers_are_read_rightly():
     # Memory that is not touched is not taken. The last five rows have the scores 0 to 4.
     rows, first = torch.empty(2**27 + 5, 16, dtype=torch.float16, device=DEVICE), 2**27
     rows[first:] = torch.arange(5)[:, None] / 16
-    table = [torch.tensor(values, device=DEVICE) for values in ([[first, first + 5, 0]], [0, 1], [1])]
-    low, high = (torch.tensor([value], device=DEVICE) for value in (1.5, 2.5))
-    above, near = (torch.zeros(1, dtype=torch.int64, device=DEVICE) for _ in range(2))
-    pair, row = (torch.zeros(4, dtype=torch.int64, device=DEVICE) for _ in range(2))
-    one = torch.ones(1, 16, dtype=torch.float16, device=DEVICE)
-    tile = {"BLOCK_Q": 16, "BLOCK_P": 16, "BLOCK_K": 16}
-    count_above[(1,)](
-        one, rows, one, *table, low, high, above, pair, row, near, 1, 1, 16, 16, 1, 4,
-        SCALED=False, PRODUCTS=1, WIDENED=_INTERPRETED, **tile,
-    )  # fmt: skip
-    assert (above.tolist(), near.tolist(), row.tolist()) == ([2], [1], [first + 2, 0, 0, 0])
-    zero, last = (torch.tensor([n], device=DEVICE) for n in (0, first + 4))
-    assert inner_products(one, rows, zero, last).tolist() == [4.0]
+    above, listed, number = count_tiles(rows, [[first, first + 5, 0]], (1.5, 2.5), capacity=4, block_p=16)
+    assert (above, number, places(listed[:1])) == ([[2, 0]], 1, [first + 2])
+    one = torch.ones(1, 16, dtype=torch.float16)
+    zero, last = (torch.tensor([n]) for n in (0, first + 4))
+    assert kernel_scores(one, rows, zero, last, cosine=False).tolist() == [4.0]
 
 
 # Kernels are compiled here without a GPU. They must not ask for memory that the smallest GPU does not have.
@@ -79,34 +158,44 @@ COMPILE = """
 import sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from hybridlib.metric.gpu import counts as gpu_counts, inputs as gpu_inputs, kernels
+from hybridlib.metric.gpu import counts as gpu_counts, kernels
 
-LONGS = "tiles first_pair most_pairs above near_pair near_row near left_row right_row"
+LONGS = "tiles first_pair most_pairs above listed found query position row"
 POINTERS = {name: "*i64" for name in LONGS.split()}
-POINTERS |= {"inverse_norms": "*fp32", "low": "*fp32", "high": "*fp32", "products": "*fp64", "right": "*bf16"}
+POINTERS |= {"inverse_norms": "*fp32", "low": "*fp32", "high": "*fp32", "order": "*i32", "language": "*i32"}
+POINTERS |= {"threshold": "*fp64", "scores": "*fp64"}
 
 
-def compiled(kernel, half, capability, options, **constants):
-    pointers = POINTERS | dict.fromkeys(("queries", "passages", "left"), "*" + half)
+def compiled(kernel, left, right, capability, options, **constants):
+    pointers = POINTERS | {"queries": "*" + left, "passages": "*" + right}
     types = {n: "constexpr" if n in constants else pointers.get(n, "i32") for n in kernel.arg_names}
     # Addresses are multiples of 16, and so are widths: Triton specialises its kernels for those, and for ones.
-    even = [n for n in types if types[n][0] == "*" or n in ("width", "stride")]
+    even = [n for n in types if types[n][0] == "*" or (n in ("width", "stride") and n not in constants)]
     attributes = {(kernel.arg_names.index(n),): [["tt.divisibility", 16]] for n in even}
     source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=attributes)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    assert "cubin" in made.asm
+    return made
 
 
 capability = int(sys.argv[1])
 for half, constants in (
-    ("fp16", {"SCALED": False, "PRODUCTS": 3}),
-    ("bf16", {"SCALED": True, "PRODUCTS": 1, "languages": 1, "query_blocks": 1}),
+    ("fp16", {"inverse_norms": None, "order": None, "PRODUCTS": 3}),
+    ("bf16", {"PRODUCTS": 1, "languages": 1, "query_blocks": 1}),
 ):
     constants |= {"WIDENED": False, **gpu_counts.TILE}
-    made = compiled(kernels.count_above, half, capability, gpu_counts._COMPILED, **constants)
-    assert "cubin" in made.asm
-    print(made.metadata.shared, made.asm["ptx"].count("wgmma.mma_async"), made.asm["ptx"].count("mma.sync"))
-made = compiled(kernels.inner_products, "fp64", capability, {"enable_fp_fusion": False}, BLOCK=gpu_inputs._BLOCK)
-print(made.asm["ptx"].count("fma.rn.f64"), made.asm["ptx"].count("mul.rn.f64"), made.asm["ptx"].count("add.rn.f64"))
+    made = compiled(kernels.count_above, half, half, capability, gpu_counts._COMPILED, **constants)
+    ptx = made.asm["ptx"]
+    print(made.metadata.shared, ptx.count("wgmma.mma_async"), ptx.count("mma.sync"), ptx.count(".acq_rel"))
+options = {"enable_fp_fusion": gpu_counts._SCORED["enable_fp_fusion"]}
+block = gpu_counts._SCORED["BLOCK"]
+for kernel, constants in (
+    (kernels.settle, {}),
+    (kernels.score_pairs, {"width": 1}),
+    (kernels.take_off_own, {}),
+):
+    ptx = compiled(kernel, "fp64", "bf16", capability, options, COSINE=True, BLOCK=block, **constants).asm["ptx"]
+    print(*(ptx.count(f"{name}.rn.f64") for name in ("fma", "mul", "add", "sqrt", "div")))
 """
 
 
@@ -130,12 +219,12 @@ def compilers(tmp_path_factory):
 def test_kernels_compile_for_tensor_cores_and_fit_in_their_memory(capability, kilobytes, compilers):
     output, errors = compilers[capability].communicate()
     assert compilers[capability].returncode == 0, errors
-    *counting_kernels, inner_products = (tuple(map(int, line.split())) for line in output.splitlines())
-    assert len(counting_kernels) == 2
-    for shared, hopper, ampere in counting_kernels:
+    lines = [tuple(map(int, line.split())) for line in output.splitlines()]
+    assert len(lines) == 5
+    for shared, hopper, ampere, ordered in lines[:2]:
         assert 0 < shared <= kilobytes * 1024
         assert (hopper > 0, ampere > 0) == (capability == 90, capability < 90)
-    fused, multiplied, added = inner_products
-    assert fused == 0  # which would round once where the CPU rounds twice
-    assert multiplied > 0
-    assert added > 0
+        assert ordered == 0  # additions that would wait for all of memory
+    for fused, *others in lines[2:]:
+        assert fused == 0  # which would round once where the CPU rounds twice
+        assert all(number > 0 for number in others)  # each rounded to nearest

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from slow_ranks import HALVES, check_ranks, counting, draw_case, draw_tensor, slow_ranks
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybridlib.metric.gpu import counts as gpu
+from hybridlib.metric.gpu import inputs
 from hybridlib.metric.gpu.counts import GpuCounts
 from hybridlib.metric.ranks import RankCounter
 
@@ -21,8 +23,8 @@ def kernels():
 
 @contextmanager
 def spying(name):
-    """Watch the calls of a method of GpuCounts, or of a function of its module."""
-    owner = GpuCounts if hasattr(GpuCounts, name) else gpu
+    """Watch the calls of a method of GpuCounts, or of a function of its module or of that of the inputs."""
+    owner = next(owner for owner in (GpuCounts, gpu, inputs) if hasattr(owner, name))
     with mock.patch.object(owner, name, autospec=True, side_effect=getattr(owner, name)) as spy:
         yield spy
 
@@ -35,8 +37,10 @@ def crowded():
 
 
 def launches(spy):
-    """Return the number of tiles and the capacity of each launch."""
-    return [(len(passages.tiles), capacity) for _, passages, _, capacity in (call.args for call in spy.call_args_list)]
+    """Return how many tiles of each launch are not empty, and its capacity; launches with none are left out."""
+    calls = [(call.args[1].tiles, call.args[3]) for call in spy.call_args_list]
+    made = [(int((tiles[:, 0] < tiles[:, 1]).sum()), capacity) for tiles, capacity in calls]
+    return [(tiles, capacity) for tiles, capacity in made if tiles]
 
 
 def test_a_list_that_overflows_grows():
@@ -45,6 +49,13 @@ def test_a_list_that_overflows_grows():
     *first, (tiles, capacity) = launches(launched)  # zero vectors make it begin anew, with float64 norms
     assert {*first, (tiles, 100)} == {(8, 100)}
     assert capacity > 150
+
+
+def test_no_launch_has_more_programs_than_a_gpu_takes():
+    q, p, pairs, language = draw_case(6, 40, 120, 5, 30)  # three blocks of queries, and ten tiles
+    with mock.patch.object(gpu, "_PROGRAMS", 15), spying("_launch") as launched:
+        check_ranks(q, p, pairs, language)
+    assert max(3 * len(call.args[1].tiles) for call in launched.call_args_list) <= 15
 
 
 def test_a_list_that_would_grow_too_large_is_made_in_halves_down_to_one_tile():
@@ -56,10 +67,37 @@ def test_a_list_that_would_grow_too_large_is_made_in_halves_down_to_one_tile():
     assert all(capacity <= 20 for tiles, capacity in made if tiles > 1)
 
 
-def test_listed_scores_are_settled_some_at_a_time():
-    with mock.patch.object(gpu, "_SETTLED", 7), spying("inner_products") as made:
+def test_what_is_settled_for_a_list_that_was_too_short_is_not_counted_twice():
+    # Half of what is listed is settled before it is known that the list was too short.
+    with mock.patch.object(gpu, "_LISTED", 85), spying("_settle") as settled:
         check_ranks(*crowded())
-    assert made.call_count > 40
+    *_, short, whole = (call.args[2] for call in settled.call_args_list)
+    assert (whole >= short).all()
+    assert (whole > short).any()
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators of torch."""
+
+    number = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.number += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_torch_has_no_more_to_do_for_a_slice_of_which_more_is_listed():
+    made = {}
+    for tied in (False, True):
+        q, p, pairs, language = draw_case(7, 16, 40, 16, 16, dtypes=HALVES[:1] * 2)
+        p = p[:1].expand(40, -1).contiguous() if tied else p
+        counter = RankCounter(q, p, pairs, np.arange(40), languages=2)
+        with spying("_settled") as settled, Operators() as operators:
+            counter.update(p, language)
+        made[tied] = operators.number, settled.call_args.args[3].found[0].item()
+        np.testing.assert_array_equal(counter.above, slow_ranks(q, p, pairs, language))
+    assert made[True][0] == made[False][0]
+    assert made[True][1] > 10 * made[False][1] > 0  # masks that are listed
 
 
 def test_one_product_or_three_give_the_same_ranks_and_three_list_fewer():

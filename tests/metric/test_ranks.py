@@ -162,6 +162,18 @@ def test_a_query_may_have_hundreds_of_relevant_passages():
     assert sorted(above[:250, 0]) == list(range(250))  # each passage has another rank
 
 
+@of_any_similarity
+@pytest.mark.parametrize("kind", ["normal", "few values", "duplicates", "near ties"])
+@pytest.mark.parametrize("numbers", [[12], range(9)], ids=["one query", "nine queries"])
+def test_pairs_of_a_query_may_have_equal_and_far_thresholds(numbers, kind, similarity):
+    # One query has twelve pairs, or nine have from none to eight, in no order and some of them twice. Where no score
+    # reaches a pair, none reaches one of the same query with a higher threshold, but some may reach the others.
+    q, p, _, language = draw_case(14, len(numbers), 37, 7, 0, kind, languages=3)
+    rng = np.random.default_rng(14)
+    pairs = np.concatenate([np.column_stack([[n] * many, rng.integers(0, 37, many)]) for n, many in enumerate(numbers)])
+    check_ranks(q, p, rng.permutation(pairs).astype(int), language, similarity)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("shards", [1, 2, 7])
 def test_counts_of_any_number_of_shards_in_any_order_of_chunks_add_up(shards, dtype):

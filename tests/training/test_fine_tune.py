@@ -118,15 +118,6 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, Any]]]:
     return record_batches(monkeypatch)
 
 
-@pytest.fixture
-def trainers(monkeypatch: pytest.MonkeyPatch) -> list[SentenceTransformerTrainer]:
-    """Keep the trainers that `fine_tune` makes."""
-    made: list[SentenceTransformerTrainer] = []
-    make = hybridlib.training.fine_tune._trainer
-    monkeypatch.setattr(hybridlib.training.fine_tune, "_trainer", lambda *a: made.append(make(*a)) or made[-1])
-    return made
-
-
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
     assert ours.keys() == theirs.keys()
     return all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from test_fine_tune import interrupted_at, quick, same, weights, with_negatives
 from tiny_bert import tiny_bert
+from torch import Tensor
 
 from hybridlib.data.corpus import ParallelCorpus
 from hybridlib.training.fine_tune import fine_tune
@@ -67,6 +68,43 @@ def test_a_training_that_diverges_is_refused_at_its_step_and_nothing_of_it_is_ke
         assert all(bool(value.isfinite().all()) for value in saved.values())
     for name in ("learning_rate", "weight_decay", "temperature"):
         assert name in str(raised.value)
+
+
+@pytest.mark.parametrize("step", [1, 4, 6])
+@pytest.mark.parametrize(
+    ("kept", "seen"),
+    [
+        ({}, {1: 2, 4: 5, 6: 6}),  # when the next step has been made, or at the end
+        ({"save_every": 1}, {1: 1, 4: 4, 6: 6}),
+        ({"save_every": 2}, {1: 2, 4: 4, 6: 6}),
+        ({"validate_every": 4}, {1: 2, 4: 4, 6: 6}),
+    ],
+)
+def test_a_step_is_judged_before_its_weights_are_used_and_otherwise_after_the_next(
+    static: SentenceTransformer,
+    corpus: ParallelCorpus,
+    tmp_path: Path,
+    trainers: list[SentenceTransformerTrainer],
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    kept: dict[str, int],
+    seen: dict[int, int],
+) -> None:
+    losses: list[Tensor] = []
+    make = SentenceTransformerTrainer.training_step
+
+    def diverge(self: Any, *given: Any, **named: Any) -> Tensor:
+        losses.append(make(self, *given, **named))
+        return losses[-1] * torch.nan if len(losses) == step else losses[-1]
+
+    monkeypatch.setattr(SentenceTransformerTrainer, "training_step", diverge)
+    given: dict[str, Any] = {"checkpoints": tmp_path, **kept} if "save_every" in kept else kept
+    given |= {"validation": corpus} if "validate_every" in kept else {}
+    with pytest.raises(ValueError, match=f"^training diverges at step {step}: the loss is nan and the norm of the we"):
+        quick(static, corpus, steps=6, **given)
+    assert len(losses) == seen[step]
+    assert all(int(folder.name[11:]) < step for folder in tmp_path.glob("checkpoint-*"))
+    assert not any("eval_loss" in entry for entry in trainers[0].state.log_history if entry["step"] >= step)
 
 
 def test_a_validation_whose_loss_is_not_finite_is_refused(

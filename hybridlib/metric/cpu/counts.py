@@ -1,5 +1,6 @@
 """Counts of ranks on the CPU: float32 matrix products, a tile of queries and passages at a time, on every core."""
 
+import functools
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,9 @@ from hybridlib.metric.cpu.kernels import (
     order_within,
     pair_scores,
     unit_columns,
+    unit_rows,
 )
+from hybridlib.metric.cpu.vectors import BLOCK
 
 # The most queries and passages of a tile. Fewer make a slower product, and more leave the cache.
 _TILE_QUERIES = 512
@@ -38,16 +41,15 @@ class CpuCounts(Counts):
         self._queries, relevant = float_array(pairs.queries), float_array(pairs.relevant)
         self._query_norms = norms_of(self._queries)  # (Q,)
         scale = norms_of(relevant) if self._cosine else np.ones(len(relevant))  # (R,)
-        threshold = self._pair_scores(relevant, scale, pairs.query, pairs.row)  # (N,)
         self._first = np.searchsorted(pairs.query, np.arange(len(self._queries) + 1))  # (Q + 1,)
-        self._order = order_within(self._first, threshold)  # (N,)
-        self._query, self._position, self._threshold = pairs.query, pairs.position[self._order], threshold[self._order]
         self._unit_queries = np.empty(self._queries.shape, dtype=np.float32)  # (Q, D)
-        np.divide(self._queries, self._query_norms[:, None], out=self._unit_queries, casting="same_kind")
+        threshold, self._order = self._prepare(relevant, scale, pairs)
+        self._query, self._position, self._threshold = pairs.query, pairs.position[self._order], threshold[self._order]
         self._counts = np.zeros((len(self._query), pairs.languages), dtype=np.int64)
-        self._blas = ThreadpoolController()
         # Tiles of scores, one a thread, and unit vectors are written to the same memory again: new pages are dear.
-        self._tiles = [np.empty(_TILE_QUERIES * _TILE_PASSAGES, dtype=np.float32) for _ in range(self._threads)]
+        # Rows are a whole number of blocks.
+        size = _TILE_QUERIES * _whole_blocks(_TILE_PASSAGES)
+        self._tiles = [np.empty(size, dtype=np.float32) for _ in range(self._threads)]
         self._columns = np.empty(0, dtype=np.float32)
 
     @property
@@ -66,17 +68,24 @@ class CpuCounts(Counts):
         low, high = self._bands(1.0 if self._cosine else norms.max())
         pairs = Pairs(self._first, self._threshold, self._position, self._places_in(chunk), low, high)
         # One matrix product per thread at a time: one that itself spread over all cores would fight with the others.
-        with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self._threads) as pool:
+        with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(self._threads) as pool:
             columns = self._unit_columns(pool, chunk, shrink)
             self._count(pool, columns, pairs, chunk, _tiles(languages[by_language]))
 
-    def _pair_scores(self, passages: np.ndarray, scale: np.ndarray, query: np.ndarray, row: np.ndarray) -> np.ndarray:
+    def _prepare(self, relevant: np.ndarray, scale: np.ndarray, pairs: RelevantPairs) -> tuple[np.ndarray, np.ndarray]:
+        """Return the score of each pair and the order by score in each query; write the unit queries. (N,), (N,)"""
+        threshold, order = np.empty(len(pairs.query)), np.empty(len(pairs.query), dtype=np.int64)
+
+        def prepare(part: tuple[int, int]) -> None:
+            begin, stop = part
+            own = slice(self._first[begin], self._first[stop])
+            threshold[own] = pair_scores(self._queries, relevant, scale, pairs.query[own], pairs.row[own])
+            order_within(self._first[begin : stop + 1], threshold, order)
+            unit_rows(self._queries, self._query_norms, part, self._unit_queries)
+
         with ThreadPoolExecutor(self._threads) as pool:
-            scores = pool.map(
-                lambda part: pair_scores(self._queries, passages, scale, query[slice(*part)], row[slice(*part)]),
-                _evenly(len(query), max(1, len(query)), self._threads),
-            )
-            return np.concatenate([np.empty(0), *scores])
+            list(pool.map(prepare, _evenly(len(self._queries), _TILE_QUERIES, self._threads)))
+        return threshold, order
 
     def _bands(self, largest_norm: float) -> tuple[np.ndarray, np.ndarray]:
         """Return, for each pair, the float32 scores below and above which a passage is surely worse or better.
@@ -134,14 +143,22 @@ class CpuCounts(Counts):
             (begin, stop), group = task
             scores = self._tiles.pop()
             for language, left, right in tiles[group::groups]:
-                tile = scores[: (stop - begin) * (right - left)].reshape(stop - begin, right - left)
-                np.matmul(self._unit_queries[begin:stop], columns[:, left:right], out=tile)
+                width = _whole_blocks(right - left)
+                tile = scores[: (stop - begin) * width].reshape(stop - begin, width)
+                np.matmul(self._unit_queries[begin:stop], columns[:, left:right], out=tile[:, : right - left])
+                tile[:, right - left :] = -np.inf
                 count_tile(tile, begin, left, self._queries, pairs, chunk, counts[group][:, language])
             self._tiles.append(scores)
 
         list(pool.map(count, itertools.product(parts, range(groups))))
         for counted in counts[1:]:
             self._counts += counted
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """Return what limits the threads of the libraries loaded; it takes milliseconds to find them."""
+    return ThreadpoolController()
 
 
 def _sound_norms(passages: np.ndarray) -> np.ndarray:
@@ -156,6 +173,11 @@ def _sound_norms(passages: np.ndarray) -> np.ndarray:
         check_magnitudes(largest_magnitudes(torch.from_numpy(passages)), "passage_embeddings")
     norms[norms == 0] = 1.0
     return norms
+
+
+def _whole_blocks(number: int) -> int:
+    """Return the least multiple of `BLOCK` that is not below a number."""
+    return -(-number // BLOCK) * BLOCK
 
 
 def _evenly(rows: int, most: int, threads: int) -> list[tuple[int, int]]:

@@ -8,14 +8,16 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from hybridlib.metric.cpu.vectors import BLOCK, compare, first_bit, prefetch
+
 # Partial sums of an inner product: they fill four of a CPU's widest registers.
 PARTIAL_SUMS = 32
-# Scores of a query that are compared at once, and, where some lie in the band, those among which they are looked for.
-_BLOCK, _SMALL_BLOCK = 512, 32
-# Scores in the band that are listed before they are settled together.
+# Scores in the band that are listed before they are settled together; more than a row of a tile may hold.
 _LISTED = 16_384
 # Rows written together, whose float32 numbers fill a line of the cache.
 _LINE = 16
+# The memory of a passage is asked for so many scores before it is scored, by lines of the cache of so many bytes.
+_AHEAD, _LINE_BYTES = 4, 64
 
 
 class Pairs(NamedTuple):
@@ -61,6 +63,8 @@ def pair_scores(queries, passages, scale, query_rows, passage_rows):  # type: ig
     """Return the score of each pair of rows. (Q, D), (P, D), (P,), (n,), (n,) -> (n,)"""
     scores, partial = np.empty(len(query_rows)), np.empty(PARTIAL_SUMS)
     for n in range(len(query_rows)):
+        if n + _AHEAD < len(query_rows):
+            _ask_for(passages, passage_rows[n + _AHEAD])
         row = passage_rows[n]
         scores[n] = score(queries[query_rows[n]], passages[row], scale[row], partial)
     return scores
@@ -73,7 +77,8 @@ def count_tile(scores, first_query, first_column, queries, pairs, chunk, counts)
     The pairs of a query are sorted by threshold: where no score reaches one, none reaches the next.
 
     Args:
-        scores: float32 scores of the tile, which are written to and put back. (q, p)
+        scores: float32 scores of the tile, which are written to and put back; p is a multiple of `BLOCK`, and columns
+            behind the last passage hold minus infinity. (q, p)
         first_query: the query of the first row.
         first_column: the place, among the chunk's passages by language, of the first column.
         queries: (Q, D)
@@ -82,44 +87,46 @@ def count_tile(scores, first_query, first_column, queries, pairs, chunk, counts)
         counts: of the tile's language, added to. (N,)
     """
     listed = np.empty((_LISTED, 3), dtype=np.int64)  # query, pair and passage of each score in the band
+    rows = chunk.by_language[first_column : first_column + scores.shape[1]]
     number = 0
     for i in range(scores.shape[0]):
-        query = first_query + i
-        for left in range(0, scores.shape[1], _BLOCK):
-            block = scores[i, left : left + _BLOCK]
-            for n in range(pairs.first[query], pairs.first[query + 1]):
-                itself = pairs.place[n] - first_column - left
-                present = 0 <= itself < block.shape[0]
-                if present:  # below all others while its own pair is counted
-                    own_score = block[itself]
-                    block[itself] = -np.inf
-                perhaps, surely = _count_beyond(block, pairs.low[n], pairs.high[n])
-                counts[n] += surely
-                if perhaps > surely:
-                    if number > _LISTED - _BLOCK:
-                        _settle(listed[:number], queries, pairs, chunk, counts)
-                        number = 0
-                    rows = chunk.by_language[first_column + left : first_column + left + _BLOCK]
-                    number = _list_between(block, query, n, pairs.low[n], pairs.high[n], rows, listed, number)
-                if present:
-                    block[itself] = own_score
-                elif perhaps == 0:
-                    break
+        query, row = first_query + i, scores[i]
+        for n in range(pairs.first[query], pairs.first[query + 1]):
+            if number + row.shape[0] > _LISTED:
+                _settle(listed[:number], queries, pairs, chunk, counts)
+                number = 0
+            itself = pairs.place[n] - first_column
+            present = 0 <= itself < row.shape[0]
+            if present:  # below all others while its own pair is counted
+                own_score = row[itself]
+                row[itself] = -np.inf
+            perhaps, inside = _count_row(row, pairs.low[n], pairs.high[n], rows, listed[number:])
+            listed[number : number + inside, 0] = query
+            listed[number : number + inside, 1] = n
+            counts[n] += perhaps - inside
+            number += inside
+            if present:
+                row[itself] = own_score
+            elif perhaps == 0:
+                break
     _settle(listed[:number], queries, pairs, chunk, counts)
 
 
 @numba.njit(nogil=True, cache=True)
-def _list_between(block, query, n, low, high, rows, listed, number):  # type: ignore[no-untyped-def]
-    """List the passages of a block whose scores lie in a pair's band; return how many are listed then."""
-    for left in range(0, block.shape[0], _SMALL_BLOCK):
-        part = block[left : left + _SMALL_BLOCK]
-        perhaps, surely = _count_beyond(part, low, high)
-        if perhaps > surely:
-            for j in range(part.shape[0]):
-                if low <= part[j] <= high:
-                    listed[number] = query, n, rows[left + j]
-                    number += 1
-    return number
+def _count_row(row, low, high, rows, listed):  # type: ignore[no-untyped-def]
+    """Return how many scores are `low` or more, and how many of these lie in the band, whose passages are listed.
+
+    Nearly all the time is spent here.
+    """
+    perhaps, inside = 0, 0
+    for left in range(0, row.shape[0], BLOCK):
+        reach, band = compare(row, left, low, high)
+        perhaps += reach
+        while band:
+            listed[inside, 2] = rows[left + first_bit(band)]
+            inside += 1
+            band &= band - np.uint64(1)  # without the lowest bit
+    return perhaps, inside
 
 
 @numba.njit(nogil=True, cache=True)
@@ -129,35 +136,28 @@ def _settle(listed, queries, pairs, chunk, counts):  # type: ignore[no-untyped-d
     Listed scores are settled together, so that the memory of one comes while another is scored.
     """
     partial = np.empty(PARTIAL_SUMS)
-    for query, n, p in listed:
+    for i in range(listed.shape[0]):
+        if i + _AHEAD < listed.shape[0]:
+            _ask_for(chunk.passages, listed[i + _AHEAD, 2])
+        query, n, p = listed[i, 0], listed[i, 1], listed[i, 2]
         exact = score(queries[query], chunk.passages[p], chunk.scale[p], partial)
         earlier = exact == pairs.threshold[n] and chunk.start + p < pairs.position[n]
         counts[n] += np.int32(exact > pairs.threshold[n] or earlier)
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_beyond(row, lowest, highest):  # type: ignore[no-untyped-def]
-    """Count the scores that are `lowest` or more, and those above `highest`.
-
-    Nearly all the time is spent here. The loop has no branch, and its sums are made int32 again after each addition,
-    where numba would widen them to int64, so the compiler turns it into the widest vectors.
-    """
-    perhaps = np.int32(0)
-    surely = np.int32(0)
-    for j in range(row.shape[0]):
-        perhaps = np.int32(perhaps + np.int32(row[j] >= lowest))
-        surely = np.int32(surely + np.int32(row[j] > highest))
-    return perhaps, surely
+def _ask_for(matrix, row):  # type: ignore[no-untyped-def]
+    """Ask for the memory of a row, which will be read soon. (R, D), ()"""
+    for d in range(0, matrix.shape[1], _LINE_BYTES // matrix.itemsize):
+        prefetch(matrix, row, d)
 
 
 @numba.njit(nogil=True, cache=True)
-def order_within(first, values):  # type: ignore[no-untyped-def]
-    """Return the order by value within each segment; `first` holds the edges. (S + 1,), (N,) -> (N,)"""
-    order = np.empty(len(values), dtype=np.int64)
+def order_within(first, values, order):  # type: ignore[no-untyped-def]
+    """Write the order by value within each segment; `first` holds the edges of the segments. (S + 1,), (N,), (N,)"""
     for segment in range(len(first) - 1):
         left, right = first[segment], first[segment + 1]
         order[left:right] = left + np.argsort(values[left:right])
-    return order
 
 
 @numba.njit(nogil=True, cache=True)
@@ -183,6 +183,15 @@ def unit_columns(embeddings, norms, rows, part, columns):  # type: ignore[no-unt
         for d in range(embeddings.shape[1]):
             for line in range(held):
                 columns[d, left + line] = lines[line, d]
+
+
+@numba.njit(nogil=True, cache=True)
+def unit_rows(embeddings, norms, part, out):  # type: ignore[no-untyped-def]
+    """Write the rows from the first to the last + 1 of a part, divided by their norms. (R, D), (R,), (2,), (R, D)"""
+    for row in range(part[0], part[1]):
+        inverse = 1.0 / norms[row]
+        for d in range(embeddings.shape[1]):
+            out[row, d] = np.float64(embeddings[row, d]) * inverse
 
 
 def norms_of(embeddings: np.ndarray, *, zero: float = 1.0) -> np.ndarray:

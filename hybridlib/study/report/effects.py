@@ -86,8 +86,8 @@ def effects(
         it is below .05 exactly where no value in the interval is. They are NaN where there is no margin.
 
     In simulations the 95 % intervals of differences cover 94.9 to 97.7 % with 5 or 10 articles, 97.0 to 99.3 % with 3,
-    and 95.2 % with 2 of equal size, but 93 % with 2 of 74 and 8 questions (`benchmarks/coverage.py`). With fewer than
-    `FEW` articles a warning says so: the intervals are wide, and p takes few values above .2.
+    and 95.2 % with 2 of equal size, but 93 % with 2 of 74 and 8 questions (`benchmarks/calibration.py`). With fewer
+    than `FEW` articles a warning says so: the intervals are wide, and p takes few values above .2.
 
     Raises:
         ValueError: a contrast is empty, or names a value twice or one that the sums lack; a margin is not above 0, or

@@ -540,10 +540,10 @@ def test_holm_takes_arrays_series_and_generators_of_any_precision():
 
 
 @pytest.fixture(scope="module")
-def coverage() -> Iterator[ModuleType]:
-    """The benchmark of coverage; it finds its tools in its folder."""
+def calibration() -> Iterator[ModuleType]:
+    """The benchmark of intervals and p-values; it finds its tools in its folder."""
     folder = project_root() / "benchmarks"
-    spec = importlib.util.spec_from_file_location("coverage_of_intervals", folder / "coverage.py")
+    spec = importlib.util.spec_from_file_location("calibration", folder / "calibration.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         module = importlib.util.module_from_spec(spec)
@@ -556,10 +556,10 @@ def coverage() -> Iterator[ModuleType]:
     "name",
     ["48 articles in 4 folds, a", "11 articles", "520 small", "48 articles, 3 seeds that", "5 equal", "5 unequal"],
 )
-def test_intervals_cover_at_their_rate_and_p_is_uniform(coverage, name):
-    (design,) = (design for key, design in coverage.DESIGNS.items() if key.startswith(name))
-    found = coverage.simulate(design, 300)
-    # Long simulations cover .949 to .977 (benchmarks/coverage.json); the standard error of 300 data sets is .013.
+def test_intervals_cover_at_their_rate_and_p_is_uniform(calibration, name):
+    (design,) = (design for key, design in calibration.DESIGNS.items() if key.startswith(name))
+    found = calibration.simulate(design, 300)
+    # Long simulations cover .949 to .977 (benchmarks/calibration.json); the standard error of 300 data sets is .013.
     assert 0.92 <= found.covers.mean() <= 0.99
     # Where seeds are few, p is too large by up to .06; the distance of 300 uniform numbers is below .094 in 99 %.
     assert stats.kstest(found.p, "uniform").statistic < 0.12

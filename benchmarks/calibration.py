@@ -1,6 +1,6 @@
 """How often intervals cover the truth, and whether p is uniform where there is no effect, in data that are clustered.
 
-    python benchmarks/coverage.py
+    python benchmarks/calibration.py
 
 Data sets are drawn in which two strategies are equal, and the contrast of the two, and the mean of one, are computed
 by `hybridlib.study.report.effects`. Questions of an article share an effect, in all languages and in each; a question
@@ -9,7 +9,7 @@ Their sizes are real: articles of XQuAD-R have 8 to 74 questions, those of MLQA-
 
 The naive interval beside it is what is common: the percentiles of a bootstrap of the articles, with the runs averaged.
 The standard error of a share of 2,000 data sets is half a percent. It takes three minutes on one core, prints a table
-and writes `benchmarks/coverage.json`.
+and writes `benchmarks/calibration.json`.
 """
 
 import logging
