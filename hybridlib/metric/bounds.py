@@ -14,7 +14,7 @@ Share = TypeVar("Share", float, torch.Tensor)
 
 
 class TensorCores(NamedTuple):
-    """How the tensor cores of a chip add products of half-precision numbers in float32."""
+    """The way in which the tensor cores of a chip add products of half-precision numbers in float32."""
 
     block: int  # products that they add at once to the sum so far
     bits: int  # after the point, to which they cut what they add
