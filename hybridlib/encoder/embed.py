@@ -227,15 +227,23 @@ def _launch(encoder: SentenceTransformer, window: Window, role: Role, half: bool
             embedded = encoder(features | window.common, task=role)["sentence_embedding"]  # (B, D)
             parts.append(truncate_embeddings(embedded, encoder.truncate_dim).float())
             begin = own.stop
-        rows = torch.cat(parts)[back]  # (texts, D)
-        if device.type != "cuda":
-            return rows.cpu().numpy
-        copied = rows.to("cpu", non_blocking=True)  # into pinned memory
-    copying = torch.cuda.current_stream(device).record_event()
+        rows = on_its_way(torch.cat(parts)[back])  # (texts, D)
+    return lambda: rows().cpu().numpy()
 
-    def wait() -> np.ndarray:
+
+def on_its_way(values: Tensor) -> Callable[[], Tensor]:
+    """Send values of a GPU to the CPU, and return a function that waits for them, but not for what is launched later.
+
+    Values of any other device stay there.
+    """
+    if values.device.type != "cuda":
+        return lambda: values
+    copied = values.to("cpu", non_blocking=True)  # into pinned memory
+    copying = torch.cuda.current_stream(values.device).record_event()
+
+    def wait() -> Tensor:
         copying.synchronize()
-        return copied.numpy()
+        return copied
 
     return wait
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from hybridlib.data.corpus import ParallelCorpus
+from hybridlib.encoder.embed import on_its_way
 from hybridlib.encoder.reading import cut_share, limit_of
 from hybridlib.names import Role
 from hybridlib.training.settings import Training
@@ -98,7 +99,7 @@ class Watch(TrainerCallback):
         # whose embeddings have none, either. The norm of all gradients would not show this, nor what a decay does.
         size = torch.nn.utils.get_total_norm([one for one in given["model"].parameters() if one.requires_grad])
         first = [self.gradient] if state.global_step == 1 and args.process_index == 0 else []
-        found = _on_its_way(torch.stack([one.float() for one in (self.loss, size, *first)]))
+        found = on_its_way(torch.stack([one.float() for one in (self.loss, size, *first)]))
         self.judge_last()
         self._judge = partial(self._judge_step, state.global_step, found)
         if control.should_save or control.should_training_stop:  # `fine_tune` saves whenever it validates
@@ -112,8 +113,8 @@ class Watch(TrainerCallback):
         judge, self._judge = self._judge, _nothing
         judge()
 
-    def _judge_step(self, step: int, found: Callable[[], list[float]]) -> None:
-        loss, norm, *gradient = found()
+    def _judge_step(self, step: int, found: Callable[[], Tensor]) -> None:
+        loss, norm, *gradient = found().tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._refuse(step, f"the loss is {loss:.3g} and the norm of the weights {norm:.3g}")
         if gradient and gradient[0] < _NO_GRADIENT:
@@ -141,17 +142,3 @@ class Watch(TrainerCallback):
 
 def _nothing() -> None:
     """Judge nothing, as no step waits to be judged."""
-
-
-def _on_its_way(values: Tensor) -> Callable[[], list[float]]:
-    """Send values to the CPU, and return a function that waits for them, though not for what is launched later."""
-    if values.device.type != "cuda":
-        return values.tolist
-    copied = values.to("cpu", non_blocking=True)  # into pinned memory
-    copying = torch.cuda.current_stream(values.device).record_event()
-
-    def wait() -> list[float]:
-        copying.synchronize()
-        return copied.tolist()
-
-    return wait
