@@ -195,7 +195,12 @@ def _join_windows(windows: Iterator[np.ndarray], numbers: deque[int]) -> Iterato
 
 
 def _in_order(waits: Iterable[Callable[[], Any]], ahead: int) -> Iterator[Any]:
-    """Yield results; taking a wait launches work, calling it waits for the result, and `ahead` are in flight."""
+    """Yield the results of work, of which so many pieces are launched ahead.
+
+    Args:
+        waits: functions that wait for a result. The work is launched when its function is taken from here.
+        ahead: how many results are not yet waited for when the next work is launched.
+    """
     waiting: deque[Callable[[], Any]] = deque()
     for wait in waits:
         waiting.append(wait)

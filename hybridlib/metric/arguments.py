@@ -12,7 +12,7 @@ Embeddings = np.ndarray | torch.Tensor
 # In float64 the square of a number outside these limits would overflow or vanish. Every float32 lies within them.
 _SMALLEST, _LARGEST = 1e-140, 1e140
 # A sum of squares between these, and none else, shows by itself that numbers are finite and of ordinary size.
-_ORDINARY = (1e-30, 1e30)
+_ORDINARY_SQUARES = (1e-30, 1e30)
 # There are fewer languages in the world. Counts have a column for each number.
 MOST_LANGUAGES = 10_000
 
@@ -128,7 +128,7 @@ def check_numbers(embeddings: torch.Tensor, name: str, numbers: np.ndarray | Non
         ValueError: a row holds what `check_magnitudes` refuses.
     """
     if embeddings.device.type == "cpu":
-        rows, (low, high) = float_array(embeddings), _ORDINARY
+        rows, (low, high) = float_array(embeddings), _ORDINARY_SQUARES
         squares = np.einsum("rd,rd->r", rows, rows)
         if ((squares > low) & (squares < high)).all():
             return

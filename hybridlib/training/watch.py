@@ -96,7 +96,8 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         # What is not finite in a gradient is so in the weights that it has changed. A norm beyond float32 is of weights
-        # whose embeddings have none, either. The norm of all gradients would not show this, nor what a decay does.
+        # whose embeddings have none, either. Finite gradients do not rule this out: a high learning rate or a high
+        # weight decay can do it.
         size = torch.nn.utils.get_total_norm([one for one in given["model"].parameters() if one.requires_grad])
         first = [self.gradient] if state.global_step == 1 and args.process_index == 0 else []
         found = on_its_way(torch.stack([one.float() for one in (self.loss, size, *first)]))

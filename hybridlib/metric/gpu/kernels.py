@@ -155,7 +155,7 @@ def settle(  # type: ignore[no-untyped-def]
         above: int64 counts, added to. (N, languages)
         start: corpus position of the first passage.
     """
-    # Inputs that are not sound have bands without ends, in which lie places that hold no passage.
+    # Where inputs are not sound, bands may reach to minus infinity. Then places past the last passage are listed, too.
     number = tl.where(tl.load(found + 1) != 0, tl.minimum(tl.load(found), capacity), 0)
     step = tl.num_programs(0).to(tl.int64) * BLOCK
     for first in range(tl.program_id(0).to(tl.int64) * BLOCK, number, step):
